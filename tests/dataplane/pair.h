@@ -1,0 +1,52 @@
+/*
+ * Two ends of a link in one test, each on a thread of its own, over every transport there is.
+ */
+#ifndef TESTS_DATAPLANE_PAIR_H
+#define TESTS_DATAPLANE_PAIR_H
+
+#include "dataplane/link.h"
+
+#include <setjmp.h>
+
+#include <cmocka.h>
+
+/** One way to make a link. The tests of the contract run over each of them. */
+struct pair_kind {
+    const char *name;
+    bool tcp, sealed, shaped;
+};
+
+#define PAIR_KINDS 6
+extern const struct pair_kind pair_kinds[PAIR_KINDS];
+
+/** What one side does with its end; 0, or the line number of what went wrong (see EXPECT). */
+typedef int (*pair_side)(struct link *l, unsigned int side, void *shared);
+
+/** In a pair_side, where cmocka's own assertions must not be used: they belong to one thread. */
+#define EXPECT(condition)                                                                          \
+    do {                                                                                           \
+        if (!(condition))                                                                          \
+            return __LINE__;                                                                       \
+    } while (0)
+
+/**
+ * Open both ends, run @left on one and @right on the other, free the ends. Fails the test, with the
+ * line and the link's error, when a side did not return 0.
+ */
+void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left, pair_side right,
+              void *shared);
+
+/** Two connected TCP sockets on 127.0.0.1. */
+void pair_sockets(int ret[2]);
+
+/** Keys that are the same in every run. The caller frees them. */
+struct seal_keys *pair_keys(void);
+
+/** A generator for sizes and patterns: splitmix64, any seed. */
+uint64_t pair_random(uint64_t *state);
+
+/** Fill @bytes with what @seed says; true when they are that. */
+void pair_fill(uint8_t *at, size_t bytes, uint64_t seed);
+bool pair_filled(const uint8_t *at, size_t bytes, uint64_t seed);
+
+#endif

@@ -1,0 +1,530 @@
+/*
+ * The link over TCP against a peer that does as it likes: the other end of the connection is a
+ * plain socket, in the test's hands, which has the keys and a framer of its own.
+ */
+#include "base/bytes.h"
+#include "base/file.h"
+#include "dataplane/frame.h"
+#include "tests/dataplane/pair.h"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BYTES       1000
+#define FRAME_BYTES 1088
+#define SHORT_MS    60
+
+static const struct link_options options = {.timeout_ms = 10000, .busy_poll_us_max = 50};
+static const struct link_options hasty = {.timeout_ms = SHORT_MS};
+
+struct bench {
+    struct link *l;
+    int peer;
+    struct framer framer; /* the peer's */
+    uint8_t frame[FRAME_BYTES];
+};
+
+static void set_up(struct bench *b, const struct link_options *o)
+{
+    struct seal_keys *keys = pair_keys(), *mirror = seal_keys_mirror(keys);
+    int fd[2];
+
+    pair_sockets(fd);
+    assert_int_equal(link_uring_new(fd[0], keys, o, &b->l, NULL), 0);
+    assert_int_equal(framer_init(&b->framer, mirror, NULL), 0);
+    b->peer = fd[1];
+    seal_keys_free(keys);
+    seal_keys_free(mirror);
+}
+
+static void tear_down(struct bench *b)
+{
+    link_free(b->l);
+    framer_clear(&b->framer);
+    if (b->peer >= 0)
+        close(b->peer);
+}
+
+/* The peer's next frame, as it should be. */
+static void make_frame(struct bench *b)
+{
+    pair_fill(b->frame + FRAME_HEAD_BYTES, BYTES, 3);
+    assert_int_equal(frame_seal(&b->framer, b->frame, BYTES, NULL), 0);
+}
+
+static void put(struct bench *b, size_t bytes)
+{
+    assert_int_equal(file_write_all(b->peer, b->frame, bytes), 0);
+}
+
+static void expect_good(struct bench *b)
+{
+    const uint8_t *p = link_take(b->l, BYTES);
+
+    assert_non_null(p);
+    assert_true(pair_filled(p, BYTES, 3));
+}
+
+static void expect_refused(struct bench *b, int code)
+{
+    assert_null(link_take(b->l, BYTES));
+    assert_int_equal(link_error(b->l, NULL), code);
+    assert_null(link_take(b->l, BYTES));
+}
+
+static void test_honest_peer(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    for (int i = 0; i < 3; i++) {
+        make_frame(&b);
+        put(&b, FRAME_BYTES);
+        expect_good(&b);
+    }
+    tear_down(&b);
+}
+
+/* What the link itself puts on the wire is what frame.h says. */
+static void test_frame_on_the_wire(void **state)
+{
+    struct bench b;
+    uint8_t *p;
+
+    (void)state;
+    set_up(&b, &options);
+    p = link_reserve(b.l, BYTES);
+    assert_non_null(p);
+    pair_fill(p, BYTES, 9);
+    assert_int_equal(link_commit(b.l), 0);
+    assert_int_equal(link_flush(b.l), 0);
+    assert_int_equal(recv(b.peer, b.frame, FRAME_BYTES, MSG_WAITALL), FRAME_BYTES);
+    assert_int_equal(frame_check(&b.framer, b.frame, BYTES, NULL), 0);
+    assert_int_equal(frame_open(&b.framer, b.frame, BYTES, NULL), 0);
+    assert_true(pair_filled(b.frame + FRAME_HEAD_BYTES, BYTES, 9));
+    tear_down(&b);
+}
+
+/* However the network cuts it. */
+static void test_byte_by_byte(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    make_frame(&b);
+    for (size_t i = 0; i < FRAME_BYTES; i++)
+        assert_int_equal(send(b.peer, b.frame + i, 1, 0), 1);
+    expect_good(&b);
+    tear_down(&b);
+}
+
+/* One bit in each byte of the head, one of the payload, one behind it. */
+static void test_flipped_bits(void **state)
+{
+    static const size_t others[] = {FRAME_HEAD_BYTES, FRAME_HEAD_BYTES + BYTES - 1,
+                                    FRAME_HEAD_BYTES + BYTES, FRAME_BYTES - 1};
+
+    (void)state;
+    for (size_t i = 0; i < FRAME_HEAD_BYTES + ARRAY_LENGTH(others); i++) {
+        size_t at = i < FRAME_HEAD_BYTES ? i : others[i - FRAME_HEAD_BYTES];
+        bool in_seal = at >= 16 && at < FRAME_HEAD_BYTES + BYTES;
+        struct link_counters c;
+        struct bench b;
+
+        set_up(&b, &options);
+        make_frame(&b);
+        put(&b, FRAME_BYTES);
+        expect_good(&b);
+        make_frame(&b);
+        b.frame[at] ^= (uint8_t)(1 << i % 8);
+        put(&b, FRAME_BYTES);
+        expect_refused(&b, in_seal ? -EBADMSG : -EPROTO);
+        link_counters(b.l, &c);
+        assert_int_equal(c.seal_failures, in_seal ? 1 : 0);
+        assert_int_equal(c.frame_failures, in_seal ? 0 : 1);
+        tear_down(&b);
+    }
+}
+
+static void test_replay(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    make_frame(&b);
+    put(&b, FRAME_BYTES);
+    put(&b, FRAME_BYTES);
+    expect_good(&b);
+    expect_refused(&b, -EPROTO);
+    tear_down(&b);
+}
+
+/* The same with the sequence that is due written over the old one. */
+static void test_replay_renumbered(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    make_frame(&b);
+    put(&b, FRAME_BYTES);
+    store_le64(b.frame + 8, 1);
+    put(&b, FRAME_BYTES);
+    expect_good(&b);
+    expect_refused(&b, -EBADMSG);
+    tear_down(&b);
+}
+
+static void test_lost_frame(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    make_frame(&b);
+    make_frame(&b);
+    put(&b, FRAME_BYTES);
+    expect_refused(&b, -EPROTO);
+    tear_down(&b);
+}
+
+/* My own record comes back. */
+static void test_reflected(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    assert_non_null(link_reserve(b.l, BYTES));
+    assert_int_equal(link_commit(b.l), 0);
+    assert_int_equal(link_flush(b.l), 0);
+    assert_int_equal(recv(b.peer, b.frame, FRAME_BYTES, MSG_WAITALL), FRAME_BYTES);
+    put(&b, FRAME_BYTES);
+    expect_refused(&b, -EBADMSG);
+    tear_down(&b);
+}
+
+static void test_peer_without_the_keys(void **state)
+{
+    struct bench b;
+    struct seal_keys *keys = seal_keys_new();
+
+    (void)state;
+    set_up(&b, &options);
+    framer_clear(&b.framer);
+    pair_fill((uint8_t *)keys, sizeof(*keys), 99);
+    assert_int_equal(framer_init(&b.framer, keys, NULL), 0);
+    make_frame(&b);
+    put(&b, FRAME_BYTES);
+    expect_refused(&b, -EBADMSG);
+    seal_keys_free(keys);
+    tear_down(&b);
+}
+
+static void test_frame_in_the_clear(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    framer_clear(&b.framer);
+    make_frame(&b);
+    put(&b, FRAME_BYTES);
+    expect_refused(&b, -EPROTO);
+    tear_down(&b);
+}
+
+/* A length that is announced but out of bounds: refused at once, not awaited. */
+static void test_huge_length(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    make_frame(&b);
+    store_le32(b.frame + 4, UINT32_MAX);
+    put(&b, FRAME_PARSE_BYTES);
+    expect_refused(&b, -EPROTO);
+    tear_down(&b);
+}
+
+static void test_garbage(void **state)
+{
+    uint64_t seed = 20240602;
+
+    (void)state;
+    print_message("seed %" PRIu64 "\n", seed);
+    for (int i = 0; i < 30; i++) {
+        struct bench b;
+
+        set_up(&b, &options);
+        pair_fill(b.frame, FRAME_BYTES, pair_random(&seed));
+        put(&b, FRAME_PARSE_BYTES + pair_random(&seed) % 1000);
+        expect_refused(&b, -EPROTO);
+        tear_down(&b);
+    }
+}
+
+/* Less than a head, a head, all but one byte. */
+static const size_t beginnings[] = {1,   FRAME_PARSE_BYTES - 1, FRAME_PARSE_BYTES, FRAME_HEAD_BYTES,
+                                    500, FRAME_BYTES - 1};
+
+static void test_truncated_then_silence(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(beginnings); i++) {
+        uint64_t start_ns;
+        struct bench b;
+
+        set_up(&b, &hasty);
+        make_frame(&b);
+        put(&b, beginnings[i]);
+        start_ns = time_ns();
+        expect_refused(&b, -ETIMEDOUT);
+        assert_true(time_ns() - start_ns >= (uint64_t)SHORT_MS * 1000000);
+        tear_down(&b);
+    }
+}
+
+static void test_truncated_then_closed(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(beginnings); i++) {
+        struct err err = {0};
+        struct bench b;
+
+        set_up(&b, &options);
+        make_frame(&b);
+        put(&b, beginnings[i]);
+        close(b.peer);
+        b.peer = -1;
+        expect_refused(&b, -ECONNRESET);
+        link_error(b.l, &err);
+        assert_non_null(strstr(err.text, "middle of a record"));
+        tear_down(&b);
+    }
+}
+
+/* A trickle does not extend the time that a call may take. */
+static void *trickle(void *bench)
+{
+    struct bench *b = bench;
+
+    for (size_t i = 0; i < 200; i++) {
+        if (send(b->peer, b->frame + i, 1, MSG_NOSIGNAL) != 1)
+            break;
+        usleep(5000);
+    }
+    return NULL;
+}
+
+static void test_trickle(void **state)
+{
+    struct bench b;
+    pthread_t thread;
+
+    (void)state;
+    set_up(&b, &hasty);
+    make_frame(&b);
+    assert_int_equal(pthread_create(&thread, NULL, trickle, &b), 0);
+    expect_refused(&b, -ETIMEDOUT);
+    link_free(b.l);
+    b.l = NULL;
+    pthread_join(thread, NULL);
+    tear_down(&b);
+}
+
+/* The peer's process is killed in the middle of a record; what it sent before stays good. */
+static void test_killed_peer(void **state)
+{
+    uint8_t stream[2 * FRAME_BYTES];
+    struct bench b;
+    uint64_t start_ns;
+    pid_t child;
+
+    (void)state;
+    set_up(&b, &options);
+    for (int i = 0; i < 2; i++) {
+        make_frame(&b);
+        memcpy(stream + (size_t)i * FRAME_BYTES, b.frame, FRAME_BYTES);
+    }
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)!file_write_all(b.peer, stream, FRAME_BYTES + FRAME_BYTES / 2);
+        raise(SIGKILL);
+    }
+    close(b.peer);
+    b.peer = -1;
+    expect_good(&b);
+    start_ns = time_ns();
+    expect_refused(&b, -ECONNRESET);
+    assert_true(time_ns() - start_ns < (uint64_t)options.timeout_ms * 1000000 / 2);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    tear_down(&b);
+}
+
+/* A ring belongs to one thread; the link says so instead of hanging. */
+static void *take_elsewhere(void *bench)
+{
+    struct bench *b = bench;
+
+    return link_take(b->l, BYTES) ? b : NULL;
+}
+
+static void test_used_by_another_thread(void **state)
+{
+    struct err err = {0};
+    struct bench b;
+    pthread_t thread;
+    void *taken;
+
+    (void)state;
+    set_up(&b, &options);
+    assert_int_equal(pthread_create(&thread, NULL, take_elsewhere, &b), 0);
+    pthread_join(thread, &taken);
+    assert_null(taken);
+    assert_int_equal(link_error(b.l, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "thread"));
+    tear_down(&b);
+}
+
+/* What cannot carry a link is refused and stays open. */
+static void expect_unfit(int fd, int code)
+{
+    struct seal_keys *keys = pair_keys();
+    struct link *l = NULL;
+    struct err err = {0};
+
+    assert_int_equal(link_uring_new(fd, keys, &options, &l, &err), code);
+    assert_null(l);
+    assert_true(err.text[0] != '\0');
+    assert_int_not_equal(fcntl(fd, F_GETFD), -1);
+    seal_keys_free(keys);
+    close(fd);
+}
+
+static void test_unfit_descriptors(void **state)
+{
+    int fd[2];
+
+    (void)state;
+    assert_int_equal(pipe(fd), 0);
+    expect_unfit(fd[0], -ENOTSOCK);
+    close(fd[1]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+    expect_unfit(fd[0], -EPROTONOSUPPORT);
+    close(fd[1]);
+    expect_unfit(socket(AF_INET, SOCK_STREAM, 0), -ENOTCONN);
+}
+
+static void test_no_keys(void **state)
+{
+    struct link *l = NULL;
+    int fd[2];
+
+    (void)state;
+    pair_sockets(fd);
+    assert_int_equal(link_uring_new(fd[0], NULL, &options, &l, NULL), -EINVAL);
+    close(fd[0]);
+    close(fd[1]);
+}
+
+/* In a process of its own, where a filter refuses the call that makes a ring. */
+static int make_without_io_uring(int code)
+{
+    struct sock_filter filter[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)code),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {.len = ARRAY_LENGTH(filter), .filter = filter};
+    struct link *l = NULL;
+    struct err err = {0};
+    int fd[2];
+
+    pair_sockets(fd);
+    EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+    EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    EXPECT(link_uring_new(fd[0], pair_keys(), &options, &l, &err) == -code);
+    EXPECT(strstr(err.text, "not permitted"));
+    EXPECT(strstr(err.text, "SystemCallFilter="));
+    return 0;
+}
+
+static void test_io_uring_not_permitted(void **state)
+{
+    static const int codes[] = {EPERM, ENOSYS};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(codes); i++) {
+        pid_t child = fork();
+        int status;
+
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(make_without_io_uring(codes[i]) == 0 ? 0 : 1);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_int_equal(WEXITSTATUS(status), 0);
+    }
+}
+
+/* A socket that does not block is made one that does; else each wait would be an error. */
+static void test_nonblocking_socket(void **state)
+{
+    struct seal_keys *keys = pair_keys();
+    struct link *l;
+    int fd[2];
+
+    (void)state;
+    pair_sockets(fd);
+    assert_int_equal(fcntl(fd[0], F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(link_uring_new(fd[0], keys, &hasty, &l, NULL), 0);
+    assert_null(link_take(l, 1));
+    assert_int_equal(link_error(l, NULL), -ETIMEDOUT);
+    link_free(l);
+    close(fd[1]);
+    seal_keys_free(keys);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_honest_peer),
+        cmocka_unit_test(test_frame_on_the_wire),
+        cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_replay_renumbered),
+        cmocka_unit_test(test_lost_frame),
+        cmocka_unit_test(test_reflected),
+        cmocka_unit_test(test_peer_without_the_keys),
+        cmocka_unit_test(test_frame_in_the_clear),
+        cmocka_unit_test(test_huge_length),
+        cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_truncated_then_silence),
+        cmocka_unit_test(test_truncated_then_closed),
+        cmocka_unit_test(test_trickle),
+        cmocka_unit_test(test_killed_peer),
+        cmocka_unit_test(test_used_by_another_thread),
+        cmocka_unit_test(test_unfit_descriptors),
+        cmocka_unit_test(test_no_keys),
+        cmocka_unit_test(test_io_uring_not_permitted),
+        cmocka_unit_test(test_nonblocking_socket),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
