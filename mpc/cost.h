@@ -1,0 +1,19 @@
+/* cost: what a variant costs, from the plan alone. The counters of a run agree to the byte. */
+#ifndef MPC_COST_H
+#define MPC_COST_H
+
+#include "mpc/op.h"
+
+struct cost {
+    uint64_t bytes_online; /* payload one party sends */
+    uint64_t rounds_online;
+    uint64_t bytes_tape; /* party 1's; party 0's tape is a seed */
+    uint64_t macs_online;
+    uint64_t ops;
+};
+
+/** @ret_total, and by operation kind in @ret_kinds (OP_ID_END of them) unless NULL. */
+void cost_variant(const struct plan *plan, const struct variant *v, struct cost *ret_total,
+                  struct cost *ret_kinds);
+
+#endif

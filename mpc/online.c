@@ -1,0 +1,78 @@
+#include "mpc/online.h"
+
+#include "base/secret.h"
+#include "mpc/walk.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct party {
+    struct online online;
+};
+
+struct party *party_new(const struct model *model, const struct kernels *kernels)
+{
+    struct party *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return NULL;
+    if (walk_init(&p->online.walk, model->plan) < 0) {
+        free(p);
+        return NULL;
+    }
+    p->online.walk.kernels = kernels;
+    p->online.model = model;
+    p->online.party = model->party;
+    return p;
+}
+
+void party_free(struct party *p)
+{
+    if (!p)
+        return;
+    walk_free(&p->online.walk);
+    free(p);
+}
+
+static int run_op(struct online *o, const struct op *op, struct online_stats *stats)
+{
+    const struct op_kind *kind = op_kind(op->id);
+    struct exchange *x = o->exchange;
+    uint64_t start = time_ns(), bytes = x->bytes_sent, rounds = x->rounds;
+    int rc = kind->online ? kind->online(o, op) : 0;
+
+    stats->kind[op->id].ns += time_ns() - start;
+    stats->kind[op->id].bytes += x->bytes_sent - bytes;
+    stats->kind[op->id].rounds += x->rounds - rounds;
+    return rc;
+}
+
+int party_run(struct party *p, const struct tape *tape, struct exchange *x, uint32_t length,
+              const uint64_t *input, uint64_t *ret_output, struct online_stats *stats)
+{
+    struct online *o = &p->online;
+    const struct variant *v = tape->variant;
+    uint64_t start = time_ns(), bytes = x->bytes_sent, rounds = x->rounds;
+    int rc = 0;
+
+    memset(stats, 0, sizeof(*stats));
+    if (tape->plan != o->model->plan || !tape_complete(tape) || length < 1 || length > v->tokens)
+        return -EINVAL;
+    o->prg = prg_new(tape->seed);
+    if (!o->prg)
+        return -ENOMEM;
+    o->walk.variant = v;
+    o->walk.length = length;
+    o->tape = tape;
+    o->exchange = x;
+    o->input = input;
+    o->output = ret_output;
+    for (size_t i = 0; rc == 0 && i < v->op_count; i++)
+        rc = run_op(o, &v->ops[i], stats);
+    prg_free(o->prg);
+    o->prg = NULL;
+    stats->ns = time_ns() - start;
+    stats->bytes = x->bytes_sent - bytes;
+    stats->rounds = x->rounds - rounds;
+    return rc;
+}

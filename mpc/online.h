@@ -1,0 +1,39 @@
+/*
+ * online: a party as a reader of the plan while a job runs: the hot path. It allocates nothing
+ * but the tape's key schedule, and everything it sends is masked by the tape it is given.
+ */
+#ifndef MPC_ONLINE_H
+#define MPC_ONLINE_H
+
+#include "mpc/model.h"
+#include "mpc/op.h"
+#include "mpc/tape.h"
+
+/* What one run cost, by operation kind. */
+struct online_stats {
+    struct {
+        uint64_t ns, bytes, rounds;
+    } kind[OP_ID_END];
+    uint64_t ns, bytes, rounds;
+};
+
+struct party;
+
+/** Memory to run jobs of any variant of @model's plan; NULL when there is none. */
+MUST_CHECK struct party *party_new(const struct model *model, const struct kernels *kernels);
+void party_free(struct party *p);
+
+/**
+ * Run one job: @input is this party's share of the input, tokens x columns of the tape's variant,
+ * of which @length rows are tokens; @ret_output gets this party's share of plan->labels answers,
+ * cut to l bits. @tape is complete, prepared, struck off, and useless afterwards, whatever comes
+ * back.
+ *
+ * Both parties call it for the same tape number, length and plan. Blocks for its rounds.
+ * Returns 0 or the exchange's negative errno. CT: timing depends on variant and length.
+ */
+MUST_CHECK int party_run(struct party *p, const struct tape *tape, struct exchange *x,
+                         uint32_t length, const uint64_t *input, uint64_t *ret_output,
+                         struct online_stats *stats);
+
+#endif

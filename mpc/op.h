@@ -1,0 +1,223 @@
+/*
+ * op: what an operation of a plan is, for whoever reads a plan.
+ *
+ * One file a kind in mpc/ops/ answers: what comes out (infer), what it costs (cost), and what each
+ * reader does at it: the clear executor, the dealer, a party when the tape has come (prepare), a
+ * party online. Adding a kind is one file, one line in op.c and one name in plan.h.
+ */
+#ifndef MPC_OP_H
+#define MPC_OP_H
+
+#include "mpc/exchange.h"
+#include "mpc/kernels.h"
+#include "mpc/plan.h"
+#include "mpc/prg.h"
+
+struct model;
+struct tape;
+
+/* Purposes of PRG streams: the second half of a stream's name. */
+enum op_stream {
+    STREAM_MASK = 1, /* [r] of the wire that comes out */
+    STREAM_CORR,     /* party 0's share of a correction */
+    STREAM_CORR_2,   /* of a second one */
+    STREAM_BITS,     /* one mask bit an element */
+    STREAM_TRIPLES,  /* a, b, c of the bit triples, then party 0's products */
+    STREAM_TABLES,   /* party 0's comparison tables, or its one-hot vector */
+    STREAM_INDEX,    /* a lookup's index mask */
+    STREAM_WEIGHT,   /* model seeds only: [r_W] */
+};
+
+/* What an operation costs one party; sizes are exact. */
+struct op_cost {
+    size_t bytes_online; /* payload one party sends */
+    size_t rounds_online;
+    size_t bytes_tape;     /* of party 1's tape */
+    size_t prepared_words; /* kept from preparation until use */
+    size_t scratch_words;  /* of the reader that needs most, while it works */
+    uint64_t macs_online;  /* ring multiply-adds of products with both sides packed */
+};
+
+/* The values of the wires of one walk. */
+struct walk {
+    const struct plan *plan;
+    const struct variant *variant;
+    const struct kernels *kernels;
+    uint64_t *arena, *scratch; /* at least the variant's arena_words and scratch_words */
+    size_t arena_words, scratch_words;
+    uint32_t length; /* tokens that are there, <= variant->tokens; public */
+};
+
+enum clear_rounding {
+    CLEAR_FLOOR,
+    CLEAR_RANDOM, /* up with the probability that the protocol has */
+};
+
+/* How near one operation came to what the format holds. */
+struct clear_report {
+    uint32_t op;
+    double value_max;     /* largest magnitude seen, in units of the last place */
+    double headroom_bits; /* log2(limit / value_max); negative: overflow */
+    double value_min;     /* ranges only: the smallest seen, in units of the last place */
+};
+
+struct clear {
+    struct walk walk; /* a SHARE or MASKED wire holds its value, sign-extended; BITS the bits */
+    const uint64_t *const *weights; /* by number, the values themselves */
+    const uint64_t *input;
+    uint64_t *output;
+    enum clear_rounding rounding;
+    struct prg *rounding_prg;
+    struct clear_report *reports; /* one an operation, or NULL */
+};
+
+struct deal {
+    struct walk walk;                   /* a MASKED wire holds its mask r */
+    const struct mask_weights *weights; /* r_W */
+    struct prg *prg[2];
+};
+
+struct prepare {
+    struct walk walk; /* a MASKED wire holds this party's [r] where online does */
+    const struct model *model;
+    struct tape *tape;
+    struct prg *prg;
+    unsigned int party;
+};
+
+struct online {
+    struct walk walk;
+    const struct model *model;
+    const struct tape *tape;
+    struct prg *prg;
+    struct exchange *exchange;
+    unsigned int party;
+    const uint64_t *input; /* this party's share */
+    uint64_t *output;      /* this party's share of the answer, cut to l bits */
+};
+
+struct op_kind {
+    const char *name;
+    uint8_t inputs_min, inputs_max, attrs_min, attrs_max;
+
+    /** The wire that comes out (ret->kind 0: none) from checked operand numbers, or why not. */
+    int (*infer)(const struct plan *plan, const struct variant *v, const struct op *op,
+                 struct wire *ret, struct err *err);
+    void (*cost)(const struct plan *plan, const struct variant *v, const struct op *op,
+                 struct op_cost *ret);
+    int (*clear)(struct clear *c, const struct op *op, struct err *err);
+    void (*deal)(struct deal *d, const struct op *op, uint8_t *tape); /* NULL: takes nothing */
+    void (*prepare)(struct prepare *p, const struct op *op);          /* NULL: nothing to do */
+    int (*online)(struct online *o, const struct op *op);             /* NULL: nothing to do */
+};
+
+/** The kind of a checked operation; NULL for a number that is none. */
+const struct op_kind *op_kind(unsigned int id);
+
+/* Attributes, by operation. A matrix product multiplies @BATCH pairs of matrices, addressed in
+ * elements of their wires; A and C have unit column stride. */
+enum matmul_attr {
+    MATMUL_BATCH,
+    MATMUL_ROWS,
+    MATMUL_INNER,
+    MATMUL_COLS,
+    MATMUL_A_OFFSET,
+    MATMUL_A_BATCH,
+    MATMUL_A_ROW,
+    MATMUL_B_OFFSET,
+    MATMUL_B_BATCH,
+    MATMUL_B_ROW,
+    MATMUL_B_COL,
+    MATMUL_BESIDE, /* 1: the batch's results stand side by side, rows x (batch cols); 0: stacked */
+    MATMUL_ATTRS,
+};
+enum matmul_in {
+    MATMUL_A,        /* masked wire */
+    MATMUL_B,        /* masked wire, or a product weight */
+    MATMUL_BIAS,     /* added weight of 1 row or of at least ROWS rows, at the product's scale */
+    MATMUL_RESIDUAL, /* masked wire ROWS x COLS, times */
+    MATMUL_GAIN,     /* a gain weight of COLS, added at the product's scale */
+};
+enum square_attr { SQUARE_SUM_ROWS, SQUARE_ATTRS };
+enum truncate_attr {
+    TRUNCATE_SHIFT,
+    TRUNCATE_RELABEL, /* added to the fraction bits that come out: a public power of two */
+    TRUNCATE_ATTRS,
+};
+enum affine_attr { AFFINE_FACTOR, AFFINE_ADD, AFFINE_RELABEL, AFFINE_ATTRS };
+enum range_attr {
+    RANGE_MIN, /* in units of the last place: RANGE_MIN <= x < RANGE_END */
+    RANGE_END,
+    RANGE_ATTRS,
+};
+enum compare_attr { COMPARE_THRESHOLD /* and more of them */ };
+enum dot_attr { DOT_FRAC, DOT_CONSTANT, DOT_FACTOR /* and more of them, one a column */ };
+enum lookup_attr { LOOKUP_TABLE, LOOKUP_FRAC, LOOKUP_ATTRS };
+/* y[r][b COLS + c] = x[OFFSET + r ROW + b BLOCK + c], in elements of x. */
+enum view_attr {
+    VIEW_ROWS,
+    VIEW_BLOCKS,
+    VIEW_COLS,
+    VIEW_OFFSET,
+    VIEW_ROW,
+    VIEW_BLOCK,
+    VIEW_ATTRS,
+};
+
+/* --- for the files in mpc/ops/ --- */
+
+static inline const struct wire *op_wire(const struct walk *w, uint32_t operand)
+{
+    return &w->variant->wires[operand];
+}
+
+static inline uint64_t *walk_at(const struct walk *w, uint32_t wire)
+{
+    return w->arena + w->variant->wires[wire].offset;
+}
+
+/** A masked wire's second half: the shares of its mask (or, at the dealer, the mask). */
+static inline uint64_t *walk_mask(const struct walk *w, uint32_t wire)
+{
+    const struct wire *at = op_wire(w, wire);
+
+    return w->arena + at->offset + wire_elements(at);
+}
+
+/** This operation's section of party 1's tape. */
+const uint8_t *op_tape(const struct tape *tape, const struct op *op);
+uint64_t *op_prepared(const struct tape *tape, const struct op *op);
+
+/**
+ * A party's share of a correction of @count elements that starts @at bytes into the operation's
+ * section: expanded by party 0, read by party 1.
+ */
+void op_correction(struct prg *prg, const struct tape *tape, unsigned int party,
+                   const struct op *op, enum op_stream stream, size_t at, uint64_t *ret,
+                   size_t count, unsigned int ring);
+
+/** The dealer's side of it: writes value - party 0's share; @scratch holds @count words. */
+void op_deal_correction(struct deal *d, const struct op *op, enum op_stream stream,
+                        const uint64_t *value, size_t count, unsigned int ring, uint8_t *tape,
+                        uint64_t *scratch);
+
+/** One round: send words of bits, get the XOR of both sides in place. */
+MUST_CHECK int op_open_bits(struct online *o, uint64_t *words, size_t count);
+
+/** One round: open @share + @mask into @hat, in a ring of @ring bits. */
+MUST_CHECK int op_open(struct online *o, const uint64_t *share, const uint64_t *mask, uint64_t *hat,
+                       size_t count, unsigned int ring);
+
+/** Keep the largest magnitude of an operation and its headroom below @limit, both in units. */
+void clear_note(struct clear *c, const struct op *op, double value_max, double limit);
+
+/** Cut @count elements of the wire that came out to its ring, sign-extended; compare them with
+ *  @exact (same order) and note how far the format reaches. -ERANGE when an element wrapped. */
+MUST_CHECK int clear_check(struct clear *c, const struct op *op, const double *exact,
+                           struct err *err);
+
+extern const struct op_kind op_input, op_open_kind, op_matmul, op_mul, op_square, op_truncate,
+    op_affine, op_add, op_centre, op_row_sum, op_length_mask, op_unmask, op_range, op_compare,
+    op_bit_to_ring, op_dot, op_select, op_lookup, op_view, op_output;
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * faithful truncation: y is the floor or the ceiling of x / 2^s, unbiased, for
+ * -2^(l-2) <= x <= 2^(l-2) - 2^s. One bit an element, one round.
+ *
+ * Party 0 adds 2^(l-2) + 2^s - 1 to its share. With v_i = 1 - msb([x]_i), the shares wrapped
+ * exactly if not both v_i are 1. Each party opens e_i = v_i XOR a_i, never the wrap bit itself;
+ * with [a_0 a_1] modulo 2^s from the dealer,
+ *
+ *     v_0 v_1 = e_0 e_1 + e_0 (1 - 2 e_1) a_1 + e_1 (1 - 2 e_0) a_0
+ *             + (1 - 2 e_0)(1 - 2 e_1) a_0 a_1                               (modulo 2^s)
+ *     [y]_i   = ([x]_i >> s) - [1 - v_0 v_1]_i 2^(l-s) - (i == 0) 2^(l-2-s).
+ */
+#include "base/secret.h"
+#include "mpc/op.h"
+#include "mpc/tape.h"
+
+#include <math.h>
+#include <string.h>
+
+static unsigned int shift_of(const struct op *op)
+{
+    return (unsigned int)op->attr[TRUNCATE_SHIFT];
+}
+
+static int infer(const struct plan *plan, const struct variant *v, const struct op *op,
+                 struct wire *ret, struct err *err)
+{
+    int64_t shift = op->attr[TRUNCATE_SHIFT], relabel = op->attr[TRUNCATE_RELABEL], frac;
+
+    (void)plan;
+    if (operand_is_weight(op->in[0]) || v->wires[op->in[0]].kind != WIRE_SHARE)
+        return err_set(err, -EINVAL, "its input is no share wire");
+    *ret = v->wires[op->in[0]];
+    if (shift < 1 || shift > ret->ring - 2)
+        return err_set(err, -EINVAL, "a shift of %" PRId64 " in a ring of %u bits", shift,
+                       ret->ring);
+    frac = ret->frac - shift + relabel;
+    if (relabel < -64 || relabel > 64 || frac < -64 || frac > 64)
+        return err_set(err, -EINVAL, "its result has %" PRId64 " fraction bits", frac);
+    ret->frac = (int8_t)frac;
+    return 0;
+}
+
+static void cost(const struct plan *plan, const struct variant *v, const struct op *op,
+                 struct op_cost *ret)
+{
+    size_t count = wire_elements(&v->wires[op->out]), words = ring_bit_words(count);
+
+    (void)plan;
+    ret->bytes_online = words * sizeof(uint64_t);
+    ret->rounds_online = 1;
+    ret->bytes_tape = ring_field_bytes(count, shift_of(op));
+    ret->scratch_words = count + 3 * words;
+}
+
+/* The fraction of a unit that a floor drops is the chance of the ceiling. */
+static int clear(struct clear *c, const struct op *op, struct err *err)
+{
+    const struct wire *out = op_wire(&c->walk, op->out);
+    const int64_t *x = (const int64_t *)walk_at(&c->walk, op->in[0]);
+    uint64_t *y = walk_at(&c->walk, op->out), *draw = c->walk.scratch;
+    unsigned int s = shift_of(op);
+    double limit = ldexp(1, out->ring - 2) - ldexp(1, (int)s), top = 0;
+
+    if (c->rounding == CLEAR_RANDOM)
+        prg_words(c->rounding_prg, op->index, STREAM_BITS, draw, wire_elements(out));
+    for (size_t i = 0; i < wire_elements(out); i++) {
+        uint64_t up = c->rounding == CLEAR_RANDOM ? draw[i] & ring_mask(s) : 0;
+
+        top = fmax(top, fabs((double)x[i]));
+        y[i] = (uint64_t)((int64_t)((uint64_t)x[i] + up) >> s);
+    }
+    clear_note(c, op, top, limit);
+    if (top > limit)
+        return err_set(err, -ERANGE,
+                       "operation %u (truncate): a value of %.3g units is past the %.3g that a "
+                       "ring of %u bits truncates faithfully; take a wider ring or fewer "
+                       "fraction bits",
+                       op->index, top, limit, out->ring);
+    return 0;
+}
+
+static void deal(struct deal *d, const struct op *op, uint8_t *tape)
+{
+    size_t count = wire_elements(op_wire(&d->walk, op->out)), words = ring_bit_words(count);
+    uint64_t *c = d->walk.scratch, *a0 = c + count, *a1 = a0 + words;
+
+    prg_words(d->prg[0], op->index, STREAM_BITS, a0, words);
+    prg_words(d->prg[1], op->index, STREAM_BITS, a1, words);
+    prg_words(d->prg[0], op->index, STREAM_CORR, c, count);
+    for (size_t i = 0; i < count; i++)
+        c[i] = ((a0[i / 64] & a1[i / 64]) >> i % 64 & 1) - c[i];
+    ring_pack_fields(tape, c, count, shift_of(op));
+}
+
+/* e = v XOR a in 64-element words; bits past the last element stay those of a, which are random. */
+static void wrap_bits(const struct online *o, const struct op *op, uint64_t offset,
+                      const uint64_t *a, uint64_t *e)
+{
+    const struct wire *in = op_wire(&o->walk, op->in[0]);
+    const uint64_t *x = walk_at(&o->walk, op->in[0]);
+    size_t count = wire_elements(in);
+
+    memcpy(e, a, ring_bit_words(count) * sizeof(*e));
+    for (size_t i = 0; i < count; i++)
+        e[i / 64] ^= (~(x[i] + offset) >> (in->ring - 1) & 1) << i % 64;
+}
+
+static int online(struct online *o, const struct op *op)
+{
+    const struct wire *out = op_wire(&o->walk, op->out);
+    size_t count = wire_elements(out), words = ring_bit_words(count);
+    const uint64_t *x = walk_at(&o->walk, op->in[0]);
+    uint64_t *y = walk_at(&o->walk, op->out);
+    uint64_t *c = o->walk.scratch, *a = c + count, *mine = a + words, *sum = mine + words;
+    unsigned int l = out->ring, s = shift_of(op);
+    uint64_t first = o->party == 0;
+    uint64_t offset = first * ((1ull << (l - 2)) + (1ull << s) - 1);
+    int rc;
+
+    prg_words(o->prg, op->index, STREAM_BITS, a, words);
+    wrap_bits(o, op, offset, a, mine);
+    memcpy(sum, mine, words * sizeof(*sum));
+    rc = op_open_bits(o, sum, words);
+    if (rc < 0)
+        return rc;
+    CT_DECLASSIFY(mine, words * sizeof(*mine));
+    if (o->party == 0)
+        prg_words(o->prg, op->index, STREAM_CORR, c, count);
+    else
+        ring_unpack_fields(c, op_tape(o->tape, op), count, s);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t me = mine[i / 64] >> i % 64 & 1, other = (sum[i / 64] >> i % 64 & 1) ^ me;
+        uint64_t bit = a[i / 64] >> i % 64 & 1;
+        uint64_t both =
+            first * me * other + other * (1 - 2 * me) * bit + (1 - 2 * me) * (1 - 2 * other) * c[i];
+
+        y[i] = (((x[i] + offset) & ring_mask(l)) >> s) - ((first - both) << (l - s)) -
+               (first << (l - 2 - s));
+    }
+    return 0;
+}
+
+const struct op_kind op_truncate = {
+    .name = "truncate",
+    .inputs_min = 1,
+    .inputs_max = 1,
+    .attrs_min = TRUNCATE_ATTRS,
+    .attrs_max = TRUNCATE_ATTRS,
+    .infer = infer,
+    .cost = cost,
+    .clear = clear,
+    .deal = deal,
+    .online = online,
+};

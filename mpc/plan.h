@@ -1,0 +1,204 @@
+/*
+ * plan: a model compiled into a flat list of operations over numbered wires, with shapes and the
+ * number format and nothing secret. Clear executor, dealer, both parties and the cost reader all
+ * read this one list.
+ *
+ * A plan file is what its owner made and others must take on trust of nothing: plan_parse() checks
+ * every number in it, so that a reader may index by it without looking again. Its hash binds model
+ * id, number format, every shape and every constant; parties and dealer work together only when
+ * their hashes agree.
+ *
+ * A plan has variants, one a length bucket, that share one set of weights.
+ */
+#ifndef MPC_PLAN_H
+#define MPC_PLAN_H
+
+#include "mpc/ring.h"
+
+#define PLAN_VERSION        1
+#define PLAN_ID_BYTES       16
+#define PLAN_HASH_BYTES     32
+#define PLAN_NAME_MAX       64
+#define PLAN_INPUTS_MAX     5
+#define PLAN_ATTRS_MAX      72
+#define PLAN_FILE_BYTES_MAX ((size_t)64 << 20)
+#define PLAN_WEIGHTS_MAX    8192
+#define PLAN_VARIANTS_MAX   64
+#define PLAN_TABLES_MAX     256
+#define PLAN_TABLE_BITS_MAX 16
+#define PLAN_TABLE_COLS_MAX 4
+#define PLAN_OPS_MAX        16384
+#define PLAN_LABELS_MAX     1000
+#define PLAN_TOKENS_MAX     512
+#define PLAN_DIM_MAX        (1u << 24)        /* rows or columns of a wire or a weight */
+#define PLAN_ELEMENTS_MAX   ((size_t)1 << 28) /* of a wire or a weight */
+#define PLAN_WORDS_MAX      ((size_t)1 << 33) /* of a variant's arena */
+
+enum wire_kind {
+    WIRE_SHARE = 1, /* [x]: an additive share at each party */
+    WIRE_MASKED,    /* x^ = x + r, public to both parties, and shares of r */
+    WIRE_BITS,      /* XOR shares of rows x cols bits, packed */
+};
+
+/* rows x cols elements, row-major, @frac fraction bits, in Z_2^ring. */
+struct wire {
+    uint8_t kind, ring;
+    int8_t frac;
+    uint32_t rows, cols;
+
+    /* Computed: where it lives in a reader's arena, in 64-bit words. */
+    size_t offset, words;
+};
+
+/* An operand is a wire number, a weight number with this bit set, or none. */
+#define OPERAND_NONE   UINT32_MAX
+#define OPERAND_WEIGHT (1u << 31)
+
+enum op_id {
+    OP_INPUT = 1,
+    OP_OPEN,
+    OP_MATMUL,
+    OP_MUL,
+    OP_SQUARE,
+    OP_TRUNCATE,
+    OP_AFFINE,
+    OP_ADD,
+    OP_CENTRE,
+    OP_ROW_SUM,
+    OP_LENGTH_MASK,
+    OP_UNMASK,
+    OP_RANGE,
+    OP_COMPARE,
+    OP_BIT_TO_RING,
+    OP_DOT,
+    OP_SELECT,
+    OP_LOOKUP,
+    OP_VIEW,
+    OP_OUTPUT,
+    OP_ID_END,
+};
+
+struct op {
+    uint8_t id, input_count, attr_count;
+    uint32_t index;               /* of this operation: the PRG stream's first half */
+    uint32_t in[PLAN_INPUTS_MAX]; /* operands */
+    uint32_t out;                 /* a wire, or OPERAND_NONE */
+    int64_t attr[PLAN_ATTRS_MAX]; /* named by the operation's enum in mpc/op.h */
+
+    /* Computed: this operation's section of a tape, in bytes; of the prepared words. */
+    size_t tape_offset, tape_bytes;
+    size_t prepared_offset, prepared_words;
+};
+
+struct variant {
+    uint32_t tokens; /* the length bucket: rows of the input */
+    size_t wire_count, op_count;
+    struct wire *wires;
+    struct op *ops;
+
+    /* Computed. */
+    size_t arena_words, scratch_words, tape_bytes, prepared_words;
+};
+
+enum weight_use {
+    WEIGHT_PRODUCT = 1, /* right-hand side of a product: masked, opened once a model */
+    WEIGHT_GAIN,        /* one row, times a residual elementwise: masked, opened once a model */
+    WEIGHT_ADDED,       /* only ever added: stays a share, needs no mask */
+};
+
+struct weight {
+    char name[PLAN_NAME_MAX];
+    uint8_t use;
+    int8_t frac;
+    uint32_t rows, cols;
+};
+
+/* A public function of an index: 2^bits rows of @cols signed entries. */
+struct table {
+    uint8_t bits, cols;
+    int64_t *entries;
+};
+
+struct plan {
+    uint8_t model_id[PLAN_ID_BYTES];
+    uint8_t hash[PLAN_HASH_BYTES];
+    char name[PLAN_NAME_MAX];
+    uint8_t ring, frac;
+    uint32_t vocabulary, types, labels; /* input columns are vocabulary + types */
+    double error_bound;                 /* of a logit against the clear executor; how: compiler */
+    size_t weight_count, table_count, variant_count;
+    struct weight *weights;
+    struct table *tables;
+    struct variant *variants;
+};
+
+/*
+ * Building. Each plan_add_* appends and checks; the compiler and plan_parse() come this one way.
+ * NULL or a negative errno with the reason in @err.
+ */
+MUST_CHECK struct plan *plan_new(void);
+void plan_free(struct plan *plan);
+
+/** @ret: the operand that names the weight. */
+MUST_CHECK int plan_add_weight(struct plan *plan, const struct weight *w, uint32_t *ret,
+                               struct err *err);
+
+/** @entries: 2^bits rows of @cols; copied. @ret: the table's number. */
+MUST_CHECK int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols,
+                              const int64_t *entries, int64_t *ret, struct err *err);
+
+/** Variants come in order of length; the pointer stays good until the next one is added. */
+MUST_CHECK int plan_add_variant(struct plan *plan, uint32_t tokens, struct variant **ret,
+                                struct err *err);
+
+/** Append an operation (id, in, attr); its result is wire @ret, OPERAND_NONE if it has none. */
+MUST_CHECK int plan_add_op(const struct plan *plan, struct variant *v, const struct op *op,
+                           uint32_t *ret, struct err *err);
+
+/** Lay out every variant: each must end in its one output. */
+MUST_CHECK int plan_finish(struct plan *plan, struct err *err);
+
+/**
+ * The file's bytes, malloced, and plan->hash set to theirs. The same plan gives the same bytes.
+ */
+MUST_CHECK int plan_serialize(struct plan *plan, uint8_t **ret_bytes, size_t *ret_count,
+                              struct err *err);
+
+/**
+ * A checked plan from untrusted bytes. -EPROTO: not a plan, or another version (named);
+ * -EBADMSG: damaged; -EINVAL: an operation's shapes do not fit (named); -E2BIG: past a limit.
+ */
+MUST_CHECK int plan_parse(const uint8_t *bytes, size_t count, struct plan **ret_plan,
+                          struct err *err);
+
+MUST_CHECK int plan_load(const char *path, struct plan **ret_plan, struct err *err);
+
+/** The smallest variant that holds @tokens tokens, or NULL. */
+const struct variant *plan_variant(const struct plan *plan, uint32_t tokens);
+
+static inline size_t wire_elements(const struct wire *w)
+{
+    return (size_t)w->rows * w->cols;
+}
+
+static inline size_t weight_elements(const struct weight *w)
+{
+    return (size_t)w->rows * w->cols;
+}
+
+static inline bool weight_masked(const struct weight *w)
+{
+    return w->use != WEIGHT_ADDED;
+}
+
+static inline bool operand_is_weight(uint32_t operand)
+{
+    return operand != OPERAND_NONE && (operand & OPERAND_WEIGHT);
+}
+
+static inline const struct weight *plan_weight(const struct plan *plan, uint32_t operand)
+{
+    return &plan->weights[operand & ~OPERAND_WEIGHT];
+}
+
+#endif

@@ -1,0 +1,55 @@
+#include "mpc/walk.h"
+
+#include "base/secret.h"
+
+#include <string.h>
+
+static size_t arena_bytes(const struct walk *w)
+{
+    return w->arena_words * sizeof(uint64_t);
+}
+
+static size_t scratch_bytes(const struct walk *w)
+{
+    return w->scratch_words * sizeof(uint64_t);
+}
+
+static int allocate(struct walk *w)
+{
+    w->arena = secret_alloc(arena_bytes(w));
+    w->scratch = secret_alloc(scratch_bytes(w));
+    if (w->arena && w->scratch)
+        return 0;
+    walk_free(w);
+    return -ENOMEM;
+}
+
+int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v)
+{
+    *w = (struct walk){
+        .plan = plan,
+        .variant = v,
+        .kernels = kernels_here(),
+        .length = v->tokens,
+        .arena_words = v->arena_words,
+        .scratch_words = v->scratch_words,
+    };
+    return allocate(w);
+}
+
+int walk_init(struct walk *w, const struct plan *plan)
+{
+    *w = (struct walk){.plan = plan, .kernels = kernels_here()};
+    for (size_t i = 0; i < plan->variant_count; i++) {
+        w->arena_words = MAX(w->arena_words, plan->variants[i].arena_words);
+        w->scratch_words = MAX(w->scratch_words, plan->variants[i].scratch_words);
+    }
+    return allocate(w);
+}
+
+void walk_free(struct walk *w)
+{
+    secret_free(w->arena, arena_bytes(w));
+    secret_free(w->scratch, scratch_bytes(w));
+    w->arena = w->scratch = NULL;
+}

@@ -1,0 +1,15 @@
+/* walk: the memory that one reader needs to go through one variant. Secret, wiped when freed. */
+#ifndef MPC_WALK_H
+#define MPC_WALK_H
+
+#include "mpc/op.h"
+
+/** Arena and scratch large enough for every variant of @plan; pages are touched as used. */
+MUST_CHECK int walk_init(struct walk *w, const struct plan *plan);
+
+/** The same for one variant only. */
+MUST_CHECK int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v);
+
+void walk_free(struct walk *w);
+
+#endif
