@@ -39,5 +39,10 @@ uint64_t time_wall_ms(void)
 
 int size_mul(size_t count, size_t size, size_t *ret_bytes)
 {
-    return __builtin_mul_overflow(count, size, ret_bytes) ? -EOVERFLOW : 0;
+    size_t bytes;
+
+    if (__builtin_mul_overflow(count, size, &bytes))
+        return -EOVERFLOW;
+    *ret_bytes = bytes;
+    return 0;
 }

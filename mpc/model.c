@@ -116,6 +116,7 @@ static int open_weight(struct model *m, size_t weight, struct prg *prg, struct e
     for (size_t i = 0; i < count; i++)
         open.values[i] += mask[i];
     secret_free(mask, value_bytes(m->plan, weight));
+    CT_DECLASSIFY(open.values, value_bytes(m->plan, weight));
     rc = exchange_all(x, count, open.ring / 8, fill_values, add_values, &open);
     for (size_t i = 0; i < count; i++)
         open.values[i] &= ring_mask(open.ring);

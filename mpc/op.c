@@ -122,10 +122,11 @@ int op_open(struct online *o, const uint64_t *share, const uint64_t *mask, uint6
 
 void clear_note(struct clear *c, const struct op *op, double value_max, double limit)
 {
-    struct clear_report *report = &c->reports[op->index];
+    struct clear_report *report;
 
     if (!c->reports)
         return;
+    report = &c->reports[op->index];
     report->op = op->index;
     if (value_max < report->value_max)
         return;

@@ -114,7 +114,7 @@ static int read_tables(struct reader *r, struct plan *plan, struct err *err)
         unsigned int bits = read_u8(r), cols = read_u8(r);
         size_t bytes = ((size_t)cols << MIN(bits, 32u)) * sizeof(int64_t);
         const uint8_t *at = read_bytes(r, bytes);
-        int64_t *entries = at && bytes ? malloc(bytes) : NULL;
+        int64_t *entries = at ? malloc(MAX(bytes, sizeof(*entries))) : NULL;
 
         if (!at)
             break;

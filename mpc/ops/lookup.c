@@ -90,15 +90,15 @@ static uint64_t equal_mask(uint64_t a, uint64_t b)
 /* XOR the one-hot vector of @p into @hot, which is party 0's share; return party 0's bit at p. */
 static uint64_t one_hot(uint64_t *hot, size_t words, uint64_t p)
 {
-    uint64_t bit = 0;
+    uint64_t one = 1ull << (p & 63), seen = 0;
 
     for (size_t w = 0; w < words; w++) {
-        uint64_t here = equal_mask(w, p >> 6);
+        uint64_t here = equal_mask(w, p >> 6) & one;
 
-        bit |= here & (hot[w] >> (p & 63)) & 1;
-        hot[w] ^= here & (1ull << (p & 63));
+        seen |= hot[w] & here;
+        hot[w] ^= here;
     }
-    return bit;
+    return seen >> (p & 63);
 }
 
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)

@@ -34,8 +34,10 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     if (shift < 1 || shift > ret->ring - 2)
         return err_set(err, -EINVAL, "a shift of %" PRId64 " in a ring of %u bits", shift,
                        ret->ring);
+    if (relabel < -64 || relabel > 64)
+        return err_set(err, -EINVAL, "it relabels by more than 64 bits");
     frac = ret->frac - shift + relabel;
-    if (relabel < -64 || relabel > 64 || frac < -64 || frac > 64)
+    if (frac < -64 || frac > 64)
         return err_set(err, -EINVAL, "its result has %" PRId64 " fraction bits", frac);
     ret->frac = (int8_t)frac;
     return 0;

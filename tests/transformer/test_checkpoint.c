@@ -1,0 +1,357 @@
+/* Loading a model folder: one good one, then everything that can be wrong with it, a fault at a
+ * time. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/transformer/folder.h"
+#include "transformer/checkpoint.h"
+
+#include <jansson.h>
+#include <math.h>
+
+#define MODEL SOURCE_ROOT "/models/sst2-tiny"
+
+static const char good_config[] =
+    "{\"architectures\":[\"BertForSequenceClassification\"],\"model_type\":\"bert\","
+    "\"hidden_size\":21,\"num_hidden_layers\":2,\"num_attention_heads\":3,"
+    "\"intermediate_size\":37,\"vocab_size\":19,\"max_position_embeddings\":11,"
+    "\"hidden_act\":\"quad\",\"num_labels\":3}";
+
+static void write_config(struct folder *f, const char *text)
+{
+    folder_write(f, "config.json", text, strlen(text));
+}
+
+/* good_config with @key set to the JSON @value; NULL removes it. */
+static void write_config_with(struct folder *f, const char *key, const char *value)
+{
+    json_t *config = json_loads(good_config, 0, NULL);
+    char *text;
+
+    assert_non_null(config);
+    if (value)
+        assert_int_equal(json_object_set_new(config, key, json_loads(value, JSON_DECODE_ANY, NULL)),
+                         0);
+    else
+        json_object_del(config, key);
+    text = json_dumps(config, 0);
+    write_config(f, text);
+    free(text);
+    json_decref(config);
+}
+
+/* The tiny model with every @from in its header replaced by @to, of the same length. */
+static void write_weights_with(struct folder *f, const char *from, const char *to)
+{
+    uint8_t *bytes = NULL;
+    size_t count;
+
+    assert_int_equal(file_read(TEST_DATA "tiny.safetensors", 1 << 20, &bytes, &count, NULL), 0);
+    if (from) {
+        uint8_t *at = memmem(bytes, count, from, strlen(from));
+
+        assert_non_null(at);
+        assert_int_equal(strlen(from), strlen(to));
+        for (; at; at = memmem(bytes, count, from, strlen(from)))
+            memcpy(at, to, strlen(to));
+    }
+    folder_write(f, "model.safetensors", bytes, count);
+    free(bytes);
+}
+
+static struct checkpoint *load(const char *folder)
+{
+    struct checkpoint *c = NULL;
+    struct err err = {0};
+    int rc = checkpoint_load(folder, &c, &err);
+
+    if (rc)
+        print_error("%s\n", err_text(&err, rc));
+    assert_int_equal(rc, 0);
+    return c;
+}
+
+static void expect_refusal(struct folder *f, int code, const char *says)
+{
+    struct checkpoint *c = NULL;
+    struct err err = {0};
+    int rc = checkpoint_load(f->path, &c, &err);
+
+    if (rc != code || !strstr(err.text, says))
+        print_error("expected %d, %s; got %d, %s\n", code, says, rc, err.text);
+    assert_int_equal(rc, code);
+    assert_non_null(strstr(err.text, says));
+    assert_non_null(strstr(err.text, f->path)); /* names the file */
+    assert_null(c);
+}
+
+static int setup(void **state)
+{
+    static struct folder f;
+
+    folder_make(&f);
+    write_config(&f, good_config);
+    write_weights_with(&f, NULL, NULL);
+    *state = &f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    folder_remove(*state);
+    return 0;
+}
+
+static void loads_the_shipped_model(void **state)
+{
+    /* tables and their norm; a layer's four projections, two products and two norms; the head */
+    const size_t parameters = (8192 + 512 + 2 + 2) * 128 +
+                              2 * (4 * 129 * 128 + 129 * 512 + 513 * 128 + 4 * 128) + 129 * 128 +
+                              2 * 129;
+    struct checkpoint *c = load(MODEL);
+
+    (void)state;
+    assert_int_equal(c->config.hidden, 128);
+    assert_int_equal(c->config.layers, 2);
+    assert_int_equal(c->config.heads, 2);
+    assert_int_equal(c->config.intermediate, 512);
+    assert_int_equal(c->config.vocab, 8192);
+    assert_int_equal(c->config.positions_max, 512);
+    assert_int_equal(c->config.types, 2);
+    assert_true(c->config.layer_norm_eps == 1e-12);
+    assert_int_equal(c->config.hidden_act, HIDDEN_QUAD);
+    assert_int_equal(c->config.softmax_act, SOFTMAX_2QUAD);
+    assert_int_equal(c->config.labels, 2);
+    assert_string_equal(c->config.label_names[1], "positive");
+    assert_true(c->config.lower_case);
+    /* one block, one after the other */
+    assert_int_equal(c->bytes / sizeof(float), parameters);
+    assert_ptr_equal(c->word_embeddings, c->values);
+    assert_ptr_equal(c->position_embeddings, c->values + 8192 * 128);
+    assert_ptr_equal(c->layers[1].output_bias + 128, c->values + c->bytes / sizeof(float));
+    checkpoint_free(c);
+}
+
+static void has_the_defaults_of_hf(void **state)
+{
+    struct folder *f = *state;
+    struct checkpoint *c;
+
+    write_config_with(f, "hidden_act", NULL);
+    c = load(f->path);
+    assert_int_equal(c->config.hidden_act, HIDDEN_GELU);
+    assert_int_equal(c->config.softmax_act, SOFTMAX_EXP);
+    assert_int_equal(c->config.types, 2);
+    assert_true(c->config.layer_norm_eps == 1e-12);
+    assert_true(c->config.lower_case);
+    assert_string_equal(c->config.label_names[2], "LABEL_2");
+    checkpoint_free(c);
+}
+
+static void takes_names_without_prefix(void **state)
+{
+    struct folder *f = *state;
+    struct checkpoint *c;
+
+    /* JSON allows white space where the prefix was; the rest keeps its length */
+    write_weights_with(f, "\"bert.", "     \"");
+    c = load(f->path);
+    assert_true(isfinite(c->pooler_w[0]));
+    checkpoint_free(c);
+}
+
+static void reads_the_case_from_either_file(void **state)
+{
+    struct folder *f = *state;
+    struct checkpoint *c;
+
+    folder_write(f, "tokenizer_config.json", "{\"do_lower_case\":false}", 23);
+    c = load(f->path);
+    assert_false(c->config.lower_case);
+    checkpoint_free(c);
+    write_config_with(f, "do_lower_case", "true");
+    expect_refusal(f, -EINVAL, "do_lower_case differs");
+    write_config(f, good_config);
+    folder_write(f, "tokenizer_config.json", "{\"strip_accents\":false}", 23);
+    expect_refusal(f, -ENOTSUP, "strip_accents");
+    folder_write(f, "tokenizer_config.json", "{\"strip_accents\":null}", 22);
+    checkpoint_free(load(f->path));
+    folder_write(f, "tokenizer_config.json", "{\"tokenize_chinese_chars\":false}", 32);
+    expect_refusal(f, -ENOTSUP, "tokenize_chinese_chars");
+    folder_write(f, "tokenizer_config.json", "{", 1);
+    expect_refusal(f, -EINVAL, "tokenizer_config.json: not JSON");
+    unlink(folder_at(f, "tokenizer_config.json"));
+}
+
+static void refuses_bad_configs(void **state)
+{
+    static const struct {
+        const char *key, *value;
+        int code;
+        const char *says;
+    } bad[] = {
+        {"architectures", NULL, -ENOTSUP, "architectures"},
+        {"architectures", "[]", -ENOTSUP, "architectures"},
+        {"architectures", "[\"BertForTokenClassification\"]", -ENOTSUP,
+         "not BertForTokenClassification"},
+        {"architectures", "[\"\\u001b[2J\"]", -ENOTSUP, "not (no printable text)"},
+        {"model_type", NULL, -EINVAL, "model_type"},
+        {"model_type", "\"roberta\"", -ENOTSUP, "roberta"},
+        {"position_embedding_type", "\"relative_key\"", -ENOTSUP, "relative_key"},
+        {"is_decoder", "true", -ENOTSUP, "is_decoder"},
+        {"add_cross_attention", "1", -ENOTSUP, "add_cross_attention"},
+        {"pruned_heads", "{\"0\":[1]}", -ENOTSUP, "pruned_heads"},
+        {"quantization_config", "{}", -ENOTSUP, "quantization_config"},
+        {"hidden_act", "\"swish\"", -ENOTSUP, "hidden_act \"swish\""},
+        {"hidden_act", "1", -ENOTSUP, "gelu, gelu_new, relu, quad"},
+        {"softmax_act", "\"2RELU\"", -ENOTSUP, "softmax, 2relu, 2quad"},
+        {"hidden_size", NULL, -EINVAL, "hidden_size is missing"},
+        {"hidden_size", "0", -EINVAL, "hidden_size"},
+        {"hidden_size", "-21", -EINVAL, "hidden_size"},
+        {"hidden_size", "21.0", -EINVAL, "hidden_size"},
+        {"hidden_size", "\"21\"", -EINVAL, "hidden_size"},
+        {"hidden_size", "8193", -EINVAL, "from 1 to 8192"},
+        {"num_attention_heads", "4", -EINVAL, "21 cannot be divided among 4"},
+        {"num_hidden_layers", "257", -EINVAL, "num_hidden_layers"},
+        {"vocab_size", "9223372036854775807", -EINVAL, "vocab_size"},
+        {"max_position_embeddings", "0", -EINVAL, "max_position_embeddings"},
+        {"type_vocab_size", "0", -EINVAL, "type_vocab_size"},
+        {"layer_norm_eps", "-1e-12", -EINVAL, "layer_norm_eps"},
+        {"layer_norm_eps", "\"small\"", -EINVAL, "layer_norm_eps"},
+        {"num_labels", "0", -EINVAL, "num_labels"},
+        {"num_labels", "1001", -EINVAL, "num_labels"},
+        {"id2label", "[]", -EINVAL, "id2label"},
+        {"id2label", "{}", -EINVAL, "id2label"},
+        {"id2label", "{\"0\":\"a\",\"1\":\"b\"}", -EINVAL, "num_labels is 3, id2label has 2"},
+        {"id2label", "{\"0\":\"a\",\"1\":\"b\",\"3\":\"c\"}", -EINVAL, "\"2\" is absent"},
+        {"id2label", "{\"0\":\"a\",\"1\":\"b\",\"02\":\"c\"}", -EINVAL, "\"2\" is absent"},
+        {"id2label", "{\"0\":\"a\",\"1\":7,\"2\":\"c\"}", -EINVAL, "\"1\" is absent"},
+        {"id2label", "{\"0\":\"\",\"1\":\"b\",\"2\":\"c\"}", -EINVAL, "\"0\" is absent"},
+        {"id2label", "{\"0\":\"a\\nb\",\"1\":\"b\",\"2\":\"c\"}", -EINVAL, "\"0\" is absent"},
+        {"do_lower_case", "\"yes\"", -EINVAL, "do_lower_case"},
+        /* shapes that the weights do not have */
+        {"hidden_size", "24", -EINVAL,
+         "tensor bert.embeddings.word_embeddings.weight has shape (19, 21); config.json asks for "
+         "(19, 24)"},
+        {"num_hidden_layers", "3", -EINVAL, "tensor bert.encoder.layer.2.attention"},
+        {"num_hidden_layers", "1", -EINVAL, "layer.1.attention.output.LayerNorm.bias is no part"},
+        {"intermediate_size", "36", -EINVAL, "intermediate.dense.weight has shape (37, 21)"},
+        {"num_labels", "2", -EINVAL, "tensor classifier.weight has shape (3, 21)"},
+        {"max_position_embeddings", "12", -EINVAL, "position_embeddings"},
+    };
+    struct folder *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        write_config_with(f, bad[i].key, bad[i].value);
+        expect_refusal(f, bad[i].code, bad[i].says);
+    }
+    write_config(f, "");
+    expect_refusal(f, -EINVAL, "not JSON");
+    write_config(f, "[]");
+    expect_refusal(f, -EINVAL, "not a JSON object");
+    write_config(f, "{\"hidden_size\":1,\"hidden_size\":2}");
+    expect_refusal(f, -EINVAL, "not JSON");
+    unlink(folder_at(f, "config.json"));
+    expect_refusal(f, -ENOENT, "config.json");
+    write_config(f, good_config);
+}
+
+static void refuses_bad_weights(void **state)
+{
+    static const struct {
+        const char *from, *to;
+        int code;
+        const char *says;
+    } bad[] = {
+        {"bert.pooler.dense.bias", "bert.pooler.dense.bios", -EINVAL,
+         "tensor bert.pooler.dense.bias is missing"},
+        {"layer.1.attention.self.key.bias", "layer.0.attention.self.key.bias", -EINVAL, ""},
+        {"\"shape\":[37,21]", "\"shape\":[21,37]", -EINVAL,
+         "intermediate.dense.weight has shape (21, 37); config.json asks for (37, 21)"},
+        {"\"shape\":[37]", "\"shape\":[ 7]", -EINVAL, "not what its shape"},
+        {"\"F32\"", "\"I32\"", -ENOTSUP, "has type I32"},
+        {"\"F32\"", "\"F16\"", -EINVAL, "not what its shape and type F16 take"},
+    };
+    struct folder *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        write_weights_with(f, bad[i].from, bad[i].to);
+        expect_refusal(f, bad[i].code, bad[i].says);
+    }
+    unlink(folder_at(f, "model.safetensors"));
+    expect_refusal(f, -ENOENT, "model.safetensors");
+}
+
+/* An extra tensor at the end of the tiny model: @name of @bytes bytes. */
+static void write_weights_and(struct folder *f, const char *name)
+{
+    struct writer header = {0}, data = {0};
+    uint8_t *bytes = NULL;
+    size_t count, length, end;
+    char extra[160];
+    int n;
+
+    assert_int_equal(file_read(TEST_DATA "tiny.safetensors", 1 << 20, &bytes, &count, NULL), 0);
+    length = load_le64(bytes);
+    end = count - 8 - length;
+    while (bytes[8 + length - 1] != '}')
+        length--;
+    write_bytes(&header, bytes + 8, length - 1);
+    n = snprintf(extra, sizeof(extra),
+                 ",\"%s\":{\"dtype\":\"I64\",\"shape\":[1],\"data_offsets\":[%zu,%zu]}}", name, end,
+                 end + 8);
+    write_bytes(&header, extra, (size_t)n + 1);
+    write_bytes(&data, bytes + count - end, end);
+    write_u64(&data, 0);
+    folder_write_tensors(f, (const char *)header.bytes, data.bytes, data.count);
+    writer_free(&header);
+    writer_free(&data);
+    free(bytes);
+}
+
+static void refuses_tensors_of_another_model(void **state)
+{
+    struct folder *f = *state;
+
+    write_weights_and(f, "bert.embeddings.position_ids");
+    checkpoint_free(load(f->path));
+    write_weights_and(f, "bert.encoder.layer.0.adapter.weight");
+    expect_refusal(f, -EINVAL, "tensor bert.encoder.layer.0.adapter.weight is no part");
+    write_weights_and(f, "pooler.dense.bias");
+    expect_refusal(f, -EINVAL, "has both pooler.dense.bias and bert.pooler.dense.bias");
+}
+
+static void refuses_damaged_values(void **state)
+{
+    static const float nan_bits = NAN;
+    struct folder *f = *state;
+    uint8_t *bytes = NULL;
+    size_t count;
+
+    assert_int_equal(file_read(TEST_DATA "tiny.safetensors", 1 << 20, &bytes, &count, NULL), 0);
+    memcpy(bytes + count - sizeof(nan_bits), &nan_bits, sizeof(nan_bits));
+    folder_write(f, "model.safetensors", bytes, count);
+    expect_refusal(f, -EINVAL, "tensor classifier.bias: element 2 is NaN or infinite");
+    free(bytes);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(loads_the_shipped_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(has_the_defaults_of_hf, setup, teardown),
+        cmocka_unit_test_setup_teardown(takes_names_without_prefix, setup, teardown),
+        cmocka_unit_test_setup_teardown(reads_the_case_from_either_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_bad_configs, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_bad_weights, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_tensors_of_another_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_damaged_values, setup, teardown),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,465 @@
+/*
+ * The compiler: what the two parties and the dealer make of a compiled model, against the float
+ * reference and the clear executor; and what it refuses.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "mpc/clear.h"
+#include "mpc/cost.h"
+#include "tests/mpc/replay.h"
+#include "tests/transformer/folder.h"
+#include "transformer/reference.h"
+#include "transformer/trial.h"
+
+#include <math.h>
+
+#define MODEL      SOURCE_ROOT "/models/sst2-tiny"
+#define LABELS_MAX 8
+
+static const char *const sentences[] = {
+    "A warm, funny film that earns every tear.",
+    "Two hours of my life that I will never get back.",
+    "The actors try hard, but the script gives them nothing.",
+    "Breathtaking!",
+    "I would watch it again tomorrow - and the day after.",
+    "Dull, dull, dull.",
+    "the camera loves her and so do we",
+    "It is not the worst film of the year, but it tries.",
+    "A small masterpiece about a very large dog.",
+    "Every joke is explained twice and none of them is funny.",
+    "The music alone is worth the ticket.",
+    "So clumsy that even the extras look embarrassed.",
+    "Tender without ever being sentimental, and clever without ever showing off about it.",
+    "An insult to anyone who has ever told a story, and to anyone who has ever listened to one, "
+    "from "
+    "its first noisy minute to the last.",
+    "Go and see it.",
+    "Do not go.",
+    "What could have been a fine short film is a very long one: for every scene that works there "
+    "are "
+    "three that do not, and the ending, when at last it comes, has been in plain sight for an "
+    "hour.",
+    "My children laughed until they cried, and then so did I.",
+    "Lifeless.",
+    "A joy from beginning to end.",
+};
+
+static const uint32_t buckets[] = {8, 16, 32, 64};
+
+struct fixture {
+    struct checkpoint *checkpoint;
+    struct encoding *samples;
+    size_t count;
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct tokenizer *t = NULL;
+    struct err err = {0};
+
+    assert_non_null(f);
+    f->count = ARRAY_LENGTH(sentences);
+    f->samples = calloc(f->count, sizeof(*f->samples));
+    assert_non_null(f->samples);
+    assert_int_equal(checkpoint_load(MODEL, &f->checkpoint, &err), 0);
+    assert_int_equal(tokenizer_load(MODEL "/vocab.txt", true, &t, &err), 0);
+    for (size_t i = 0; i < f->count; i++)
+        assert_int_equal(tokenizer_encode(t, sentences[i], NULL, 64, &f->samples[i], &err), 0);
+    tokenizer_free(t);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+
+    checkpoint_free(f->checkpoint);
+    free(f->samples);
+    free(f);
+    return 0;
+}
+
+static struct compile_options options_of(const struct fixture *f, unsigned int ring,
+                                         unsigned int frac)
+{
+    return (struct compile_options){
+        .ring = ring,
+        .frac = frac,
+        .name = "test",
+        .tokens = buckets,
+        .token_count = ARRAY_LENGTH(buckets),
+        .samples = f->samples,
+        .sample_count = f->count,
+    };
+}
+
+static struct compiled *compile(const struct checkpoint *c, const struct compile_options *o)
+{
+    struct compiled *m = NULL;
+    struct err err = {0};
+    int rc = compile_model(c, o, &m, &err);
+
+    if (rc < 0)
+        fail_msg("%s", err_text(&err, rc));
+    return m;
+}
+
+static struct trial try_out(struct compiled *m, const struct checkpoint *c,
+                            const struct encoding *samples, size_t count)
+{
+    const struct trial_options o = {
+        .checkpoint = c, .samples = samples, .sample_count = count, .random_runs = 1};
+    struct err err = {0};
+    struct trial t;
+    int rc = trial_run(m, &o, &t, &err);
+
+    if (rc < 0)
+        fail_msg("%s", err_text(&err, rc));
+    return t;
+}
+
+static size_t best(const double *v, size_t count)
+{
+    size_t at = 0;
+
+    for (size_t i = 1; i < count; i++)
+        if (v[i] > v[at])
+            at = i;
+    return at;
+}
+
+/* What the counters of both parties' runs say is what the plan said it would cost. */
+static void check_cost(const struct replay *r, const struct variant *v)
+{
+    struct cost cost;
+
+    cost_variant(r->plan, v, &cost, NULL);
+    for (unsigned int p = 0; p < 2; p++) {
+        assert_int_equal(r->stats[p].bytes, cost.bytes_online);
+        assert_int_equal(r->stats[p].rounds, cost.rounds_online);
+    }
+    assert_int_equal(v->tape_bytes, cost.bytes_tape);
+}
+
+/* One private answer: near the clear executor's, nearer to the float model's than @error. */
+static void check_answer(struct replay *r, const struct compiled *m, const struct checkpoint *c,
+                         const struct variant *v, const struct encoding *e, double error)
+{
+    const struct plan *plan = m->plan;
+    double logits[LABELS_MAX], private[LABELS_MAX];
+    int64_t output[LABELS_MAX], clear[LABELS_MAX];
+    const uint8_t seed[PRG_SEED_BYTES] = {0};
+    uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
+    uint32_t length = (uint32_t)e->count;
+
+    assert_non_null(input);
+    assert_int_equal(compile_input(plan, v, e, input, NULL), 0);
+    assert_int_equal(replay_run(r, v, length, input, output), 0);
+    assert_int_equal(clear_run(plan, v, (const uint64_t *const *)m->weights, input, length,
+                               CLEAR_FLOOR, seed, NULL, clear, NULL),
+                     0);
+    assert_int_equal(reference_classify(c, e, logits, NULL, NULL), 0);
+    for (size_t i = 0; i < plan->labels; i++) {
+        double off = ldexp((double)(output[i] - clear[i]), -plan->frac);
+
+        private[i] = ldexp((double)output[i], -plan->frac);
+        if (fabs(off) > plan->error_bound || fabs(private[i] - logits[i]) > error)
+            fail_msg("%u/%u, %u tokens: logit %zu is %.6g, %.2g off the clear executor, %.2g off "
+                     "the float model",
+                     plan->ring, plan->frac, v->tokens, i, private[i], off, private[i] - logits[i]);
+    }
+    assert_int_equal(best(private, plan->labels), best(logits, plan->labels));
+    check_cost(r, v);
+    free(input);
+}
+
+static void check_format(const struct fixture *f, unsigned int ring, unsigned int frac,
+                         double error)
+{
+    const struct compile_options o = options_of(f, ring, frac);
+    struct compiled *m = compile(f->checkpoint, &o);
+    struct trial t = try_out(m, f->checkpoint, f->samples, f->count);
+    struct replay *r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
+    bool used[ARRAY_LENGTH(buckets)] = {false};
+
+    assert_int_equal(t.agree, f->count);
+    assert_true(t.float_error_max < error && t.error_bound < error);
+    assert_true(t.error_bound == m->plan->error_bound && t.error_bound > 0);
+    for (size_t i = 0; i < f->count; i++) {
+        const struct variant *v = plan_variant(m->plan, (uint32_t)f->samples[i].count);
+
+        used[v - m->plan->variants] = true;
+        check_answer(r, m, f->checkpoint, v, &f->samples[i], error);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(buckets); i++)
+        assert_true(used[i]);
+    /* Rows past a text weigh nothing: a longer bucket gives the same answer. */
+    check_answer(r, m, f->checkpoint, &m->plan->variants[3], &f->samples[3], error);
+    replay_free(r);
+    compiled_free(m);
+}
+
+static void private_answers_are_the_float_models_64_16(void **state)
+{
+    check_format(*state, 64, 16, 0.002);
+}
+
+static void private_answers_are_the_float_models_48_12(void **state)
+{
+    check_format(*state, 48, 12, 0.02);
+}
+
+static void private_answers_are_the_float_models_40_11(void **state)
+{
+    check_format(*state, 40, 11, 0.1);
+}
+
+/* Sizes that divide by nothing convenient: every fold and view at an odd place. */
+static void odd_shapes_compile(void **state)
+{
+    static const uint32_t tokens[] = {5, 11};
+    struct encoding samples[2] = {
+        {.count = 5, .ids = {1, 7, 3, 18, 2}, .types = {0, 0, 0, 1, 1}},
+        {.count = 9, .ids = {4, 4, 0, 12, 9, 3, 5, 16, 2}, .types = {0, 0, 0, 0, 0, 1, 1, 1, 1}},
+    };
+    struct model_config k = {
+        .hidden = 21,
+        .heads = 3,
+        .intermediate = 37,
+        .vocab = 19,
+        .positions_max = 11,
+        .types = 2,
+        .layer_norm_eps = 1e-5,
+        .hidden_act = HIDDEN_QUAD,
+        .softmax_act = SOFTMAX_2QUAD,
+        .labels = 3,
+    };
+    const struct compile_options o = {.ring = 64,
+                                      .frac = 16,
+                                      .tokens = tokens,
+                                      .token_count = 2,
+                                      .samples = samples,
+                                      .sample_count = 2};
+
+    (void)state;
+    for (k.layers = 1; k.layers <= 3; k.layers++) {
+        struct checkpoint *c = NULL;
+        struct compiled *m;
+        struct replay *r;
+
+        assert_int_equal(checkpoint_random(&k, k.layers, &c, NULL), 0);
+        m = compile(c, &o);
+        try_out(m, c, samples, 2);
+        r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
+        for (size_t i = 0; i < 2; i++)
+            check_answer(r, m, c, &m->plan->variants[i], &samples[i], 1e-3);
+        replay_free(r);
+        compiled_free(m);
+        checkpoint_free(c);
+    }
+}
+
+static void made_up_weights_follow_their_seed(void **state)
+{
+    const struct model_config k = {.hidden = 64,
+                                   .layers = 1,
+                                   .heads = 2,
+                                   .intermediate = 128,
+                                   .vocab = 100,
+                                   .positions_max = 16,
+                                   .types = 2,
+                                   .labels = 2};
+    struct checkpoint *a = NULL, *b = NULL, *other = NULL;
+    double squares = 0;
+
+    (void)state;
+    assert_int_equal(checkpoint_random(&k, 1, &a, NULL), 0);
+    assert_int_equal(checkpoint_random(&k, 1, &b, NULL), 0);
+    assert_int_equal(checkpoint_random(&k, 2, &other, NULL), 0);
+    assert_memory_equal(a->values, b->values, a->bytes);
+    assert_memory_not_equal(a->values, other->values, a->bytes);
+    for (size_t i = 0; i < 100 * 64; i++)
+        squares += pow(a->word_embeddings[i], 2);
+    assert_true(fabs(sqrt(squares / 6400) - 0.02) < 0.001);
+    assert_true(a->embedding_gain[63] == 1 && a->layers[0].output_b[0] == 0);
+    assert_string_equal(a->config.label_names[1], "LABEL_1");
+    checkpoint_free(a);
+    checkpoint_free(b);
+    checkpoint_free(other);
+}
+
+static void a_plan_survives_its_file(void **state)
+{
+    const struct fixture *f = *state;
+    struct compile_options o = options_of(f, 48, 12);
+    struct compiled *m = compile(f->checkpoint, &o), *again = compile(f->checkpoint, &o);
+    struct plan *parsed = NULL;
+    struct err err = {0};
+    uint8_t *bytes;
+    size_t count;
+    int rc;
+
+    assert_int_equal(plan_serialize(m->plan, &bytes, &count, &err), 0);
+    rc = plan_parse(bytes, count, &parsed, &err);
+    if (rc < 0)
+        fail_msg("%s", err_text(&err, rc));
+    assert_memory_equal(parsed->hash, m->plan->hash, PLAN_HASH_BYTES);
+    assert_int_equal(parsed->variants[3].arena_words, m->plan->variants[3].arena_words);
+    /* Two splits of one checkpoint are two models: masks belong to an id. */
+    assert_memory_not_equal(again->plan->model_id, m->plan->model_id, PLAN_ID_BYTES);
+    plan_free(parsed);
+    free(bytes);
+    compiled_free(again);
+    compiled_free(m);
+}
+
+static void input_rows_are_one_hot_and_repeat_the_last(void **state)
+{
+    const struct encoding e = {.count = 2, .ids = {3, 1}, .types = {0, 1}};
+    const struct plan plan = {.vocabulary = 4, .types = 2};
+    const struct variant v = {.tokens = 3};
+    const uint64_t want[3][6] = {{0, 0, 0, 1, 1, 0}, {0, 1, 0, 0, 0, 1}, {0, 1, 0, 0, 0, 1}};
+    struct encoding bad = e;
+    uint64_t got[3][6];
+
+    (void)state;
+    assert_int_equal(compile_input(&plan, &v, &e, got[0], NULL), 0);
+    assert_memory_equal(got, want, sizeof(want));
+    bad.ids[1] = 4;
+    assert_int_equal(compile_input(&plan, &v, &bad, got[0], NULL), -EINVAL);
+    bad = e;
+    bad.types[0] = 2;
+    assert_int_equal(compile_input(&plan, &v, &bad, got[0], NULL), -EINVAL);
+    bad.count = 0;
+    assert_int_equal(compile_input(&plan, &v, &bad, got[0], NULL), -EINVAL);
+    bad.count = 4;
+    assert_int_equal(compile_input(&plan, &v, &bad, got[0], NULL), -EINVAL);
+}
+
+static void refused(const struct checkpoint *c, const struct compile_options *o, int code,
+                    const char *text)
+{
+    struct compiled *m = NULL;
+    struct err err = {0};
+
+    assert_int_equal(compile_model(c, o, &m, &err), code);
+    assert_null(m);
+    if (!strstr(err.text, text))
+        fail_msg("\"%s\" does not say \"%s\"", err.text, text);
+}
+
+static void functions_that_are_not_compiled_are_named(void **state)
+{
+    const struct fixture *f = *state;
+    const struct compile_options o = options_of(f, 64, 16);
+    struct checkpoint c = *f->checkpoint;
+
+    c.config.hidden_act = HIDDEN_GELU;
+    refused(&c, &o, -ENOTSUP, "hidden_act \"gelu\" is not compiled yet");
+    c.config.hidden_act = HIDDEN_RELU;
+    refused(&c, &o, -ENOTSUP, "\"relu\"");
+    c.config.hidden_act = HIDDEN_QUAD;
+    c.config.softmax_act = SOFTMAX_EXP;
+    refused(&c, &o, -ENOTSUP, "softmax_act \"softmax\" is not compiled yet");
+    c.config.softmax_act = SOFTMAX_2RELU;
+    refused(&c, &o, -ENOTSUP, "\"2relu\"");
+}
+
+static void formats_that_cannot_hold_the_model_are_refused(void **state)
+{
+    const struct fixture *f = *state;
+    struct compile_options o = options_of(f, 32, 10);
+
+    refused(f->checkpoint, &o, -ERANGE, "take a wider ring or fewer fraction bits");
+    o = options_of(f, 40, 15);
+    refused(f->checkpoint, &o, -ERANGE, "take a wider ring or fewer fraction bits");
+}
+
+static void senseless_options_are_refused(void **state)
+{
+    const struct fixture *f = *state;
+    static const uint32_t falling[] = {32, 16}, too_long[] = {16, 1024}, too_short[] = {2};
+    struct compile_options o = options_of(f, 33, 12);
+
+    refused(f->checkpoint, &o, -EINVAL, "a ring of 33 bits");
+    o = options_of(f, 48, 21);
+    refused(f->checkpoint, &o, -EINVAL, "21 fraction bits");
+    o = options_of(f, 48, 4);
+    refused(f->checkpoint, &o, -EINVAL, "4 fraction bits");
+    o = options_of(f, 48, 12);
+    o.tokens = falling;
+    o.token_count = 2;
+    refused(f->checkpoint, &o, -EINVAL, "length bucket of 16");
+    o.tokens = too_long;
+    refused(f->checkpoint, &o, -EINVAL, "length bucket of 1024");
+    o.tokens = too_short;
+    o.token_count = 1;
+    refused(f->checkpoint, &o, -EINVAL, "length bucket of 2");
+    o = options_of(f, 48, 12);
+    o.sample_count = 0;
+    refused(f->checkpoint, &o, -EINVAL, "no sample text");
+}
+
+/* A value that the samples at compile time did not show: the trial names operation and place. */
+static void a_trial_names_what_leaves_its_range(void **state)
+{
+    const struct fixture *f = *state;
+    const struct compile_options o = options_of(f, 48, 12);
+    const struct trial_options t = {.samples = f->samples, .sample_count = 1, .random_runs = 1};
+    struct compiled *m = compile(f->checkpoint, &o);
+    struct err err = {0};
+    struct trial result;
+
+    for (size_t i = 0; i < m->plan->weight_count; i++)
+        for (size_t j = 0; strcmp(m->plan->weights[i].name, "layer 1 feed-forward down") == 0 &&
+                           j < weight_elements(&m->plan->weights[i]);
+             j++)
+            m->weights[i][j] *= 256;
+    assert_int_equal(trial_run(m, &t, &result, &err), -ERANGE);
+    assert_non_null(strstr(err.text, "layer 1, LayerNorm after feed-forward, 16 tokens"));
+    assert_true(m->plan->error_bound == 0);
+    compiled_free(m);
+}
+
+static void default_buckets_double_up_to_the_models_length(void **state)
+{
+    uint32_t got[PLAN_VARIANTS_MAX];
+
+    (void)state;
+    assert_int_equal(compile_buckets(512, got), 6);
+    assert_int_equal(got[0], 16);
+    assert_int_equal(got[5], 512);
+    assert_int_equal(compile_buckets(4096, got), 6);
+    assert_int_equal(compile_buckets(100, got), 4);
+    assert_int_equal(got[3], 100);
+    assert_int_equal(compile_buckets(11, got), 1);
+    assert_int_equal(got[0], 11);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(private_answers_are_the_float_models_64_16),
+        cmocka_unit_test(private_answers_are_the_float_models_48_12),
+        cmocka_unit_test(private_answers_are_the_float_models_40_11),
+        cmocka_unit_test(odd_shapes_compile),
+        cmocka_unit_test(made_up_weights_follow_their_seed),
+        cmocka_unit_test(a_plan_survives_its_file),
+        cmocka_unit_test(input_rows_are_one_hot_and_repeat_the_last),
+        cmocka_unit_test(functions_that_are_not_compiled_are_named),
+        cmocka_unit_test(formats_that_cannot_hold_the_model_are_refused),
+        cmocka_unit_test(senseless_options_are_refused),
+        cmocka_unit_test(a_trial_names_what_leaves_its_range),
+        cmocka_unit_test(default_buckets_double_up_to_the_models_length),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}

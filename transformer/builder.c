@@ -1,0 +1,239 @@
+#include "transformer/builder.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void place_text(const struct place *at, char ret[PLACE_TEXT_MAX])
+{
+    if (at->layer < 0)
+        snprintf(ret, PLACE_TEXT_MAX, "%s", at->what);
+    else
+        snprintf(ret, PLACE_TEXT_MAX, "layer %d, %s", at->layer, at->what);
+}
+
+static int note_place(struct builder *b)
+{
+    size_t count = b->variant->op_count;
+    struct place *more;
+
+    if (!(count & (count - 1))) {
+        more = realloc(b->places, (count ? 2 * count : 1) * sizeof(*more));
+        if (!more)
+            return err_set(b->err, -ENOMEM, "no memory for the plan");
+        b->places = more;
+    }
+    b->places[count] = b->at;
+    return 0;
+}
+
+static uint32_t append(struct builder *b, const struct op *op)
+{
+    uint32_t out = OPERAND_NONE;
+    char place[PLACE_TEXT_MAX];
+    struct err why = {0};
+
+    if (b->rc < 0)
+        return OPERAND_NONE;
+    b->rc = note_place(b);
+    if (b->rc < 0)
+        return OPERAND_NONE;
+    b->rc = plan_add_op(b->plan, b->variant, op, &out, &why);
+    if (b->rc < 0) {
+        place_text(&b->at, place);
+        err_set(b->err, b->rc, "%s: %s", place, err_text(&why, b->rc));
+    }
+    return out;
+}
+
+/* An operation of up to two inputs. */
+static uint32_t simple(struct builder *b, enum op_id id, uint32_t x, uint32_t y,
+                       const int64_t *attr, size_t count)
+{
+    struct op op = {.id = (uint8_t)id, .attr_count = (uint8_t)MIN(count, UINT8_MAX)};
+
+    if (x != OPERAND_NONE)
+        op.in[op.input_count++] = x;
+    if (y != OPERAND_NONE)
+        op.in[op.input_count++] = y;
+    if (count)
+        memcpy(op.attr, attr, MIN(count, PLAN_ATTRS_MAX) * sizeof(*attr));
+    return append(b, &op);
+}
+
+int build_frac(const struct builder *b, uint32_t wire)
+{
+    return b->rc < 0 ? 0 : b->variant->wires[wire].frac;
+}
+
+uint32_t build_input(struct builder *b)
+{
+    return simple(b, OP_INPUT, OPERAND_NONE, OPERAND_NONE, NULL, 0);
+}
+
+void build_output(struct builder *b, uint32_t x)
+{
+    simple(b, OP_OUTPUT, x, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_open(struct builder *b, uint32_t x)
+{
+    return simple(b, OP_OPEN, x, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_truncate(struct builder *b, uint32_t x, int shift, int frac)
+{
+    const int64_t attr[TRUNCATE_ATTRS] = {
+        [TRUNCATE_SHIFT] = shift,
+        [TRUNCATE_RELABEL] = frac - (build_frac(b, x) - shift),
+    };
+
+    return simple(b, OP_TRUNCATE, x, OPERAND_NONE, attr, TRUNCATE_ATTRS);
+}
+
+uint32_t build_linear(struct builder *b, uint32_t x, size_t rows, uint32_t weight, uint32_t bias,
+                      uint32_t residual, uint32_t gain)
+{
+    const struct weight *w = plan_weight(b->plan, weight);
+    struct op op = {
+        .id = OP_MATMUL,
+        .input_count = 5,
+        .in = {x, weight, bias, residual, gain},
+        .attr_count = MATMUL_ATTRS,
+        .attr =
+            {
+                [MATMUL_BATCH] = 1,
+                [MATMUL_ROWS] = (int64_t)rows,
+                [MATMUL_INNER] = w->rows,
+                [MATMUL_COLS] = w->cols,
+                [MATMUL_A_ROW] = w->rows,
+                [MATMUL_B_ROW] = w->cols,
+                [MATMUL_B_COL] = 1,
+            },
+    };
+
+    return append(b, &op);
+}
+
+uint32_t build_batch(struct builder *b, size_t count, size_t rows, size_t inner, size_t cols,
+                     struct batch_view left, struct batch_view right)
+{
+    struct op op = {
+        .id = OP_MATMUL,
+        .input_count = 5,
+        .in = {left.wire, right.wire, OPERAND_NONE, OPERAND_NONE, OPERAND_NONE},
+        .attr_count = MATMUL_ATTRS,
+        .attr =
+            {
+                [MATMUL_BATCH] = (int64_t)count,
+                [MATMUL_ROWS] = (int64_t)rows,
+                [MATMUL_INNER] = (int64_t)inner,
+                [MATMUL_COLS] = (int64_t)cols,
+                [MATMUL_A_OFFSET] = (int64_t)left.offset,
+                [MATMUL_A_BATCH] = (int64_t)left.batch,
+                [MATMUL_A_ROW] = (int64_t)left.row,
+                [MATMUL_B_OFFSET] = (int64_t)right.offset,
+                [MATMUL_B_BATCH] = (int64_t)right.batch,
+                [MATMUL_B_ROW] = (int64_t)right.row,
+                [MATMUL_B_COL] = (int64_t)right.col,
+            },
+    };
+
+    return append(b, &op);
+}
+
+uint32_t build_mul(struct builder *b, uint32_t x, uint32_t y)
+{
+    return simple(b, OP_MUL, x, y, NULL, 0);
+}
+
+uint32_t build_square(struct builder *b, uint32_t x, bool sum_rows)
+{
+    const int64_t attr[SQUARE_ATTRS] = {[SQUARE_SUM_ROWS] = sum_rows};
+
+    return simple(b, OP_SQUARE, x, OPERAND_NONE, attr, SQUARE_ATTRS);
+}
+
+uint32_t build_add(struct builder *b, uint32_t x, uint32_t y)
+{
+    return simple(b, OP_ADD, x, y, NULL, 0);
+}
+
+uint32_t build_affine(struct builder *b, uint32_t x, int64_t factor, int64_t add, int frac)
+{
+    const int64_t attr[AFFINE_ATTRS] = {
+        [AFFINE_FACTOR] = factor,
+        [AFFINE_ADD] = add,
+        [AFFINE_RELABEL] = frac - build_frac(b, x),
+    };
+
+    return simple(b, OP_AFFINE, x, OPERAND_NONE, attr, AFFINE_ATTRS);
+}
+
+uint32_t build_centre(struct builder *b, uint32_t x)
+{
+    return simple(b, OP_CENTRE, x, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_row_sum(struct builder *b, uint32_t x)
+{
+    return simple(b, OP_ROW_SUM, x, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_length_mask(struct builder *b, uint32_t x)
+{
+    return simple(b, OP_LENGTH_MASK, x, OPERAND_NONE, NULL, 0);
+}
+
+void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end)
+{
+    const int64_t attr[RANGE_ATTRS] = {[RANGE_MIN] = min, [RANGE_END] = end};
+
+    simple(b, OP_RANGE, x, OPERAND_NONE, attr, RANGE_ATTRS);
+}
+
+uint32_t build_compare(struct builder *b, uint32_t x, const int64_t *thresholds, size_t count)
+{
+    return simple(b, OP_COMPARE, x, OPERAND_NONE, thresholds, count);
+}
+
+uint32_t build_bit_to_ring(struct builder *b, uint32_t bits)
+{
+    return simple(b, OP_BIT_TO_RING, bits, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_select(struct builder *b, uint32_t bits, uint32_t x)
+{
+    return simple(b, OP_SELECT, bits, x, NULL, 0);
+}
+
+uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
+                   size_t count, int frac)
+{
+    int64_t attr[PLAN_ATTRS_MAX] = {[DOT_FRAC] = frac, [DOT_CONSTANT] = constant};
+
+    if (DOT_FACTOR + count > PLAN_ATTRS_MAX) {
+        b->rc = b->rc < 0 ? b->rc : err_set(b->err, -E2BIG, "%s: %zu factors", b->at.what, count);
+        return OPERAND_NONE;
+    }
+    memcpy(attr + DOT_FACTOR, factors, count * sizeof(*factors));
+    return simple(b, OP_DOT, x, OPERAND_NONE, attr, DOT_FACTOR + count);
+}
+
+uint32_t build_lookup(struct builder *b, uint32_t index, int64_t table, int frac)
+{
+    const int64_t attr[LOOKUP_ATTRS] = {[LOOKUP_TABLE] = table, [LOOKUP_FRAC] = frac};
+
+    return simple(b, OP_LOOKUP, index, OPERAND_NONE, attr, LOOKUP_ATTRS);
+}
+
+uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,
+                      size_t stride)
+{
+    const int64_t attr[VIEW_ATTRS] = {
+        [VIEW_ROWS] = (int64_t)rows, [VIEW_BLOCKS] = (int64_t)blocks, [VIEW_COLS] = (int64_t)cols,
+        [VIEW_ROW] = (int64_t)cols,  [VIEW_BLOCK] = (int64_t)stride,
+    };
+
+    return simple(b, OP_VIEW, x, OPERAND_NONE, attr, VIEW_ATTRS);
+}

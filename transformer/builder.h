@@ -1,0 +1,86 @@
+/*
+ * builder: one variant of a plan, written down operation by operation, so that the compiler reads
+ * like the formulas it follows.
+ *
+ * Every function appends one operation and returns the wire that comes out. The first failure is
+ * kept in @rc and in @err; whatever follows it appends nothing and returns OPERAND_NONE, so that a
+ * caller asks once, at the end. Each operation is noted with the place in the model it belongs to,
+ * for messages to people.
+ */
+#ifndef TRANSFORMER_BUILDER_H
+#define TRANSFORMER_BUILDER_H
+
+#include "mpc/op.h"
+
+/* Where in the model an operation stands. */
+struct place {
+    const char *what; /* "scores", "LayerNorm after attention" */
+    int layer;        /* -1 outside the layers */
+};
+
+#define PLACE_TEXT_MAX 96
+
+/** "layer 0, scores", or without the layer. */
+void place_text(const struct place *at, char ret[PLACE_TEXT_MAX]);
+
+struct builder {
+    struct plan *plan;
+    struct variant *variant;
+    struct place at;      /* of what is appended from now on */
+    struct place *places; /* (operations so far); the caller frees */
+    int rc;
+    struct err *err;
+};
+
+/* A view of a wire as a batch of matrices, in elements. */
+struct batch_view {
+    uint32_t wire;
+    size_t offset, batch, row, col;
+};
+
+uint32_t build_input(struct builder *b);
+void build_output(struct builder *b, uint32_t x);
+uint32_t build_open(struct builder *b, uint32_t x);
+
+/** x / 2^shift, with @frac fraction bits whatever @x says: a power of two is free here. */
+uint32_t build_truncate(struct builder *b, uint32_t x, int shift, int frac);
+
+/** x w + bias + residual gain; @x is rows x inner from its first element on. @bias, @residual and
+ *  @gain (the last two together) may be OPERAND_NONE. */
+uint32_t build_linear(struct builder *b, uint32_t x, size_t rows, uint32_t weight, uint32_t bias,
+                      uint32_t residual, uint32_t gain);
+
+/** @count products (rows x inner) (inner x cols), their results stacked. */
+uint32_t build_batch(struct builder *b, size_t count, size_t rows, size_t inner, size_t cols,
+                     struct batch_view left, struct batch_view right);
+
+uint32_t build_mul(struct builder *b, uint32_t x, uint32_t y);
+uint32_t build_square(struct builder *b, uint32_t x, bool sum_rows);
+uint32_t build_add(struct builder *b, uint32_t x, uint32_t y);
+
+/** factor x + add, in units of the last place, with @frac fraction bits. */
+uint32_t build_affine(struct builder *b, uint32_t x, int64_t factor, int64_t add, int frac);
+
+uint32_t build_centre(struct builder *b, uint32_t x);
+uint32_t build_row_sum(struct builder *b, uint32_t x);
+uint32_t build_length_mask(struct builder *b, uint32_t x);
+void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end);
+uint32_t build_compare(struct builder *b, uint32_t x, const int64_t *thresholds, size_t count);
+uint32_t build_bit_to_ring(struct builder *b, uint32_t bits);
+uint32_t build_select(struct builder *b, uint32_t bits, uint32_t x);
+
+/** constant + sum of factors times columns; as many factors as columns. */
+uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
+                   size_t count, int frac);
+
+uint32_t build_lookup(struct builder *b, uint32_t index, int64_t table, int frac);
+
+/** The first @rows rows of @cols of each of @blocks stacked blocks, side by side; blocks start
+ *  @stride elements apart. */
+uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,
+                      size_t stride);
+
+/** The fraction bits of a wire. */
+int build_frac(const struct builder *b, uint32_t wire);
+
+#endif

@@ -1,0 +1,198 @@
+#include "transformer/compile.h"
+
+#include "base/random.h"
+#include "base/secret.h"
+#include "transformer/encoder.h"
+#include "transformer/ranges.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BUCKET_FIRST 16
+
+struct tables {
+    int64_t inverse[INVERSE_KINDS], tanh;
+};
+
+int compile_check(const struct model_config *k, struct err *err)
+{
+    if (k->hidden_act != HIDDEN_QUAD)
+        return err_set(err, -ENOTSUP,
+                       "hidden_act \"%s\" is not compiled yet by this version: distil the model to "
+                       "\"quad\"",
+                       hidden_act_name(k->hidden_act));
+    if (k->softmax_act != SOFTMAX_2QUAD)
+        return err_set(
+            err, -ENOTSUP,
+            "softmax_act \"%s\" is not compiled yet by this version: distil the model to "
+            "\"2quad\"",
+            softmax_act_name(k->softmax_act));
+    return 0;
+}
+
+size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX])
+{
+    size_t most = MIN(positions_max, PLAN_TOKENS_MAX), count = 0;
+
+    for (size_t tokens = BUCKET_FIRST; tokens < most; tokens *= 2)
+        ret[count++] = (uint32_t)tokens;
+    ret[count++] = (uint32_t)most;
+    return count;
+}
+
+int compile_options_check(const struct model_config *k, const struct compile_options *o,
+                          struct err *err)
+{
+    size_t most = MIN(k->positions_max, PLAN_TOKENS_MAX);
+
+    if (!ring_valid(o->ring))
+        return err_set(err, -EINVAL, "a ring of %u bits: take a multiple of 8 from 32 to 64",
+                       o->ring);
+    if (o->frac < 8 || 2 * o->frac > o->ring - 8)
+        return err_set(err, -EINVAL, "%u fraction bits: a ring of %u bits takes 8 to %u", o->frac,
+                       o->ring, (o->ring - 8) / 2);
+    if (!o->token_count || o->token_count > PLAN_VARIANTS_MAX)
+        return err_set(err, -EINVAL, "%zu length buckets: take 1 to %d", o->token_count,
+                       PLAN_VARIANTS_MAX);
+    for (size_t i = 0; i < o->token_count; i++)
+        if (o->tokens[i] < ENCODING_TOKENS_MIN || o->tokens[i] > most ||
+            (i && o->tokens[i] <= o->tokens[i - 1]))
+            return err_set(err, -EINVAL,
+                           "a length bucket of %u tokens: they rise, from %d to %zu for this model",
+                           o->tokens[i], ENCODING_TOKENS_MIN, most);
+    return 0;
+}
+
+static int add_tables(struct plan *plan, const struct compile_options *o, struct tables *ret,
+                      struct err *err)
+{
+    int rc = 0;
+
+    for (int kind = 0; rc == 0 && kind < INVERSE_KINDS; kind++)
+        rc = inverse_add_table(plan, (enum inverse_kind)kind, format_mantissa(o->ring),
+                               &ret->inverse[kind], err);
+    return rc < 0 ? rc : encoder_add_tanh(plan, (int)o->frac, &ret->tanh, err);
+}
+
+static int build_variants(struct compiled *m, const struct checkpoint *c,
+                          const struct compile_options *o, const struct formats *f,
+                          const struct operands *w, int64_t tanh_table, struct err *err)
+{
+    m->places = calloc(o->token_count, sizeof(*m->places));
+    if (!m->places)
+        return err_set(err, -ENOMEM, "no memory for the plan");
+    for (size_t i = 0; i < o->token_count; i++) {
+        struct builder b = {.plan = m->plan, .err = err};
+
+        b.rc = plan_add_variant(m->plan, o->tokens[i], &b.variant, err);
+        if (b.rc == 0)
+            encoder_build(&b, &c->config, f, w, tanh_table);
+        m->places[i] = b.places;
+        if (b.rc < 0)
+            return b.rc;
+    }
+    return plan_finish(m->plan, err);
+}
+
+static int compile(struct compiled *m, const struct checkpoint *c, const struct compile_options *o,
+                   struct err *err)
+{
+    struct operands operands = {0};
+    struct formats formats = {0};
+    struct ranges seen = {0};
+    struct tables tables;
+    int rc = add_tables(m->plan, o, &tables, err);
+
+    if (rc == 0)
+        rc = ranges_measure(c, o->samples, o->sample_count, &seen, err);
+    if (rc == 0)
+        rc = formats_choose(&c->config, &seen, o->ring, o->frac, tables.inverse, &formats, err);
+    if (rc == 0)
+        rc = fold_weights(m, c, &formats, o->tokens[o->token_count - 1], &operands, err);
+    if (rc == 0)
+        rc = build_variants(m, c, o, &formats, &operands, tables.tanh, err);
+    free(operands.layers);
+    formats_free(&formats);
+    ranges_free(&seen);
+    return rc;
+}
+
+static void describe(struct plan *plan, const struct checkpoint *c, const struct compile_options *o)
+{
+    random_bytes(plan->model_id, sizeof(plan->model_id));
+    snprintf(plan->name, sizeof(plan->name), "%s", o->name ? o->name : "");
+    plan->ring = (uint8_t)o->ring;
+    plan->frac = (uint8_t)o->frac;
+    plan->vocabulary = (uint32_t)c->config.vocab;
+    plan->types = (uint32_t)c->config.types;
+    plan->labels = (uint32_t)c->config.labels;
+}
+
+int compile_model(const struct checkpoint *c, const struct compile_options *options,
+                  struct compiled **ret, struct err *err)
+{
+    uint32_t buckets[PLAN_VARIANTS_MAX];
+    struct compile_options o = *options;
+    struct compiled *m;
+    int rc;
+
+    if (!o.tokens) {
+        o.tokens = buckets;
+        o.token_count = compile_buckets(c->config.positions_max, buckets);
+    }
+    rc = compile_check(&c->config, err);
+    if (rc == 0)
+        rc = compile_options_check(&c->config, &o, err);
+    if (rc < 0)
+        return rc;
+    m = calloc(1, sizeof(*m));
+    if (m)
+        m->plan = plan_new();
+    if (!m || !m->plan) {
+        compiled_free(m);
+        return err_set(err, -ENOMEM, "no memory for the plan");
+    }
+    describe(m->plan, c, &o);
+    rc = compile(m, c, &o, err);
+    if (rc < 0) {
+        compiled_free(m);
+        return rc;
+    }
+    *ret = m;
+    return 0;
+}
+
+void compiled_free(struct compiled *m)
+{
+    if (!m)
+        return;
+    for (size_t i = 0; m->weights && i < m->plan->weight_count; i++)
+        secret_free(m->weights[i], weight_elements(&m->plan->weights[i]) * sizeof(**m->weights));
+    for (size_t i = 0; m->places && i < m->plan->variant_count; i++)
+        free(m->places[i]);
+    free(m->places);
+    free(m->weights);
+    plan_free(m->plan);
+    free(m);
+}
+
+int compile_input(const struct plan *plan, const struct variant *v, const struct encoding *e,
+                  uint64_t *ret, struct err *err)
+{
+    size_t cols = (size_t)plan->vocabulary + plan->types;
+
+    if (!e->count || e->count > v->tokens)
+        return err_set(err, -EINVAL, "%zu tokens; this variant takes 1 to %u", e->count, v->tokens);
+    for (size_t t = 0; t < e->count; t++)
+        if (e->ids[t] >= plan->vocabulary || e->types[t] >= plan->types)
+            return err_set(err, -EINVAL, "token %zu is not of this model's vocabulary", t);
+    memset(ret, 0, v->tokens * cols * sizeof(*ret));
+    for (size_t t = 0; t < v->tokens; t++) {
+        size_t from = MIN(t, e->count - 1);
+
+        ret[t * cols + e->ids[from]] = 1;
+        ret[t * cols + plan->vocabulary + e->types[from]] = 1;
+    }
+    return 0;
+}

@@ -1,0 +1,383 @@
+#include "transformer/config.h"
+
+#include "base/file.h"
+
+#include <jansson.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The document being read: @path is for messages. */
+struct document {
+    char path[PATH_MAX];
+    json_t *root;
+};
+
+static const char *const hidden_act_names[] = {
+    [HIDDEN_GELU] = "gelu",
+    [HIDDEN_GELU_NEW] = "gelu_new",
+    [HIDDEN_RELU] = "relu",
+    [HIDDEN_QUAD] = "quad",
+};
+
+static const char *const softmax_act_names[] = {
+    [SOFTMAX_EXP] = "softmax",
+    [SOFTMAX_2RELU] = "2relu",
+    [SOFTMAX_2QUAD] = "2quad",
+};
+
+const char *hidden_act_name(enum hidden_act act)
+{
+    return hidden_act_names[act];
+}
+
+const char *softmax_act_name(enum softmax_act act)
+{
+    return softmax_act_names[act];
+}
+
+/* The value of @key; NULL when absent or null, which the HF layout uses alike. */
+static const json_t *get(const struct document *d, const char *key)
+{
+    const json_t *value = json_object_get(d->root, key);
+
+    return json_is_null(value) ? NULL : value;
+}
+
+static int document_read(const char *folder, const char *name, struct document *d, struct err *err)
+{
+    uint8_t *bytes = NULL;
+    json_error_t why;
+    size_t count;
+    int rc;
+
+    rc = file_path(d->path, sizeof(d->path), folder, name);
+    if (rc < 0)
+        return err_set(err, rc, "%s/%s: the path is too long", folder, name);
+    rc = file_read(d->path, MODEL_JSON_BYTES_MAX, &bytes, &count, err);
+    if (rc < 0)
+        return rc;
+    d->root = json_loadb((const char *)bytes, count, JSON_REJECT_DUPLICATES, &why);
+    free(bytes);
+    if (!d->root)
+        return err_set(err, -EINVAL, "%s: not JSON: line %d, column %d: %s", d->path, why.line,
+                       why.column, why.text);
+    if (!json_is_object(d->root)) {
+        json_decref(d->root);
+        d->root = NULL;
+        return err_set(err, -EINVAL, "%s: not a JSON object", d->path);
+    }
+    return 0;
+}
+
+/* @missing is the value of an absent key; 0: the key must be there. */
+static int get_size(const struct document *d, const char *key, size_t missing, size_t max,
+                    size_t *ret, struct err *err)
+{
+    const json_t *value = get(d, key);
+
+    if (!value && missing) {
+        *ret = missing;
+        return 0;
+    }
+    if (!value)
+        return err_set(err, -EINVAL, "%s: %s is missing", d->path, key);
+    if (!json_is_integer(value) || json_integer_value(value) < 1 ||
+        (uint64_t)json_integer_value(value) > max)
+        return err_set(err, -EINVAL, "%s: %s must be a whole number from 1 to %zu", d->path, key,
+                       max);
+    *ret = (size_t)json_integer_value(value);
+    return 0;
+}
+
+static int get_sizes(const struct document *d, struct model_config *c, struct err *err)
+{
+    const struct {
+        const char *key;
+        size_t missing, max, *ret;
+    } sizes[] = {
+        {"hidden_size", 0, MODEL_HIDDEN_MAX, &c->hidden},
+        {"num_hidden_layers", 0, MODEL_LAYERS_MAX, &c->layers},
+        {"num_attention_heads", 0, MODEL_HEADS_MAX, &c->heads},
+        {"intermediate_size", 0, MODEL_INTERMEDIATE_MAX, &c->intermediate},
+        {"vocab_size", 0, MODEL_VOCAB_MAX, &c->vocab},
+        {"max_position_embeddings", 0, MODEL_POSITIONS_MAX, &c->positions_max},
+        {"type_vocab_size", 2, MODEL_TYPES_MAX, &c->types},
+    };
+
+    for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
+        int rc = get_size(d, sizes[i].key, sizes[i].missing, sizes[i].max, sizes[i].ret, err);
+
+        if (rc < 0)
+            return rc;
+    }
+    if (c->hidden % c->heads)
+        return err_set(err, -EINVAL,
+                       "%s: hidden_size %zu cannot be divided among %zu attention heads", d->path,
+                       c->hidden, c->heads);
+    return 0;
+}
+
+static bool text_is_sane(const char *text)
+{
+    size_t bytes = text ? strlen(text) : 0;
+
+    if (!bytes || bytes > MODEL_LABEL_BYTES_MAX)
+        return false;
+    for (size_t i = 0; i < bytes; i++)
+        if ((uint8_t)text[i] < 0x20 || text[i] == 0x7f)
+            return false;
+    return true;
+}
+
+/* For a message: nothing from the file that a terminal might obey. */
+static const char *shown(const char *text)
+{
+    return text_is_sane(text) ? text : "(no printable text)";
+}
+
+/* Index of the string at @key in @names, or @missing when the key is absent. */
+static int get_name(const struct document *d, const char *key, const char *const names[],
+                    size_t count, size_t missing, size_t *ret, struct err *err)
+{
+    const json_t *value = get(d, key);
+    const char *name = json_string_value(value);
+    char known[128] = "";
+
+    if (!value) {
+        *ret = missing;
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (name && !strcmp(name, names[i])) {
+            *ret = i;
+            return 0;
+        }
+        snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "",
+                 names[i]);
+    }
+    return err_set(err, -ENOTSUP, "%s: %s \"%.64s\" is not known; it may be one of: %s", d->path,
+                   key, shown(name), known);
+}
+
+/* @key, if there, must be the string @only. */
+static int require_string(const struct document *d, const char *key, const char *only,
+                          struct err *err)
+{
+    size_t index = 0;
+
+    return get_name(d, key, &only, 1, 0, &index, err);
+}
+
+static int require_false(const struct document *d, const char *key, struct err *err)
+{
+    const json_t *value = get(d, key);
+
+    if (value && !json_is_false(value))
+        return err_set(err, -ENOTSUP, "%s: %s is not supported; only false is", d->path, key);
+    return 0;
+}
+
+static int check_architecture(const struct document *d, struct err *err)
+{
+    const json_t *list = get(d, "architectures");
+    const char *name = json_string_value(json_array_get(list, 0));
+    int rc;
+
+    if (json_array_size(list) != 1 || !name || strcmp(name, "BertForSequenceClassification"))
+        return err_set(err, -ENOTSUP,
+                       "%s: architectures must be [\"BertForSequenceClassification\"], not %.64s",
+                       d->path, shown(name));
+    if (!get(d, "model_type"))
+        return err_set(err, -EINVAL, "%s: model_type is missing", d->path);
+    rc = require_string(d, "model_type", "bert", err);
+    if (rc < 0)
+        return rc;
+    rc = require_string(d, "position_embedding_type", "absolute", err);
+    if (rc < 0)
+        return rc;
+    rc = require_false(d, "is_decoder", err);
+    if (rc < 0)
+        return rc;
+    rc = require_false(d, "add_cross_attention", err);
+    if (rc < 0)
+        return rc;
+    if (json_object_size(get(d, "pruned_heads")))
+        return err_set(err, -ENOTSUP, "%s: pruned_heads is not supported", d->path);
+    if (get(d, "quantization_config"))
+        return err_set(err, -ENOTSUP,
+                       "%s: quantization_config is not supported; save the model in F32", d->path);
+    return 0;
+}
+
+static int get_functions(const struct document *d, struct model_config *c, struct err *err)
+{
+    const json_t *eps = get(d, "layer_norm_eps");
+    size_t index = 0;
+    int rc;
+
+    rc = get_name(d, "hidden_act", hidden_act_names, ARRAY_LENGTH(hidden_act_names), HIDDEN_GELU,
+                  &index, err);
+    if (rc < 0)
+        return rc;
+    c->hidden_act = (enum hidden_act)index;
+    rc = get_name(d, "softmax_act", softmax_act_names, ARRAY_LENGTH(softmax_act_names), SOFTMAX_EXP,
+                  &index, err);
+    if (rc < 0)
+        return rc;
+    c->softmax_act = (enum softmax_act)index;
+    if (eps && (!json_is_number(eps) || json_number_value(eps) < 0 || json_number_value(eps) > 1))
+        return err_set(err, -EINVAL, "%s: layer_norm_eps must be a number from 0 to 1", d->path);
+    c->layer_norm_eps = eps ? json_number_value(eps) : 1e-12;
+    return 0;
+}
+
+/* Names from id2label, whose keys are "0" to "n-1"; without it, "LABEL_0" and so on. */
+static int name_labels(const struct document *d, const json_t *names, struct model_config *c,
+                       struct err *err)
+{
+    c->label_names = calloc(c->labels, sizeof(*c->label_names));
+    if (!c->label_names)
+        return -ENOMEM;
+    for (size_t i = 0; i < c->labels; i++) {
+        const char *label;
+        char key[24];
+
+        if (!names) {
+            snprintf(c->label_names[i], sizeof(*c->label_names), "LABEL_%zu", i);
+            continue;
+        }
+        snprintf(key, sizeof(key), "%zu", i);
+        label = json_string_value(json_object_get(names, key));
+        if (!text_is_sane(label))
+            return err_set(err, -EINVAL,
+                           "%s: id2label must name \"0\" to \"%zu\", each with 1 to %d bytes of "
+                           "printable text; \"%s\" is absent or not that",
+                           d->path, c->labels - 1, MODEL_LABEL_BYTES_MAX, key);
+        memcpy(c->label_names[i], label, strlen(label) + 1);
+    }
+    return 0;
+}
+
+static int get_labels(const struct document *d, struct model_config *c, struct err *err)
+{
+    const json_t *names = get(d, "id2label");
+    size_t named = json_object_size(names);
+    int rc;
+
+    if (names && (!json_is_object(names) || !named || named > MODEL_LABELS_MAX))
+        return err_set(err, -EINVAL, "%s: id2label must be an object of 1 to %d names", d->path,
+                       MODEL_LABELS_MAX);
+    rc = get_size(d, "num_labels", named ? named : 2, MODEL_LABELS_MAX, &c->labels, err);
+    if (rc < 0)
+        return rc;
+    if (names && c->labels != named)
+        return err_set(err, -EINVAL, "%s: num_labels is %zu, id2label has %zu", d->path, c->labels,
+                       named);
+    return name_labels(d, names, c, err);
+}
+
+/* @ret_known is set when the key is there, @ret_value with it. */
+static int get_bool(const struct document *d, const char *key, bool *ret_known, bool *ret_value,
+                    struct err *err)
+{
+    const json_t *value = get(d, key);
+
+    if (!value)
+        return 0;
+    if (!json_is_boolean(value))
+        return err_set(err, -EINVAL, "%s: %s must be true or false", d->path, key);
+    *ret_known = true;
+    *ret_value = json_is_true(value);
+    return 0;
+}
+
+/* What tokenizer_config.json may change: the case; the rest must be BERT's way. */
+static int check_tokenizer(const struct document *d, bool known, struct model_config *c,
+                           struct err *err)
+{
+    bool said = false, lower = c->lower_case, strip = false, strips = false;
+    bool spaces_said = false, spaces = true;
+    int rc;
+
+    rc = get_bool(d, "do_lower_case", &said, &lower, err);
+    if (rc < 0)
+        return rc;
+    if (known && said && lower != c->lower_case)
+        return err_set(err, -EINVAL, "%s: do_lower_case differs from config.json", d->path);
+    c->lower_case = lower;
+    rc = get_bool(d, "strip_accents", &strip, &strips, err);
+    if (rc < 0)
+        return rc;
+    if (strip && strips != lower)
+        return err_set(err, -ENOTSUP, "%s: strip_accents other than do_lower_case is not supported",
+                       d->path);
+    rc = get_bool(d, "tokenize_chinese_chars", &spaces_said, &spaces, err);
+    if (rc < 0)
+        return rc;
+    if (!spaces)
+        return err_set(err, -ENOTSUP, "%s: tokenize_chinese_chars false is not supported", d->path);
+    return 0;
+}
+
+static int get_case(const char *folder, const struct document *d, struct model_config *c,
+                    struct err *err)
+{
+    struct document tokenizer = {0};
+    struct err absent = {0};
+    bool known = false;
+    int rc;
+
+    c->lower_case = true;
+    rc = get_bool(d, "do_lower_case", &known, &c->lower_case, err);
+    if (rc < 0)
+        return rc;
+    rc = document_read(folder, "tokenizer_config.json", &tokenizer, &absent);
+    if (rc == -ENOENT)
+        return 0;
+    if (rc < 0)
+        return err_set(err, rc, "%s", err_text(&absent, rc));
+    rc = check_tokenizer(&tokenizer, known, c, err);
+    json_decref(tokenizer.root);
+    return rc;
+}
+
+int model_config_read(const char *folder, struct model_config *ret_config, struct err *err)
+{
+    struct document d = {0};
+    struct model_config c = {0};
+    int rc;
+
+    rc = document_read(folder, "config.json", &d, err);
+    if (rc < 0)
+        return rc;
+    rc = check_architecture(&d, err);
+    if (rc < 0)
+        goto fail;
+    rc = get_sizes(&d, &c, err);
+    if (rc < 0)
+        goto fail;
+    rc = get_functions(&d, &c, err);
+    if (rc < 0)
+        goto fail;
+    rc = get_labels(&d, &c, err);
+    if (rc < 0)
+        goto fail;
+    rc = get_case(folder, &d, &c, err);
+    if (rc < 0)
+        goto fail;
+    json_decref(d.root);
+    *ret_config = c;
+    return 0;
+fail:
+    model_config_free(&c);
+    json_decref(d.root);
+    return rc;
+}
+
+void model_config_free(struct model_config *config)
+{
+    free(config->label_names);
+    config->label_names = NULL;
+}

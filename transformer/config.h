@@ -1,0 +1,67 @@
+/*
+ * config: what config.json says about a model, checked and in our own terms.
+ *
+ * Only what this program can run gets through: BertForSequenceClassification with absolute
+ * positions.  Whatever would change the result and is not known here is refused by name, never
+ * ignored.  Where the HF layout has a default (hidden_act gelu, layer_norm_eps 1e-12,
+ * type_vocab_size 2, two labels), the same default holds; sizes must be given.
+ *
+ * softmax_act is MPCFormer's key: "softmax" (or absent), "2relu", "2quad".
+ */
+#ifndef TRANSFORMER_CONFIG_H
+#define TRANSFORMER_CONFIG_H
+
+#include "base/base.h"
+
+#define MODEL_HIDDEN_MAX       8192
+#define MODEL_LAYERS_MAX       256
+#define MODEL_HEADS_MAX        256
+#define MODEL_INTERMEDIATE_MAX 32768
+#define MODEL_VOCAB_MAX        (1 << 20)
+#define MODEL_POSITIONS_MAX    32768
+#define MODEL_TYPES_MAX        16
+#define MODEL_LABELS_MAX       1000
+#define MODEL_LABEL_BYTES_MAX  255
+#define MODEL_JSON_BYTES_MAX   (1 << 20)
+
+enum hidden_act {
+    HIDDEN_GELU,     /* x/2 (1 + erf(x / sqrt 2)) */
+    HIDDEN_GELU_NEW, /* the tanh form */
+    HIDDEN_RELU,
+    HIDDEN_QUAD, /* x^2/8 + x/4 + 1/2 */
+};
+
+enum softmax_act {
+    SOFTMAX_EXP,
+    SOFTMAX_2RELU, /* (relu(s) + eps/n) / (sum relu(s) + eps), n scores a row */
+    SOFTMAX_2QUAD, /* (s + 5)^2 / sum (s + 5)^2 */
+};
+
+struct model_config {
+    size_t hidden, layers, heads, intermediate; /* heads divides hidden */
+    size_t vocab, positions_max, types;
+    double layer_norm_eps; /* 0 <= eps <= 1 */
+    enum hidden_act hidden_act;
+    enum softmax_act softmax_act;
+    size_t labels;                                  /* 1 to MODEL_LABELS_MAX */
+    char (*label_names)[MODEL_LABEL_BYTES_MAX + 1]; /* (labels), UTF-8 without control characters */
+    bool lower_case;                                /* how the tokenizer treats text */
+};
+
+/**
+ * Read @folder/config.json, and @folder/tokenizer_config.json where there is one: HF keeps
+ * do_lower_case there, this project's own models in config.json; absent from both means true, and
+ * disagreement is refused. -EINVAL for what is wrong, -ENOTSUP for what is not supported.
+ * The caller calls model_config_free() on success.
+ */
+MUST_CHECK int model_config_read(const char *folder, struct model_config *ret_config,
+                                 struct err *err);
+
+/** Frees what the config owns, not @config itself; zeroed is nothing. */
+void model_config_free(struct model_config *config);
+
+/** "gelu", "2quad": the name as config.json has it. */
+const char *hidden_act_name(enum hidden_act act);
+const char *softmax_act_name(enum softmax_act act);
+
+#endif

@@ -1,0 +1,229 @@
+#include "transformer/format.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define MANTISSA_BITS  16 /* more than the Newton step makes good is wasted */
+#define CONTEXT_BITS   14 /* over 2 frac: of a context times a reciprocal */
+#define ROOT_MORE_BITS 6  /* of an inverse root, over frac */
+#define TOKENS_MIN     2  /* [CLS] [SEP] */
+#define SCORE_SHIFT    5  /* c of 2quad's (s + c)^2 */
+
+/* Bits left of the point: |v| < 2^bits_of(v). */
+static int bits_of(double v)
+{
+    return v > 0 ? (int)floor(log2(v)) + 1 : -64;
+}
+
+int format_log2(size_t v)
+{
+    int e = 0;
+
+    while (v >>= 1)
+        e++;
+    return e;
+}
+
+int format_mantissa(unsigned int ring)
+{
+    return MIN(MANTISSA_BITS, ((int)ring - 5) / 2);
+}
+
+static int refuse(const struct formats *f, const char *what, size_t layer, double value,
+                  struct err *err)
+{
+    return err_set(err, -ERANGE,
+                   "layer %zu, %s: values reach %.3g on the sample text, which %d bits with %d "
+                   "fraction bits do not hold: take a wider ring or fewer fraction bits",
+                   layer, what, value, f->ring, f->frac);
+}
+
+/* Fraction bits of a weight whose products (with x at frac) reach @top. */
+static int choose_weight(const struct formats *f, const char *what, size_t layer, double top,
+                         int *ret, struct err *err)
+{
+    int room = f->ring - 2 - f->frac - bits_of(top);
+    int want = MIN(f->frac + FORMAT_MORE_BITS, room - RANGES_MARGIN_BITS), least = f->frac - 2;
+
+    if (want < least)
+        want = MIN(least, room - 1);
+    if (want < least)
+        return refuse(f, what, layer, top, err);
+    *ret = want;
+    return 0;
+}
+
+/* A value at @frac fraction bits that will be truncated: one bit of room at least. */
+static int need_room(const struct formats *f, const char *what, size_t layer, double top, int frac,
+                     struct err *err)
+{
+    return bits_of(top) + frac + 1 <= f->ring - 2 ? 0 : refuse(f, what, layer, top, err);
+}
+
+static int choose_norm(const struct formats *f, const char *what, size_t layer,
+                       const struct span *variance, double epsilon, struct norm_format *ret,
+                       struct err *err)
+{
+    int e = format_log2(f->hidden), g = f->mantissa, low, high;
+    double c = ldexp((double)f->hidden, -e), scale;
+    struct norm_format k = {.inverse = {.kind = INVERSE_ROOT, .factor = sqrt(c), .mantissa = g}};
+
+    if (!(variance->least > 0) || !isfinite(variance->most))
+        return err_set(err, -ERANGE, "layer %zu, %s: its input is constant on some sample text",
+                       layer, what);
+    k.up = (int)lrint(-0.25 * (log2(variance->least) + log2(variance->most)));
+    scale = c * c * c * exp2(2 * k.up);
+    low = bits_of(variance->least * scale) - 1;
+    high = bits_of(variance->most * scale) - 1;
+    k.inverse.hi = MIN(high + RANGES_MARGIN_BITS, f->ring - 4 - 2 * f->frac - e);
+    k.inverse.lo = low - RANGES_MARGIN_BITS;
+    k.variance_frac =
+        MIN(MIN(g + 2 - k.inverse.lo, 2 * f->frac + e - 1), f->ring - 4 - k.inverse.hi);
+    k.inverse.lo = MAX(k.inverse.lo, 4 - k.variance_frac);
+    if (k.inverse.hi < high + 1 || k.inverse.lo > low - 1 || k.variance_frac + k.inverse.hi <= g)
+        return refuse(f, what, layer, sqrt(variance->most), err);
+    k.inverse.frac = MIN(MIN(f->frac + ROOT_MORE_BITS, f->ring - 4 - g + k.inverse.lo / 2),
+                         f->ring - 3 - f->frac - (e + 2) / 2);
+    k.inverse.table = f->tables[INVERSE_ROOT];
+    k.epsilon = llrint(ldexp(epsilon * scale, k.variance_frac));
+    *ret = k;
+    return 0;
+}
+
+struct choice {
+    struct formats *f;
+    const struct model_config *config;
+    const struct ranges *seen;
+    struct err *err;
+};
+
+/* A sublayer's output is centred at the product's scale: n (z - mean) must fit. */
+static int choose_sublayer(const struct choice *k, const char *what, size_t layer,
+                           enum reference_point variance, int *ret_weight,
+                           struct norm_format *ret_norm)
+{
+    double top = ranges_top(k->seen, variance + 1, layer) * (double)k->f->hidden;
+    int rc = choose_weight(k->f, what, layer, top, ret_weight, k->err);
+
+    return rc < 0 ? rc
+                  : choose_norm(k->f, what, layer, &k->seen->seen[layer][variance],
+                                k->config->layer_norm_eps, ret_norm, k->err);
+}
+
+static int choose_layer(const struct choice *k, size_t i)
+{
+    const struct formats *f = k->f;
+    struct layer_format *l = &k->f->layers[i];
+    double root = sqrt((double)f->head), power = exp2(floor(log2(root)));
+    double score = ranges_top(k->seen, REFERENCE_SCORE, i);
+    double inner = ranges_top(k->seen, REFERENCE_FFN_INPUT, i) + 1;
+    double top = ranges_top(k->seen, REFERENCE_QUERY, i) * power / root;
+    int rc;
+
+    top = fmax(top, ranges_top(k->seen, REFERENCE_KEY, i));
+    top = fmax(top, ranges_top(k->seen, REFERENCE_VALUE, i));
+    l->row = k->seen->seen[i][REFERENCE_ROW_SUM];
+    l->context_top = ranges_top(k->seen, REFERENCE_CONTEXT, i);
+    if (!(l->row.least > 0))
+        return err_set(k->err, -ERANGE, "layer %zu: all scores of a row are -5 on some sample text",
+                       i);
+    rc = choose_weight(f, "query, key and value", i, top, &l->qkv, k->err);
+    if (rc == 0)
+        rc = need_room(f, "scores", i, score * power, 2 * f->frac, k->err);
+    if (rc == 0)
+        rc = need_room(f, "scores squared", i, pow(score + SCORE_SHIFT, 2), 2 * f->frac, k->err);
+    if (rc == 0)
+        rc = choose_sublayer(k, "attention output", i, REFERENCE_ATTENTION_VARIANCE, &l->attention,
+                             &l->attention_norm);
+    if (rc == 0)
+        rc = choose_weight(f, "feed-forward input", i, inner, &l->up, k->err);
+    if (rc == 0)
+        rc = need_room(f, "feed-forward squares", i, inner * inner, 2 * f->frac, k->err);
+    if (rc == 0)
+        rc = choose_sublayer(k, "feed-forward output", i, REFERENCE_OUTPUT_VARIANCE, &l->down,
+                             &l->output_norm);
+    return rc;
+}
+
+/* One-hot rows have no fraction bits, so the tables' scale is the sum's own. */
+static int choose_embedding(const struct choice *k)
+{
+    struct formats *f = k->f;
+    double top = ranges_top(k->seen, REFERENCE_EMBEDDING_CENTRED, 0) * (double)f->hidden;
+    int least, rc;
+
+    rc = choose_norm(f, "embedding", 0, &k->seen->seen[0][REFERENCE_EMBEDDING_VARIANCE],
+                     k->config->layer_norm_eps, &f->embedding_norm, k->err);
+    if (rc < 0)
+        return rc;
+    least = f->frac + f->embedding_norm.up;
+    f->table = MIN(least + f->frac, f->ring - 2 - bits_of(top) - RANGES_MARGIN_BITS);
+    return f->table >= least ? 0 : refuse(f, "embedding", 0, top, k->err);
+}
+
+int formats_choose(const struct model_config *config, const struct ranges *seen, unsigned int ring,
+                   unsigned int frac, const int64_t tables[INVERSE_KINDS], struct formats *ret,
+                   struct err *err)
+{
+    struct formats f = {
+        .ring = (int)ring,
+        .frac = (int)frac,
+        .mantissa = format_mantissa(ring),
+        .tables = tables,
+        .hidden = config->hidden,
+        .head = config->hidden / config->heads,
+        .layers = calloc(config->layers, sizeof(*f.layers)),
+    };
+    const struct choice k = {&f, config, seen, err};
+    int rc;
+
+    if (!f.layers)
+        return err_set(err, -ENOMEM, "no memory for %zu layers", config->layers);
+    rc = choose_embedding(&k);
+    for (size_t i = 0; rc == 0 && i < config->layers; i++)
+        rc = choose_layer(&k, i);
+    if (rc == 0)
+        rc = choose_weight(&f, "pooler", 0, ranges_top(seen, REFERENCE_POOLER, 0), &f.pooler, err);
+    if (rc == 0)
+        rc = choose_weight(&f, "classifier", 0, ranges_top(seen, REFERENCE_LOGITS, 0),
+                           &f.classifier, err);
+    if (rc < 0) {
+        formats_free(&f);
+        return rc;
+    }
+    *ret = f;
+    return 0;
+}
+
+void formats_free(struct formats *f)
+{
+    free(f->layers);
+    f->layers = NULL;
+}
+
+int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
+                     struct attention_format *ret, struct err *err)
+{
+    const struct layer_format *l = &f->layers[layer];
+    double least = l->row.least * MIN(TOKENS_MIN, tokens), most = l->row.most * tokens;
+    int low = bits_of(least) - 1, high = bits_of(most) - 1, top = bits_of(l->context_top), sum;
+    struct attention_format a = {
+        .square_frac = MIN(f->frac, f->ring - 2 - f->frac - top - high - 1 - RANGES_MARGIN_BITS),
+        .inverse = {.kind = INVERSE_RECIPROCAL, .factor = 1, .mantissa = f->mantissa},
+    };
+
+    a.inverse.hi = MIN(high + RANGES_MARGIN_BITS, f->ring - 4 - a.square_frac);
+    a.inverse.lo = MAX(low - RANGES_MARGIN_BITS, 2 - a.square_frac);
+    /* What is left for context and reciprocal is divided so that both are as good, relatively, at a
+     * row sum in the middle. */
+    sum = MIN(f->ring - 2 - RANGES_MARGIN_BITS - top, 2 * f->frac + CONTEXT_BITS);
+    a.inverse.frac = MIN((int)lrint(0.5 * (sum + log2(least) + log2(most))),
+                         f->ring - 4 - f->mantissa + a.inverse.lo);
+    a.context_frac = MIN(sum - a.inverse.frac, a.square_frac + f->frac - 1);
+    a.inverse.table = f->tables[INVERSE_RECIPROCAL];
+    if (a.square_frac < 2 || a.inverse.hi < high + 1 || a.inverse.lo > low - 1 ||
+        a.inverse.frac < high + 4 || a.square_frac + a.inverse.hi <= f->mantissa)
+        return refuse(f, "attention over its row sum", layer, most, err);
+    *ret = a;
+    return 0;
+}

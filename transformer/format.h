@@ -1,0 +1,68 @@
+/*
+ * format: the scales and ranges of one compiled model, chosen from what its values reach.
+ *
+ * A product is truncated faithfully while it stays below 2^(ring-2); a weight's own fraction bits
+ * are as many as leave RANGES_MARGIN_BITS above the largest product seen, at most FORMAT_MORE_BITS
+ * over the plan's. A range for an inverse is what was seen and the same margin on both sides. Where
+ * the format has not that much room the margin shrinks, down to one bit; below that the model is
+ * refused with -ERANGE and the place.
+ */
+#ifndef TRANSFORMER_FORMAT_H
+#define TRANSFORMER_FORMAT_H
+
+#include "transformer/inverse.h"
+#include "transformer/ranges.h"
+
+#define FORMAT_MORE_BITS 4
+
+/* LayerNorm over n columns, with e = floor(log2 n), c = n / 2^e:
+ * d = c 2^up (z - mean), S = c^3 4^up variance, n^ = d sqrt(c) / sqrt(S). */
+struct norm_format {
+    int up;            /* LayerNorm does not see its input's scale: brings the variance near 1 */
+    int variance_frac; /* fraction bits of S */
+    int64_t epsilon;   /* at S's scale, in units */
+    struct inverse inverse;
+};
+
+struct layer_format {
+    int qkv, attention, up, down; /* fraction bits of weights */
+    struct norm_format attention_norm, output_norm;
+    struct span row;    /* a row of squared scores, divided by its tokens */
+    double context_top; /* of the context, divided by the row sum */
+};
+
+/* Of a layer's attention, by variant: the row sum grows with the tokens. */
+struct attention_format {
+    int square_frac;  /* of (s + 5)^2 */
+    int context_frac; /* of squares times V, before the division */
+    struct inverse inverse;
+};
+
+struct formats {
+    int ring, frac, mantissa;
+    int table; /* fraction bits of the embedding tables */
+    int pooler, classifier;
+    size_t hidden, head;
+    struct norm_format embedding_norm;
+    struct layer_format *layers;
+    const int64_t *tables; /* (INVERSE_KINDS), the caller's: the inverses' lookups */
+};
+
+/** @tables: by inverse_add_table(), of format_mantissa() bits; kept. The caller calls
+ *  formats_free() on success. */
+MUST_CHECK int formats_choose(const struct model_config *k, const struct ranges *seen,
+                              unsigned int ring, unsigned int frac,
+                              const int64_t tables[INVERSE_KINDS], struct formats *ret,
+                              struct err *err);
+void formats_free(struct formats *f);
+
+/** Fraction bits of the inverses' mantissas in a ring: their products must fit it. */
+int format_mantissa(unsigned int ring);
+
+MUST_CHECK int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
+                                struct attention_format *ret, struct err *err);
+
+/** floor(log2 v) for v >= 1. */
+int format_log2(size_t v);
+
+#endif
