@@ -1,0 +1,449 @@
+/*
+ * mpcformer bench bert: a private query of a BERT of any shape with random weights, in a lab of its
+ * own.
+ *
+ * Each repetition is two queries with the same tokens. The first finds a tape in stock and the
+ * dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
+ * stock and the dealer just set going again: its wall time is what the same query costs with its
+ * preparation. Answers are held against the clear executor's.
+ */
+#include "appliance/bench.h"
+#include "appliance/client.h"
+#include "appliance/exit.h"
+#include "appliance/lab.h"
+#include "appliance/share_files.h"
+#include "appliance/tool.h"
+#include "base/file.h"
+#include "mpc/clear.h"
+#include "mpc/cost.h"
+#include "transformer/trial.h"
+
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LABELS     2
+#define TYPES      2
+#define SAMPLES    2 /* that ranges and error bound are taken from */
+#define SEED       1
+#define TIMEOUT_MS 300000
+#define REPEAT_MAX 1000
+
+struct options {
+    struct model_config config;
+    uint32_t tokens;
+    unsigned int ring, frac;
+    size_t repeat;
+    bool json;
+};
+
+enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
+
+static const struct argp_option option_table[] = {
+    {"layers", 'l', "N", 0, "Layers (2)", 0},
+    {"hidden", 'd', "N", 0, "Width of a token (128)", 0},
+    {"heads", 'a', "N", 0, "Heads (2)", 0},
+    {"ffn", OPTION_FFN, "N", 0, "Width inside the feed-forward layers (4 times the hidden)", 0},
+    {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
+    {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
+    {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "quad", 0},
+    {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
+    {"ring", 'r', "L", 0, "Bits of a number (64)", 0},
+    {"frac", 'f', "F", 0, "Fraction bits of them (16)", 0},
+    {"repeat", 'n', "N", 0, "Repetitions (5)", 0},
+    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    {0},
+};
+
+static void check(struct argp_state *state, struct options *o)
+{
+    struct model_config *k = &o->config;
+
+    if (!k->intermediate)
+        k->intermediate = MIN(4 * k->hidden, (size_t)MODEL_INTERMEDIATE_MAX);
+    if (k->hidden % k->heads)
+        argp_error(state, "--hidden %zu is not divided by --heads %zu", k->hidden, k->heads);
+    if (k->vocab < o->tokens)
+        argp_error(state, "--vocab %zu has not %u different tokens", k->vocab, o->tokens);
+    if (!ring_valid(o->ring) || o->frac < 4 || o->frac >= o->ring / 2)
+        argp_error(state, "--ring %u --frac %u: 32, 40, 48, 56 or 64, and from 4 to below half",
+                   o->ring, o->frac);
+}
+
+static error_t take_option(int key, char *text, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case 'l':
+        o->config.layers = bench_number(state, "layers", text, 1, MODEL_LAYERS_MAX);
+        return 0;
+    case 'd':
+        o->config.hidden = bench_number(state, "hidden", text, 1, MODEL_HIDDEN_MAX);
+        return 0;
+    case 'a':
+        o->config.heads = bench_number(state, "heads", text, 1, MODEL_HEADS_MAX);
+        return 0;
+    case OPTION_FFN:
+        o->config.intermediate = bench_number(state, "ffn", text, 1, MODEL_INTERMEDIATE_MAX);
+        return 0;
+    case 't':
+        o->tokens = (uint32_t)bench_number(state, "tokens", text, 1, PLAN_TOKENS_MAX);
+        return 0;
+    case 'v':
+        o->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
+        return 0;
+    case OPTION_HIDDEN_ACT:
+        if (strcmp(text, "quad") != 0)
+            argp_error(state, "--hidden-act %s: this version has quad", text);
+        return 0;
+    case OPTION_SOFTMAX_ACT:
+        if (strcmp(text, "2quad") != 0)
+            argp_error(state, "--softmax-act %s: this version has 2quad", text);
+        return 0;
+    case 'r':
+        o->ring = (unsigned int)bench_number(state, "ring", text, RING_BITS_MIN, RING_BITS_MAX);
+        return 0;
+    case 'f':
+        o->frac = (unsigned int)bench_number(state, "frac", text, 1, RING_BITS_MAX);
+        return 0;
+    case 'n':
+        o->repeat = bench_number(state, "repeat", text, 1, REPEAT_MAX);
+        return 0;
+    case 'j':
+        o->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\": options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        check(state, o);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static void say(const char *what)
+{
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "mpcformer: %s\n", what);
+}
+
+/* --- the model and the right answers --- */
+
+struct query {
+    struct encoding encoding;
+    double expected[LABELS];
+};
+
+struct bench {
+    const struct options *o;
+    struct compiled *compiled;
+    const struct variant *variant;
+    struct query *queries; /* (o->repeat + 1): the first is for the warm-up */
+    struct lab *lab;
+};
+
+/* Different tokens, drawn by a shuffle. */
+static int draw_tokens(const struct options *o, uint64_t *random, struct encoding *ret)
+{
+    uint32_t *ids = malloc(o->config.vocab * sizeof(*ids));
+
+    if (!ids)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < o->config.vocab; i++)
+        ids[i] = i;
+    *ret = (struct encoding){.count = o->tokens};
+    for (uint32_t i = 0; i < o->tokens; i++) {
+        size_t at = i + bench_random(random) % (o->config.vocab - i);
+
+        ret->ids[i] = ids[at];
+        ids[at] = ids[i];
+    }
+    free(ids);
+    return 0;
+}
+
+static int compile_random(struct bench *b, struct err *err)
+{
+    struct encoding samples[SAMPLES];
+    const struct compile_options options = {.ring = b->o->ring,
+                                            .frac = b->o->frac,
+                                            .name = "bench",
+                                            .tokens = &b->o->tokens,
+                                            .token_count = 1,
+                                            .samples = samples,
+                                            .sample_count = SAMPLES};
+    const struct trial_options trial = {
+        .samples = samples, .sample_count = SAMPLES, .random_runs = 1};
+    struct checkpoint *checkpoint = NULL;
+    uint64_t random = SEED;
+    struct trial report;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < SAMPLES; i++)
+        rc = draw_tokens(b->o, &random, &samples[i]);
+    if (rc == 0)
+        rc = checkpoint_random(&b->o->config, SEED, &checkpoint, err);
+    if (rc == 0)
+        rc = compile_model(checkpoint, &options, &b->compiled, err);
+    checkpoint_free(checkpoint);
+    if (rc == 0)
+        rc = trial_run(b->compiled, &trial, &report, err);
+    if (rc == 0)
+        b->variant = plan_variant(b->compiled->plan, b->o->tokens);
+    return rc;
+}
+
+static int expect(const struct bench *b, struct query *q, uint64_t *input, struct err *err)
+{
+    static const uint8_t no_seed[PRG_SEED_BYTES];
+    const struct plan *plan = b->compiled->plan;
+    int64_t output[LABELS];
+    int rc = compile_input(plan, b->variant, &q->encoding, input, err);
+
+    if (rc == 0)
+        rc = clear_run(plan, b->variant, (const uint64_t *const *)b->compiled->weights, input,
+                       (uint32_t)q->encoding.count, CLEAR_FLOOR, no_seed, NULL, output, err);
+    for (size_t i = 0; rc == 0 && i < LABELS; i++)
+        q->expected[i] = ldexp((double)output[i], -plan->frac);
+    return rc;
+}
+
+static int make_queries(struct bench *b, struct err *err)
+{
+    uint64_t random = SEED + 1;
+    uint64_t *input = calloc(wire_elements(&b->variant->wires[0]), sizeof(*input));
+    int rc = input ? 0 : -ENOMEM;
+
+    b->queries = calloc(b->o->repeat + 1, sizeof(*b->queries));
+    if (!b->queries)
+        rc = -ENOMEM;
+    for (size_t i = 0; rc == 0 && i <= b->o->repeat; i++) {
+        rc = draw_tokens(b->o, &random, &b->queries[i].encoding);
+        if (rc == 0)
+            rc = expect(b, &b->queries[i], input, err);
+    }
+    free(input);
+    return rc;
+}
+
+/* --- measuring: in the lab's child --- */
+
+struct measured {
+    double *online_ms, *total_ms, *party_ms, *dealer_ms; /* (repeat) each */
+    double error_max;
+    uint64_t bytes, rounds;
+    struct online_stats stats; /* summed over the repetitions */
+};
+
+static int run_query(struct client *c, const struct query *q, struct client_figures *ret_figures,
+                     struct measured *m, struct err *err)
+{
+    double logits[LABELS];
+    int rc = client_run(c, &q->encoding, logits, ret_figures, err);
+
+    for (size_t i = 0; rc == 0 && i < LABELS; i++)
+        m->error_max = fmax(m->error_max, fabs(logits[i] - q->expected[i]));
+    return rc;
+}
+
+static void add_stats(struct online_stats *to, const struct online_stats *from)
+{
+    for (size_t i = 0; i < OP_ID_END; i++) {
+        to->kind[i].ns += from->kind[i].ns;
+        to->kind[i].bytes += from->kind[i].bytes;
+        to->kind[i].rounds += from->kind[i].rounds;
+    }
+}
+
+static int repeat(const struct bench *b, struct client *c, size_t i, struct measured *m,
+                  struct err *err)
+{
+    const struct query *q = &b->queries[i + 1];
+    pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
+    struct client_figures f;
+    int rc = lab_settle(b->lab, err);
+
+    if (rc < 0)
+        return rc;
+    kill(dealer, SIGSTOP);
+    rc = run_query(c, q, &f, m, err);
+    kill(dealer, SIGCONT);
+    if (rc < 0)
+        return rc;
+    m->online_ms[i] = f.online_ms;
+    m->bytes = f.bytes_online;
+    m->rounds = f.rounds_online;
+    add_stats(&m->stats, &f.stats);
+    rc = run_query(c, q, &f, m, err);
+    if (rc < 0)
+        return rc;
+    m->total_ms[i] = (double)f.wall_ns / 1e6;
+    m->party_ms[i] = f.offline_party_ms;
+    m->dealer_ms[i] = f.offline_dealer_ms;
+    return 0;
+}
+
+static json_t *describe_ops(const struct measured *m, size_t repeat_count)
+{
+    json_t *ops = json_array();
+
+    for (size_t i = 0; i < OP_ID_END; i++) {
+        const uint64_t ns = m->stats.kind[i].ns, bytes = m->stats.kind[i].bytes;
+
+        if (!ns && !bytes)
+            continue;
+        json_array_append_new(ops, json_pack("{s:s, s:f, s:I, s:I}", "kind",
+                                             op_kind((unsigned int)i)->name, "ms",
+                                             (double)ns / 1e6 / (double)repeat_count, "bytes",
+                                             (json_int_t)(bytes / repeat_count), "rounds",
+                                             (json_int_t)(m->stats.kind[i].rounds / repeat_count)));
+    }
+    return ops;
+}
+
+/* An exit code. */
+static int report(const struct bench *b, struct measured *m)
+{
+    const struct plan *plan = b->compiled->plan;
+    size_t n = b->o->repeat;
+    bool correct = m->error_max <= plan->error_bound;
+    double online = tool_median(m->online_ms, n);
+    struct cost cost;
+    json_t *figures;
+
+    cost_variant(plan, b->variant, &cost, NULL);
+    figures = json_pack(
+        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:o}",
+        "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
+        tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
+        "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
+        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "rounds_online",
+        (json_int_t)m->rounds, "gmac_online", (double)cost.macs_online / 1e9, "correct", correct,
+        "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
+        plan->frac, "repeat", (int)n, "ops", describe_ops(m, n));
+    if (!figures) {
+        fprintf(stderr, "mpcformer: no memory for the result\n");
+        return EXIT_FAILED;
+    }
+    if (b->o->json)
+        tool_print_json(stdout, figures);
+    else
+        tool_print_people(stdout, figures);
+    json_decref(figures);
+    return correct ? EXIT_OK : EXIT_NEGATIVE;
+}
+
+static int measure_all(const struct bench *b, struct client *c, struct measured *m, struct err *err)
+{
+    struct client_figures f;
+    int rc = run_query(c, &b->queries[0], &f, m, err);
+
+    for (size_t i = 0; rc == 0 && i < b->o->repeat; i++) {
+        if (isatty(STDERR_FILENO))
+            fprintf(stderr, "mpcformer: repetition %zu of %zu\n", i + 1, b->o->repeat);
+        rc = repeat(b, c, i, m, err);
+    }
+    return rc;
+}
+
+/* An exit code. */
+static int measure(void *context)
+{
+    const struct bench *b = context;
+    size_t n = b->o->repeat;
+    double *all = calloc(4 * n, sizeof(*all));
+    struct measured m = {
+        .online_ms = all, .total_ms = all + n, .party_ms = all + 2 * n, .dealer_ms = all + 3 * n};
+    struct config *config = NULL;
+    struct client *client = NULL;
+    char path[PATH_MAX];
+    struct err err = {""};
+    int rc = all ? lab_path(b->lab, "owner.conf", path, &err) : -ENOMEM, code;
+
+    if (rc == 0)
+        rc = config_load_owner(path, &config, &err);
+    if (rc == 0)
+        rc = client_new(config, b->compiled->plan, &client, &err);
+    if (rc == 0)
+        rc = measure_all(b, client, &m, &err);
+    code = rc < 0 ? tool_fail(&err, rc) : report(b, &m);
+    client_free(client);
+    config_free(config);
+    free(all);
+    return code;
+}
+
+/* --- the lab --- */
+
+static int start(struct bench *b, struct err *err)
+{
+    const struct lab_options options = {.tapes = 1, .timeout_ms = TIMEOUT_MS};
+    char model[PATH_MAX];
+    int rc = lab_new(NULL, &b->lab, err);
+
+    if (rc == 0)
+        rc = lab_path(b->lab, "model", model, err);
+    if (rc == 0)
+        rc = file_make_folders(model, 0700, err);
+    if (rc == 0)
+        rc = share_files_write(model, b->compiled, err);
+    if (rc == 0)
+        rc = lab_start(b->lab, &options, err);
+    return rc;
+}
+
+static const char doc[] =
+    "Measure a private query of a BERT of this shape, with random weights, on this machine.\v"
+    "online_ms is from the proposal of a job until both parties have their share of the answer, "
+    "with a tape in stock and the dealer stopped. total_ms is the wall time of a query that finds "
+    "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
+    "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
+    "that sends more; bytes_offline is party1's tape. ops are means over the repetitions at "
+    "party0. correct: every logit of every query is within error_bound of the clear executor's.\n\n"
+    "Exit status: 0 correct; 1 not; 2 the command line is wrong; 3 failed.";
+
+int bench_bert(int argc, char **argv)
+{
+    static const struct argp argp = {option_table, take_option, NULL, doc};
+    struct options o = {.config = {.layers = 2,
+                                   .hidden = 128,
+                                   .heads = 2,
+                                   .vocab = 30522,
+                                   .positions_max = PLAN_TOKENS_MAX,
+                                   .types = TYPES,
+                                   .layer_norm_eps = 1e-12,
+                                   .hidden_act = HIDDEN_QUAD,
+                                   .softmax_act = SOFTMAX_2QUAD,
+                                   .labels = LABELS,
+                                   .lower_case = true},
+                        .tokens = 128,
+                        .ring = 64,
+                        .frac = 16,
+                        .repeat = 5};
+    struct bench b = {.o = &o};
+    struct err err = {""};
+    int code, rc;
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
+        return EXIT_USAGE;
+    say("compiling a random model");
+    rc = compile_random(&b, &err);
+    if (rc == 0) {
+        say("computing the right answers in the clear");
+        rc = make_queries(&b, &err);
+    }
+    if (rc == 0) {
+        say("starting party0, party1 and the dealer");
+        rc = start(&b, &err);
+    }
+    code = rc < 0 ? tool_fail(&err, rc) : lab_run(b.lab, measure, &b);
+    lab_free(b.lab);
+    free(b.queries);
+    compiled_free(b.compiled);
+    return code;
+}

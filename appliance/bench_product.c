@@ -1,0 +1,236 @@
+/* mpcformer bench product: the ring product on one core. */
+#include "appliance/bench.h"
+#include "appliance/exit.h"
+#include "appliance/tool.h"
+#include "mpc/kernels.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SIDE_MAX     65536
+#define ELEMENTS_MAX ((size_t)1 << 28) /* of each matrix */
+#define REPEAT_MAX   1000
+#define MEASURE_NS   50000000u /* the least that a repetition takes, in as many products as needed \
+                                */
+
+struct options {
+    unsigned int ring;
+    size_t rows, inner, cols, repeat;
+    const char *isa; /* NULL: the best that is here */
+    bool json;
+};
+
+static const struct argp_option option_table[] = {
+    {"ring", 'r', "L", 0, "Bits of an element (64)", 0},
+    {"rows", 'm', "M", 0, "Rows of the left side (128)", 0},
+    {"inner", 'k', "K", 0, "Its columns (768)", 0},
+    {"cols", 'n', "N", 0, "Columns of the right side (768)", 0},
+    {"isa", 'i', "NAME", 0, "avx2 or c (default: the best that this CPU has)", 0},
+    {"repeat", 'R', "N", 0, "Repetitions (5)", 0},
+    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    {0},
+};
+
+static void check(struct argp_state *state, const struct options *o)
+{
+    if (!ring_valid(o->ring))
+        argp_error(state, "--ring %u: 32, 40, 48, 56 or 64", o->ring);
+    if (o->rows * o->inner > ELEMENTS_MAX || o->inner * o->cols > ELEMENTS_MAX ||
+        o->rows * o->cols > ELEMENTS_MAX)
+        argp_error(state, "a matrix has more than %zu elements", ELEMENTS_MAX);
+    if (o->isa && strcmp(o->isa, "c") != 0 && strcmp(o->isa, "avx2") != 0)
+        argp_error(state, "--isa %s: this version has avx2 and c", o->isa);
+}
+
+static error_t take_option(int key, char *text, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case 'r':
+        o->ring = (unsigned int)bench_number(state, "ring", text, RING_BITS_MIN, RING_BITS_MAX);
+        return 0;
+    case 'm':
+        o->rows = bench_number(state, "rows", text, 1, SIDE_MAX);
+        return 0;
+    case 'k':
+        o->inner = bench_number(state, "inner", text, 1, SIDE_MAX);
+        return 0;
+    case 'n':
+        o->cols = bench_number(state, "cols", text, 1, SIDE_MAX);
+        return 0;
+    case 'i':
+        o->isa = text;
+        return 0;
+    case 'R':
+        o->repeat = bench_number(state, "repeat", text, 1, REPEAT_MAX);
+        return 0;
+    case 'j':
+        o->json = true;
+        return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\": options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        check(state, o);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+struct bench {
+    const struct options *o;
+    struct kernels kernels;
+    uint64_t *left, *right, *packed, *result, *naive;
+    double *rates; /* (repeat) */
+};
+
+static int choose(struct bench *b, struct err *err)
+{
+    unsigned int here = kernels_cpu_features();
+
+    if (b->o->isa && strcmp(b->o->isa, "avx2") == 0 && !(here & KERNELS_AVX2))
+        return err_set(err, -ENOTSUP, "--isa avx2: this CPU has no AVX2");
+    b->kernels = kernels_choose(b->o->isa && strcmp(b->o->isa, "c") == 0 ? 0 : here);
+    return 0;
+}
+
+static int make(struct bench *b, struct err *err)
+{
+    const struct options *o = b->o;
+    uint64_t random = 1;
+
+    b->left = calloc(o->rows * o->inner, sizeof(uint64_t));
+    b->right = calloc(o->inner * o->cols, sizeof(uint64_t));
+    b->packed = aligned_alloc(64, (kernels_right_words(o->inner, o->cols) * sizeof(uint64_t) + 63) /
+                                      64 * 64);
+    b->result = calloc(o->rows * o->cols, sizeof(uint64_t));
+    b->naive = calloc(o->rows * o->cols, sizeof(uint64_t));
+    b->rates = calloc(o->repeat, sizeof(double));
+    if (!b->left || !b->right || !b->packed || !b->result || !b->naive || !b->rates)
+        return err_set(err, -ENOMEM, "no memory for matrices of that size");
+    for (size_t i = 0; i < o->rows * o->inner; i++)
+        b->left[i] = bench_random(&random);
+    for (size_t i = 0; i < o->inner * o->cols; i++)
+        b->right[i] = bench_random(&random);
+    kernels_pack_right(b->packed, b->right, o->cols, 1, o->inner, o->cols);
+    return 0;
+}
+
+static void free_all(struct bench *b)
+{
+    free(b->left);
+    free(b->right);
+    free(b->packed);
+    free(b->result);
+    free(b->naive);
+    free(b->rates);
+}
+
+static void product(struct bench *b)
+{
+    const struct options *o = b->o;
+
+    b->kernels.product(b->result, o->cols, b->left, o->inner, b->packed, o->rows, o->inner, o->cols,
+                       false);
+}
+
+/* By the definition, in an order that a cache likes. */
+static bool correct(const struct bench *b)
+{
+    const struct options *o = b->o;
+    uint64_t wrong = 0;
+
+    for (size_t i = 0; i < o->rows; i++)
+        for (size_t k = 0; k < o->inner; k++)
+            for (size_t j = 0; j < o->cols; j++)
+                b->naive[i * o->cols + j] += b->left[i * o->inner + k] * b->right[k * o->cols + j];
+    for (size_t i = 0; i < o->rows * o->cols; i++)
+        wrong |= (b->naive[i] ^ b->result[i]) & ring_mask(o->ring);
+    return !wrong;
+}
+
+static void measure(struct bench *b)
+{
+    double macs = (double)b->o->rows * (double)b->o->inner * (double)b->o->cols;
+
+    product(b);
+    for (size_t i = 0; i < b->o->repeat; i++) {
+        uint64_t start = time_ns(), spent;
+        unsigned int count = 0;
+
+        do {
+            product(b);
+            count++;
+            spent = time_ns() - start;
+        } while (spent < MEASURE_NS);
+        b->rates[i] = macs * count / (double)spent;
+    }
+}
+
+/* An exit code. */
+static int report(struct bench *b)
+{
+    const struct options *o = b->o;
+    bool right = correct(b);
+    double median = tool_median(b->rates, o->repeat);
+    json_t *figures =
+        json_pack("{s:f, s:f, s:f, s:s, s:n, s:b, s:i, s:I, s:I, s:I}", "gmac_per_s_median", median,
+                  "gmac_per_s_min", b->rates[0], "gmac_per_s_max", b->rates[o->repeat - 1], "isa",
+                  b->kernels.isa, "peak_fraction", "correct", right, "ring", (int)o->ring, "rows",
+                  (json_int_t)o->rows, "inner", (json_int_t)o->inner, "cols", (json_int_t)o->cols);
+
+    if (!figures) {
+        fprintf(stderr, "mpcformer: no memory for the result\n");
+        return EXIT_FAILED;
+    }
+    if (o->json)
+        tool_print_json(stdout, figures);
+    else
+        tool_print_people(stdout, figures);
+    json_decref(figures);
+    return right ? EXIT_OK : EXIT_NEGATIVE;
+}
+
+static void pin_here(void)
+{
+    int cpu = sched_getcpu();
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    if (cpu >= 0)
+        CPU_SET((size_t)cpu, &set);
+    /* Where that is not allowed, the figures are less steady and no less true. */
+    (void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+static const char doc[] =
+    "Measure the ring product (M x K) (K x N) on one core, the right side packed ahead as a "
+    "model's "
+    "weights are.\v"
+    "correct: equal to the definition, bit for bit. peak_fraction is null where no rate of the "
+    "instruction is known.\n\n"
+    "Exit status: 0 correct; 1 not; 2 the command line is wrong; 3 failed.";
+
+int bench_product(int argc, char **argv)
+{
+    static const struct argp argp = {option_table, take_option, NULL, doc};
+    struct options o = {.ring = 64, .rows = 128, .inner = 768, .cols = 768, .repeat = 5};
+    struct bench b = {.o = &o};
+    struct err err = {""};
+    int code, rc;
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
+        return EXIT_USAGE;
+    pin_here();
+    rc = choose(&b, &err);
+    if (rc == 0)
+        rc = make(&b, &err);
+    if (rc == 0)
+        measure(&b);
+    code = rc < 0 ? tool_fail(&err, rc) : report(&b);
+    free_all(&b);
+    return code;
+}

@@ -1,0 +1,456 @@
+#include "appliance/client.h"
+
+#include "appliance/onehot.h"
+#include "base/bytes.h"
+#include "base/random.h"
+#include "base/secret.h"
+#include "mpc/kernels.h"
+
+#include <math.h>
+#include <poll.h>
+#include <stdlib.h>
+
+/* A job waits for a tape and for the jobs before it: this many times timeout_ms. */
+#define JOB_TIMEOUTS 5
+#define POLL_MS      250
+#define REPLY_BYTES  ((size_t)64 << 10)
+
+struct client {
+    const struct config *config;
+    const struct plan *plan;
+    int timeout_ms;
+    struct tls_context *tls;
+    struct tls_session *party[2]; /* both or none */
+};
+
+static const char *name_of(unsigned int party)
+{
+    return party ? "party1" : "party0";
+}
+
+/* Reports @why of @rc as @party's. */
+static int fail_of(unsigned int party, int rc, const struct err *why, struct err *err)
+{
+    return err_set(err, rc, "%s: %s", name_of(party), err_text(why, rc));
+}
+
+int client_new(const struct config *config, const struct plan *plan, struct client **ret_client,
+               struct err *err)
+{
+    struct client *c = calloc(1, sizeof(*c));
+    int rc;
+
+    if (!c)
+        return err_set(err, -ENOMEM, "no memory for a client");
+    c->config = config;
+    c->plan = plan;
+    c->timeout_ms = (int)config->timeout_ms;
+    rc = tls_context_new(config->certificate, config->key, config->authority, &c->tls, err);
+    if (rc < 0)
+        client_free(c);
+    else
+        *ret_client = c;
+    return rc;
+}
+
+static void disconnect(struct client *c)
+{
+    for (unsigned int p = 0; p < 2; p++) {
+        if (c->party[p])
+            tls_shutdown(c->party[p]);
+        tls_free(c->party[p]);
+        c->party[p] = NULL;
+    }
+}
+
+void client_free(struct client *client)
+{
+    if (!client)
+        return;
+    disconnect(client);
+    tls_context_free(client->tls);
+    free(client);
+}
+
+/* --- one message --- */
+
+/* The message of @type that is due from a party, into secret memory. */
+static int receive(struct client *c, unsigned int party, enum message type, uint8_t **ret_bytes,
+                   size_t *ret_count, struct err *err)
+{
+    enum refusal why;
+    uint8_t *bytes = NULL, came;
+    size_t count = 0;
+    int rc =
+        tls_receive_alloc(c->party[party], &came, REPLY_BYTES, &bytes, &count, c->timeout_ms, err);
+
+    if (rc < 0)
+        return rc;
+    if (came == type) {
+        *ret_bytes = bytes;
+        *ret_count = count;
+        return 0;
+    }
+    if (came == MESSAGE_REFUSED) {
+        struct err text = {""};
+
+        rc = message_read_refusal(bytes, count, &why, &text);
+        rc = rc < 0 ? err_set(err, rc, "%s", text.text)
+                    : err_set(err,
+                              why == REFUSAL_NOT_YET || why == REFUSAL_FULL ? -EAGAIN : -EREMOTEIO,
+                              "refuses: %s", text.text);
+    } else {
+        rc =
+            err_set(err, -EPROTO, "message %u came where %u was due: another version?", came, type);
+    }
+    secret_free(bytes, count);
+    return rc;
+}
+
+static int receive_empty(struct client *c, unsigned int party, enum message type, struct err *err)
+{
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    int rc = receive(c, party, type, &bytes, &count, err);
+
+    if (rc == 0 && count)
+        rc = err_set(err, -EPROTO, "message %u has %zu bytes too many", type, count);
+    secret_free(bytes, count);
+    return rc;
+}
+
+/* --- sessions --- */
+
+static int find_plan(const struct client *c, struct reader *r, struct err *err)
+{
+    uint32_t count = read_u32(r);
+    bool id_there = false, plan_there = false, ready = false;
+
+    if (count > MESSAGE_MODELS_MAX)
+        return err_set(err, -EPROTO, "claims to serve %u models", count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct message_model m = {.ready = 0};
+
+        message_read_model(r, &m);
+        if (memcmp(m.id, c->plan->model_id, PLAN_ID_BYTES) != 0)
+            continue;
+        id_there = true;
+        if (memcmp(m.plan_hash, c->plan->hash, PLAN_HASH_BYTES) != 0)
+            continue;
+        plan_there = true;
+        ready = m.ready;
+    }
+    if (!reader_done(r))
+        return err_set(err, -EPROTO, "its list of models cannot be read: another version?");
+    if (!id_there)
+        return err_set(err, -ENOENT, "does not serve this model: its operator has to load it");
+    if (!plan_there)
+        return err_set(err, -ENOENT,
+                       "serves this model under another plan: take the plan.mpcf it was shared "
+                       "with");
+    if (!ready)
+        return err_set(err, -EAGAIN,
+                       "the model is still being loaded, or failed to: try again, or ask its "
+                       "operator for `mpcformer model list`");
+    return 0;
+}
+
+static int ask_info(struct client *c, unsigned int party, struct err *err)
+{
+    uint8_t *bytes = NULL;
+    struct reader r;
+    size_t count = 0;
+    int rc = tls_send(c->party[party], MESSAGE_INFO, NULL, 0, c->timeout_ms, err);
+
+    if (rc == 0)
+        rc = receive(c, party, MESSAGE_INFO_REPLY, &bytes, &count, err);
+    if (rc < 0)
+        return rc;
+    reader_init(&r, bytes, count);
+    rc = find_plan(c, &r, err);
+    secret_free(bytes, count);
+    return rc;
+}
+
+static int connect_to(struct client *c, unsigned int party, struct err *err)
+{
+    int fd, rc = net_connect(&c->config->party[party], c->timeout_ms, &fd, err);
+
+    if (rc == 0)
+        rc = tls_connect(c->tls, fd, party ? ROLE_PARTY1 : ROLE_PARTY0, &c->config->pins,
+                         c->timeout_ms, &c->party[party], err);
+    if (rc == 0)
+        rc = ask_info(c, party, err);
+    return rc;
+}
+
+int client_connect(struct client *c, struct err *err)
+{
+    int rc = 0;
+
+    disconnect(c);
+    for (unsigned int p = 0; p < 2 && rc == 0; p++) {
+        struct err why = {""};
+
+        rc = connect_to(c, p, &why);
+        if (rc < 0)
+            fail_of(p, rc, &why, err);
+    }
+    if (rc < 0)
+        disconnect(c);
+    return rc;
+}
+
+/* --- the input --- */
+
+/* One party's share on its way: rows are packed into a chunk, a chunk is a message. */
+struct upload {
+    struct client *client;
+    unsigned int party;
+    uint8_t *chunk; /* MESSAGE_CHUNK_BYTES of secret memory, @filled of them in use */
+    size_t filled;
+};
+
+static int flush_chunk(struct upload *u, struct err *err)
+{
+    int rc = 0;
+
+    if (u->filled)
+        rc = tls_send(u->client->party[u->party], MESSAGE_INPUT, u->chunk, u->filled,
+                      u->client->timeout_ms, err);
+    u->filled = 0;
+    return rc;
+}
+
+static int add_row(struct upload *u, const uint8_t *packed, size_t bytes, struct err *err)
+{
+    int rc = 0;
+
+    while (rc == 0 && bytes) {
+        size_t part = MIN(bytes, MESSAGE_CHUNK_BYTES - u->filled);
+
+        memcpy(u->chunk + u->filled, packed, part);
+        u->filled += part;
+        packed += part;
+        bytes -= part;
+        if (u->filled == MESSAGE_CHUNK_BYTES)
+            rc = flush_chunk(u, err);
+    }
+    return rc;
+}
+
+static int send_rows(struct upload *u, const struct encoding *e, uint32_t tokens, struct prg *prg,
+                     struct err *err)
+{
+    const struct plan *plan = u->client->plan;
+    size_t columns = onehot_columns(plan), bytes = message_share_bytes(plan, columns);
+    uint64_t *row = secret_alloc(columns * sizeof(*row));
+    uint8_t *packed = secret_alloc(bytes);
+    int rc = row && packed ? 0 : err_set(err, -ENOMEM, "no memory for the input");
+
+    for (uint32_t i = 0; rc == 0 && i < tokens; i++) {
+        onehot_share_row(plan, e, i, prg, u->party, row);
+        kernels_here()->pack(packed, row, columns, plan->ring);
+        rc = add_row(u, packed, bytes, err);
+    }
+    if (rc == 0)
+        rc = flush_chunk(u, err);
+    secret_free(row, columns * sizeof(*row));
+    secret_free(packed, bytes);
+    return rc;
+}
+
+static int submit(struct client *c, unsigned int party, const struct message_submit *m,
+                  const struct encoding *e, struct prg *prg, struct err *err)
+{
+    struct upload u = {.client = c, .party = party};
+    struct writer w = {0};
+    int rc;
+
+    message_write_submit(&w, m);
+    rc = message_send(c->party[party], MESSAGE_SUBMIT, &w, c->timeout_ms, err);
+    if (rc == 0)
+        rc = receive_empty(c, party, MESSAGE_ACCEPTED, err);
+    if (rc < 0)
+        return rc;
+    u.chunk = secret_alloc(MESSAGE_CHUNK_BYTES);
+    rc = u.chunk ? send_rows(&u, e, m->tokens, prg, err)
+                 : err_set(err, -ENOMEM, "no memory for the input");
+    secret_free(u.chunk, MESSAGE_CHUNK_BYTES);
+    if (rc == 0)
+        rc = receive_empty(c, party, MESSAGE_QUEUED, err);
+    return rc;
+}
+
+/* --- the answer --- */
+
+struct answer {
+    bool there;
+    struct message_result result;
+    uint64_t *share; /* (labels), secret memory */
+};
+
+static int take_result(struct client *c, unsigned int party, const struct message_submit *m,
+                       struct answer *a, struct err *err)
+{
+    const struct plan *plan = c->plan;
+    const uint8_t *packed;
+    uint8_t *bytes = NULL;
+    struct reader r;
+    size_t count = 0;
+    int rc = receive(c, party, MESSAGE_RESULT, &bytes, &count, err);
+
+    if (rc < 0)
+        return rc;
+    reader_init(&r, bytes, count);
+    message_read_result(&r, &a->result);
+    packed = read_bytes(&r, message_share_bytes(plan, plan->labels));
+    if (!packed || !reader_done(&r))
+        rc = err_set(err, -EPROTO, "its answer has not the size that the plan says");
+    else if (memcmp(a->result.job, m->job, MESSAGE_ID_BYTES) != 0)
+        rc = err_set(err, -EPROTO, "answered another job");
+    else
+        kernels_here()->unpack(a->share, packed, plan->labels, plan->ring);
+    secret_free(bytes, count);
+    a->there = rc == 0;
+    return rc;
+}
+
+static void poll_both(struct client *c, const struct answer answers[2])
+{
+    struct pollfd fds[2];
+    nfds_t count = 0;
+
+    for (unsigned int p = 0; p < 2; p++)
+        if (!answers[p].there)
+            fds[count++] = (struct pollfd){.fd = tls_fd(c->party[p]), .events = POLLIN};
+    (void)poll(fds, count, POLL_MS);
+}
+
+static int await(struct client *c, const struct message_submit *m, struct answer answers[2],
+                 struct err *err)
+{
+    uint64_t deadline = net_deadline(JOB_TIMEOUTS * c->timeout_ms);
+
+    while (!answers[0].there || !answers[1].there) {
+        for (unsigned int p = 0; p < 2; p++) {
+            struct err why = {""};
+            int rc;
+
+            if (answers[p].there || tls_poll(c->party[p], 0) < 0)
+                continue;
+            rc = take_result(c, p, m, &answers[p], &why);
+            if (rc < 0)
+                return fail_of(p, rc, &why, err);
+        }
+        if (time_ns() > deadline)
+            return err_set(err, -ETIMEDOUT, "%s does not answer: no tape, or too many jobs?",
+                           name_of(answers[0].there));
+        if (!answers[0].there || !answers[1].there)
+            poll_both(c, answers);
+    }
+    if (answers[0].result.tape != answers[1].result.tape)
+        return err_set(err, -EPROTO, "the parties answered with different tapes");
+    return 0;
+}
+
+static void add_shares(const struct plan *plan, const struct answer answers[2], double ret_logits[])
+{
+    for (uint32_t i = 0; i < plan->labels; i++)
+        ret_logits[i] =
+            ldexp((double)ring_signed(answers[0].share[i] + answers[1].share[i], plan->ring),
+                  -plan->frac);
+}
+
+static void gather(const struct answer answers[2], struct client_figures *ret)
+{
+    const struct message_result *a = &answers[0].result, *b = &answers[1].result;
+
+    ret->online_ms = (double)MAX(a->online_ns, b->online_ns) / 1e6;
+    ret->offline_party_ms = (double)MAX(a->prepare_ns, b->prepare_ns) / 1e6;
+    ret->offline_dealer_ms = (double)MAX(a->deal_ns, b->deal_ns) / 1e6;
+    ret->bytes_online = MAX(a->stats.bytes, b->stats.bytes);
+    ret->rounds_online = MAX(a->stats.rounds, b->stats.rounds);
+    ret->stats = a->stats;
+}
+
+/* --- a job --- */
+
+static int submit_both(struct client *c, const struct message_submit *m, const struct encoding *e,
+                       struct err *err)
+{
+    uint8_t *seed = secret_alloc(PRG_SEED_BYTES);
+    struct prg *prg = NULL;
+    int rc = 0;
+
+    if (seed) {
+        random_bytes(seed, PRG_SEED_BYTES);
+        prg = prg_new(seed);
+    }
+    secret_free(seed, PRG_SEED_BYTES);
+    if (!prg)
+        return err_set(err, -ENOMEM, "no memory for the input");
+    /* Party 0 proposes the job, so party 1 must have it first. */
+    for (unsigned int p = 2; rc == 0 && p-- > 0;) {
+        struct err why = {""};
+
+        rc = submit(c, p, m, e, prg, &why);
+        if (rc < 0)
+            fail_of(p, rc, &why, err);
+    }
+    prg_free(prg);
+    return rc;
+}
+
+static int run_job(struct client *c, const struct encoding *e, double ret_logits[],
+                   struct client_figures *ret_figures, struct err *err)
+{
+    struct message_submit m = {.tokens = plan_variant(c->plan, (uint32_t)e->count)->tokens,
+                               .length = (uint32_t)e->count};
+    struct answer answers[2] = {{.there = false}, {.there = false}};
+    size_t bytes = c->plan->labels * sizeof(uint64_t);
+    uint64_t start = time_ns();
+    int rc;
+
+    random_bytes(m.job, sizeof(m.job));
+    memcpy(m.model, c->plan->model_id, sizeof(m.model));
+    memcpy(m.plan_hash, c->plan->hash, sizeof(m.plan_hash));
+    answers[0].share = secret_alloc(bytes);
+    answers[1].share = secret_alloc(bytes);
+    rc = answers[0].share && answers[1].share ? 0 : err_set(err, -ENOMEM, "no memory");
+    if (rc == 0)
+        rc = submit_both(c, &m, e, err);
+    if (rc == 0)
+        rc = await(c, &m, answers, err);
+    if (rc == 0) {
+        add_shares(c->plan, answers, ret_logits);
+        gather(answers, ret_figures);
+        ret_figures->wall_ns = time_ns() - start;
+    }
+    secret_free(answers[0].share, bytes);
+    secret_free(answers[1].share, bytes);
+    return rc;
+}
+
+int client_run(struct client *c, const struct encoding *e, double ret_logits[],
+               struct client_figures *ret_figures, struct err *err)
+{
+    struct err why = {""};
+    int rc = onehot_check(c->plan, e, err);
+
+    if (rc < 0)
+        return rc;
+    /* A party closes sessions that are idle for long: what came meanwhile can only be that. */
+    for (unsigned int p = 0; p < 2; p++)
+        if (c->party[0] && c->party[p] && tls_poll(c->party[p], 0) == 0)
+            disconnect(c);
+    if (!c->party[0])
+        rc = client_connect(c, err);
+    if (rc == 0)
+        rc = run_job(c, e, ret_logits, ret_figures, &why);
+    if (rc < 0) {
+        disconnect(c);
+        err_set(err, rc, "%s", err_text(&why, rc));
+    }
+    return rc;
+}

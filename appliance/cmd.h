@@ -1,0 +1,19 @@
+/*
+ * The subcommands of `mpcformer`. Each is a main() of its own: argv[0] is "mpcformer NAME", options
+ * are argp's (so each has --help), results go to stdout, messages to stderr, and the result is one
+ * of exit.h. The table of them all is in main_tool.c.
+ */
+#ifndef APPLIANCE_CMD_H
+#define APPLIANCE_CMD_H
+
+int cmd_lab(int argc, char **argv);
+int cmd_infer(int argc, char **argv);
+int cmd_eval(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
+int cmd_share(int argc, char **argv);
+int cmd_keygen(int argc, char **argv);
+int cmd_status(int argc, char **argv);
+int cmd_job(int argc, char **argv);
+int cmd_model(int argc, char **argv);
+
+#endif

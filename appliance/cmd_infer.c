@@ -1,0 +1,285 @@
+/* mpcformer infer: classify texts in private. */
+#include "appliance/cmd.h"
+#include "appliance/exit.h"
+#include "appliance/owner.h"
+#include "appliance/tool.h"
+#include "base/secret.h"
+
+#include <argp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LABEL_WIDTH_MAX 20
+
+struct options {
+    const char *config, *model;
+    bool json, compare, pair;
+    char **texts;
+    int text_count;
+};
+
+static const struct argp_option option_table[] = {
+    {"config", 'c', "FILE", 0, "The owner's configuration (default: $" TOOL_CONFIG_VARIABLE ")", 0},
+    {"json", 'j', NULL, 0, "Print one JSON object a text, each on one line", 0},
+    {"compare", 'C', NULL, 0, "Compute the float model's answer here and show it beside", 0},
+    {"model", 'm', "DIR", 0,
+     "Where the float model is (default: in the folder that the configuration names)", 0},
+    {"pair", 'p', NULL, 0, "Two sentences: two arguments, or lines of TEXT<tab>TEXT", 0},
+    {0},
+};
+
+static error_t take_option(int key, char *argument, struct argp_state *state)
+{
+    struct options *options = state->input;
+
+    switch (key) {
+    case 'c':
+        options->config = argument;
+        return 0;
+    case 'j':
+        options->json = true;
+        return 0;
+    case 'C':
+        options->compare = true;
+        return 0;
+    case 'm':
+        options->model = argument;
+        return 0;
+    case 'p':
+        options->pair = true;
+        return 0;
+    case ARGP_KEY_ARGS:
+        options->texts = state->argv + state->next;
+        options->text_count = state->argc - state->next;
+        return 0;
+    case ARGP_KEY_END:
+        if (options->model && !options->compare)
+            argp_error(state, "--model is for --compare only");
+        if (options->pair && options->text_count && options->text_count != 2)
+            argp_error(state, "--pair takes two texts, or lines on standard input");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+/* What is being done, over all texts. */
+struct run {
+    const struct options *options;
+    struct owner owner;
+    struct verdict verdict;
+    size_t texts, differ;
+    int label_width;
+};
+
+static const char *label_of(const struct run *r, const double logits[])
+{
+    return model_folder_label(r->owner.folder, logits_best(logits, r->verdict.labels));
+}
+
+static bool differs(const struct run *r)
+{
+    const struct verdict *v = &r->verdict;
+
+    return r->options->compare &&
+           logits_best(v->logits, v->labels) != logits_best(v->float_logits, v->labels);
+}
+
+static json_t *numbers(const double values[], size_t count)
+{
+    json_t *array = json_array();
+
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array, json_real(values[i]));
+    return array;
+}
+
+static int print_json(const struct run *r, struct err *err)
+{
+    const struct verdict *v = &r->verdict;
+    const struct client_figures *f = &v->figures;
+    json_t *line = json_pack(
+        "{s:s, s:o, s:o, s:f, s:f, s:I, s:I}", "label", label_of(r, v->logits), "probabilities",
+        numbers(v->probabilities, v->labels), "logits", numbers(v->logits, v->labels), "online_ms",
+        f->online_ms, "offline_ms", f->offline_party_ms + f->offline_dealer_ms, "bytes_online",
+        (json_int_t)f->bytes_online, "rounds_online", (json_int_t)f->rounds_online);
+
+    if (!line)
+        return err_set(err, -ENOMEM, "no memory for the answer");
+    if (r->options->compare) {
+        json_object_set_new(line, "float_label", json_string(label_of(r, v->float_logits)));
+        json_object_set_new(line, "float_probabilities",
+                            numbers(v->float_probabilities, v->labels));
+    }
+    tool_print_json(stdout, line);
+    json_decref(line);
+    return 0;
+}
+
+static void print_head(const struct run *r)
+{
+    printf("%-*s  %6s  %10s  %10s  %8s  %6s", r->label_width, "label", "prob.", "online ms",
+           "offline ms", "MB", "rounds");
+    if (r->options->compare)
+        printf("  %-*s  %6s ", r->label_width, "float", "prob.");
+    printf("  text\n");
+}
+
+/* The text as a terminal can show it. */
+static void print_text(const char *text)
+{
+    for (; *text; text++)
+        putchar((unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text);
+}
+
+static void print_row(const struct run *r, const char *text, const char *pair)
+{
+    const struct verdict *v = &r->verdict;
+    const struct client_figures *f = &v->figures;
+
+    if (r->texts == 0)
+        print_head(r);
+    printf("%-*.*s  %6.4f  %10.1f  %10.1f  %8.3f  %6" PRIu64, r->label_width, r->label_width,
+           label_of(r, v->logits), v->probabilities[logits_best(v->logits, v->labels)],
+           f->online_ms, f->offline_party_ms + f->offline_dealer_ms, (double)f->bytes_online / 1e6,
+           f->rounds_online);
+    if (r->options->compare)
+        printf("  %-*.*s  %6.4f %c", r->label_width, r->label_width, label_of(r, v->float_logits),
+               v->float_probabilities[logits_best(v->float_logits, v->labels)],
+               differs(r) ? '!' : ' ');
+    printf("  ");
+    print_text(text);
+    if (pair) {
+        printf(" | ");
+        print_text(pair);
+    }
+    putchar('\n');
+}
+
+static int classify(struct run *r, const char *text, const char *pair, struct err *err)
+{
+    int rc = owner_classify(&r->owner, text, pair, &r->verdict, err);
+
+    if (rc < 0)
+        return rc;
+    if (r->verdict.dropped)
+        fprintf(stderr, "mpcformer: text %zu is too long: its last %zu tokens were left out\n",
+                r->texts + 1, r->verdict.dropped);
+    if (r->options->json)
+        rc = print_json(r, err);
+    else
+        print_row(r, text, pair);
+    r->texts++;
+    r->differ += differs(r);
+    fflush(stdout);
+    return rc;
+}
+
+/* --- where texts come from --- */
+
+static int classify_line(struct run *r, char *line, size_t count, struct err *err)
+{
+    char *pair = NULL;
+
+    if (count && line[count - 1] == '\n')
+        line[--count] = 0;
+    if (count && line[count - 1] == '\r')
+        line[--count] = 0;
+    if (strlen(line) != count)
+        return err_set(err, -EINVAL, "it holds a NUL");
+    if (r->options->pair) {
+        pair = strchr(line, '\t');
+        if (!pair || strchr(pair + 1, '\t'))
+            return err_set(err, -EINVAL, "it is no pair: write TEXT<tab>TEXT");
+        *pair++ = 0;
+    }
+    return classify(r, line, pair, err);
+}
+
+static int classify_lines(struct run *r, struct err *err)
+{
+    size_t size = 0, number = 0;
+    char *line = NULL;
+    ssize_t count;
+    int rc = 0;
+
+    while (rc == 0 && (count = getline(&line, &size, stdin)) >= 0) {
+        struct err why = {""};
+
+        number++;
+        rc = classify_line(r, line, (size_t)count, &why);
+        if (rc < 0)
+            err_set(err, rc, "standard input, line %zu: %s", number, err_text(&why, rc));
+    }
+    if (rc == 0 && ferror(stdin))
+        rc = err_set(err, -EIO, "standard input cannot be read");
+    if (line)
+        secret_wipe(line, size);
+    free(line);
+    return rc;
+}
+
+static int classify_arguments(struct run *r, struct err *err)
+{
+    char **texts = r->options->texts;
+    int rc = 0;
+
+    if (r->options->pair)
+        return classify(r, texts[0], texts[1], err);
+    for (int i = 0; rc == 0 && i < r->options->text_count; i++)
+        rc = classify(r, texts[i], NULL, err);
+    return rc;
+}
+
+static int classify_all(struct run *r, struct err *err)
+{
+    int rc = verdict_new(&r->owner, &r->verdict, err);
+
+    r->label_width = (int)strlen("label");
+    for (size_t i = 0; i < r->owner.folder->config.labels; i++)
+        r->label_width =
+            MAX(r->label_width,
+                (int)MIN(strlen(model_folder_label(r->owner.folder, i)), (size_t)LABEL_WIDTH_MAX));
+    if (rc == 0)
+        rc = client_connect(r->owner.client, err);
+    if (rc == 0)
+        rc = r->options->text_count ? classify_arguments(r, err) : classify_lines(r, err);
+    verdict_free(&r->verdict);
+    return rc;
+}
+
+static const char doc[] =
+    "Classify each TEXT, or each line of standard input, without showing it to anybody.\v"
+    "The text is turned into tokens here and split between the two parties; neither learns it, nor "
+    "the answer. Times are the parties' own: online is what a query waits for, offline what the "
+    "dealer and the parties did for it ahead.\n\n"
+    "Exit status: 0 done; 1 with --compare, a label differs from the float model's; 2 the command "
+    "line or the configuration is wrong; 3 failed.";
+
+int cmd_infer(int argc, char **argv)
+{
+    static const struct argp argp = {option_table, take_option, "[TEXT...]", doc};
+    struct options options = {.config = NULL};
+    struct run run = {.options = &options};
+    struct err err = {""};
+    const char *path;
+    int rc;
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
+        return EXIT_USAGE;
+    rc = owner_config_path(options.config, &path, &err);
+    if (rc == 0)
+        rc = owner_open(path, options.compare, options.model, &run.owner, &err);
+    if (rc < 0) {
+        tool_fail(&err, rc);
+        return EXIT_USAGE;
+    }
+    rc = classify_all(&run, &err);
+    owner_close(&run.owner);
+    if (rc < 0)
+        return tool_fail(&err, rc);
+    if (run.differ)
+        fprintf(stderr, "mpcformer: %zu of %zu labels differ from the float model's\n", run.differ,
+                run.texts);
+    return run.differ ? EXIT_NEGATIVE : EXIT_OK;
+}

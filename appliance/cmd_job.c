@@ -1,0 +1,375 @@
+/*
+ * mpcformer job: a query as files, where a data owner reaches the parties' operators but not their
+ * ports. The owner splits a text into two job files and adds the two answers; each operator hands
+ * one in at the control socket of his appliance.
+ *
+ *     "job submit" input, output -> "job": ID; the answer is written when it is there
+ *     "job list"                 -> "jobs": [{"job": ID, "state": STATE, "output": FILE, ...}]
+ *     "job cancel" job           -> nothing more
+ */
+#include "appliance/cmd.h"
+#include "appliance/exit.h"
+#include "appliance/job_file.h"
+#include "appliance/model_folder.h"
+#include "appliance/onehot.h"
+#include "appliance/tool.h"
+#include "base/file.h"
+#include "base/random.h"
+#include "base/secret.h"
+
+#include <argp.h>
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define WAIT_STEP_MS 100
+
+struct options {
+    const char *socket, *model, *input, *output;
+    bool json, wait;
+    const char *verb;
+    char **arguments;
+    int argument_count;
+};
+
+static const struct argp_option option_table[] = {
+    {"socket", 's', "PATH", 0,
+     "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT
+     ")",
+     0},
+    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    {"model", 'm', "DIR", 0, "split, reveal: the data owner's folder of the model", 0},
+    {"input", 'i', "FILE", 0, "submit: the party's job file", 0},
+    {"output", 'o', "PATH", 0, "submit: where the answer goes; split: the folder of both files", 0},
+    {"wait", 'W', NULL, 0, "submit: return when the answer is written", 0},
+    {0},
+};
+
+/* --- the data owner --- */
+
+static int write_shares(const struct plan *plan, const struct encoding *e, struct prg *prg,
+                        const char *folder, struct err *err)
+{
+    const struct variant *v = plan_variant(plan, (uint32_t)e->count);
+    struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
+    size_t columns = onehot_columns(plan), bytes = v->tokens * columns * sizeof(uint64_t);
+    uint64_t *share = secret_alloc(bytes);
+    char path[PATH_MAX], name[16];
+    int rc = share ? 0 : err_set(err, -ENOMEM, "no memory for a share of the text");
+
+    random_bytes(m.job, sizeof(m.job));
+    memcpy(m.model, plan->model_id, sizeof(m.model));
+    memcpy(m.plan_hash, plan->hash, sizeof(m.plan_hash));
+    for (unsigned int party = 0; rc == 0 && party < 2; party++) {
+        for (size_t row = 0; row < v->tokens; row++)
+            onehot_share_row(plan, e, row, prg, party, share + row * columns);
+        snprintf(name, sizeof(name), "party%u.job", party);
+        rc = file_path(path, sizeof(path), folder, name);
+        if (rc == 0 && access(path, F_OK) == 0)
+            rc = err_set(err, -EEXIST, "%s is there already; choose another folder", path);
+        if (rc == 0)
+            rc = job_file_write(path, plan, party, &m, share, err);
+    }
+    secret_free(share, bytes);
+    return rc;
+}
+
+static int split_text(const struct model_folder *f, const struct options *o, struct err *err)
+{
+    struct encoding *e = secret_alloc(sizeof(*e));
+    uint8_t seed[PRG_SEED_BYTES];
+    struct prg *prg = NULL;
+    int rc = -ENOMEM;
+
+    random_bytes(seed, sizeof(seed));
+    prg = prg_new(seed);
+    secret_wipe(seed, sizeof(seed));
+    if (e && prg)
+        rc = model_folder_encode(f, o->arguments[0], o->argument_count > 1 ? o->arguments[1] : NULL,
+                                 e, err);
+    if (rc == 0)
+        rc = onehot_check(f->plan, e, err);
+    if (rc == 0)
+        rc = file_make_folders(o->output, 0700, err);
+    if (rc == 0)
+        rc = write_shares(f->plan, e, prg, o->output, err);
+    prg_free(prg);
+    secret_free(e, sizeof(*e));
+    return rc;
+}
+
+static int print_answer(const struct model_folder *f, const double logits[], bool json,
+                        struct err *err)
+{
+    size_t count = f->plan->labels, best = logits_best(logits, count);
+    double *probabilities = calloc(count, sizeof(*probabilities));
+    json_t *line = json_object(), *array = json_array();
+
+    if (!probabilities || !line || !array)
+        return err_set(err, -ENOMEM, "no memory for the answer");
+    logits_probabilities(logits, count, probabilities);
+    json_object_set_new(line, "label", json_string(model_folder_label(f, best)));
+    for (size_t i = 0; i < count; i++)
+        json_array_append_new(array, json_real(probabilities[i]));
+    json_object_set_new(line, "probabilities", array);
+    if (json)
+        tool_print_json(stdout, line);
+    else
+        printf("%s %.4f\n", model_folder_label(f, best), probabilities[best]);
+    json_decref(line);
+    free(probabilities);
+    return 0;
+}
+
+static int reveal(const struct model_folder *f, const struct options *o, struct err *err)
+{
+    const struct plan *plan = f->plan;
+    size_t bytes = plan->labels * sizeof(uint64_t);
+    uint64_t *share[2] = {secret_alloc(bytes), secret_alloc(bytes)};
+    double *logits = secret_alloc(bytes);
+    struct message_result result[2];
+    int rc = share[0] && share[1] && logits ? 0 : err_set(err, -ENOMEM, "no memory");
+
+    for (unsigned int p = 0; rc == 0 && p < 2; p++)
+        rc = answer_file_read(o->arguments[p], plan, p, &result[p], share[p], err);
+    if (rc == 0 && memcmp(result[0].job, result[1].job, MESSAGE_ID_BYTES))
+        rc = err_set(err, -EINVAL, "the two files answer two different jobs");
+    for (size_t i = 0; rc == 0 && i < plan->labels; i++)
+        logits[i] = ldexp((double)ring_signed(share[0][i] + share[1][i], plan->ring), -plan->frac);
+    if (rc == 0)
+        rc = print_answer(f, logits, o->json, err);
+    secret_free(share[0], bytes);
+    secret_free(share[1], bytes);
+    secret_free(logits, bytes);
+    return rc;
+}
+
+static int with_model(const struct options *o,
+                      int (*body)(const struct model_folder *, const struct options *,
+                                  struct err *),
+                      struct err *err)
+{
+    struct model_folder *f;
+    int rc = model_folder_open(o->model, &f, err);
+
+    if (rc < 0)
+        return rc;
+    rc = body(f, o, err);
+    model_folder_free(f);
+    return rc;
+}
+
+static int do_split(const struct options *o, struct err *err)
+{
+    return with_model(o, split_text, err);
+}
+
+static int do_reveal(const struct options *o, struct err *err)
+{
+    return with_model(o, reveal, err);
+}
+
+/* --- the operator --- */
+
+static void print(const struct options *o, const json_t *reply)
+{
+    if (o->json)
+        tool_print_json(stdout, reply);
+    else
+        tool_print_people(stdout, reply);
+}
+
+/* 1 when the job is done, 0 while it is on its way, or why it failed. */
+static int look(const struct options *o, const char *job, struct err *err)
+{
+    json_t *reply, *row;
+    size_t i;
+    int rc = tool_ask(o->socket, "job list", NULL, &reply, err);
+
+    if (rc < 0)
+        return rc;
+    rc = -ENOENT;
+    json_array_foreach(json_object_get(reply, "jobs"), i, row)
+    {
+        const char *id = json_string_value(json_object_get(row, "job"));
+        const char *state = json_string_value(json_object_get(row, "state"));
+        const char *why = json_string_value(json_object_get(row, "error"));
+
+        if (!id || !state || strcmp(id, job))
+            continue;
+        rc = !strcmp(state, "done");
+        if (!strcmp(state, "failed"))
+            rc = err_set(err, -EREMOTEIO, "job %s: %s", job, why ? why : "failed");
+    }
+    json_decref(reply);
+    return rc == -ENOENT ? err_set(err, rc, "the appliance has no job %s (any more)", job) : rc;
+}
+
+static int wait_for(const struct options *o, const char *job, struct err *err)
+{
+    int rc;
+
+    while ((rc = look(o, job, err)) == 0)
+        usleep(WAIT_STEP_MS * 1000);
+    return rc < 0 ? rc : 0;
+}
+
+static int add_path(json_t *to, const char *name, const char *path, struct err *err)
+{
+    char here[PATH_MAX], absolute[2 * PATH_MAX];
+
+    if (path[0] == '/')
+        snprintf(absolute, sizeof(absolute), "%s", path);
+    else if (getcwd(here, sizeof(here)))
+        snprintf(absolute, sizeof(absolute), "%s/%s", here, path);
+    else
+        return err_set(err, -errno, "the working folder has no path");
+    if (json_object_set_new(to, name, json_string(absolute)) < 0)
+        return err_set(err, -EINVAL, "%s: the path is not UTF-8, so it cannot be sent", path);
+    return 0;
+}
+
+static int do_submit(const struct options *o, struct err *err)
+{
+    json_t *arguments = json_object(), *reply;
+    int rc = add_path(arguments, "input", o->input, err);
+
+    if (rc == 0)
+        rc = add_path(arguments, "output", o->output, err);
+    if (rc < 0) {
+        json_decref(arguments);
+        return rc;
+    }
+    rc = tool_ask(o->socket, "job submit", arguments, &reply, err);
+    if (rc < 0)
+        return rc;
+    print(o, reply);
+    fflush(stdout);
+    if (o->wait)
+        rc = wait_for(o, json_string_value(json_object_get(reply, "job")), err);
+    json_decref(reply);
+    return rc;
+}
+
+static int do_list(const struct options *o, struct err *err)
+{
+    json_t *reply;
+    int rc = tool_ask(o->socket, "job list", NULL, &reply, err);
+
+    if (rc < 0)
+        return rc;
+    print(o, reply);
+    json_decref(reply);
+    return 0;
+}
+
+static int do_cancel(const struct options *o, struct err *err)
+{
+    json_t *reply;
+    int rc =
+        tool_ask(o->socket, "job cancel", json_pack("{s:s}", "job", o->arguments[0]), &reply, err);
+
+    if (rc == 0)
+        json_decref(reply);
+    return rc;
+}
+
+static int do_wait(const struct options *o, struct err *err)
+{
+    return wait_for(o, o->arguments[0], err);
+}
+
+/* --- the command line --- */
+
+static const struct verb {
+    const char *name, *needs;
+    int arguments_min, arguments_max;
+    bool model, input, output;
+    int (*run)(const struct options *o, struct err *err);
+} verbs[] = {
+    {"split", "--model DIR --output DIR TEXT [TEXT]", 1, 2, true, false, true, do_split},
+    {"submit", "--input FILE --output FILE", 0, 0, false, true, true, do_submit},
+    {"list", "nothing more", 0, 0, false, false, false, do_list},
+    {"wait", "the job's id", 1, 1, false, false, false, do_wait},
+    {"cancel", "the job's id", 1, 1, false, false, false, do_cancel},
+    {"reveal", "--model DIR and both answers, party0's first", 2, 2, true, false, false, do_reveal},
+};
+
+static const struct verb *find_verb(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++)
+        if (name && !strcmp(verbs[i].name, name))
+            return &verbs[i];
+    return NULL;
+}
+
+static void check(struct argp_state *state, const struct options *o)
+{
+    const struct verb *v = find_verb(o->verb);
+
+    if (!v) {
+        argp_error(state, "say split, submit, list, wait, cancel or reveal");
+        return;
+    }
+    if (o->argument_count < v->arguments_min || o->argument_count > v->arguments_max ||
+        v->model != (o->model != NULL) || v->input != (o->input != NULL) ||
+        v->output != (o->output != NULL))
+        argp_error(state, "%s takes %s", v->name, v->needs);
+}
+
+static error_t take_option(int key, char *argument, struct argp_state *state)
+{
+    struct options *o = state->input;
+
+    switch (key) {
+    case 's':
+        o->socket = argument;
+        return 0;
+    case 'j':
+        o->json = true;
+        return 0;
+    case 'm':
+        o->model = argument;
+        return 0;
+    case 'i':
+        o->input = argument;
+        return 0;
+    case 'o':
+        o->output = argument;
+        return 0;
+    case 'W':
+        o->wait = true;
+        return 0;
+    case ARGP_KEY_ARGS:
+        o->verb = state->argv[state->next];
+        o->arguments = state->argv + state->next + 1;
+        o->argument_count = state->argc - state->next - 1;
+        return 0;
+    case ARGP_KEY_END:
+        check(state, o);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int cmd_job(int argc, char **argv)
+{
+    static const struct argp argp = {
+        option_table, take_option, "split|submit|list|wait|cancel|reveal [ARGUMENT...]",
+        "Run a query as files, by the parties' operators.\v"
+        "The data owner: split TEXT into a job file a party; reveal the answer from both parties' "
+        "answer files. Each operator: submit his file, and give back the answer that is written; "
+        "list, wait for and cancel jobs.\n\n"
+        "Exit status: 0 done; 2 wrong usage; 3 failed."};
+    struct options o = {.socket = NULL};
+    struct err err = {""};
+    int rc;
+
+    if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
+        return EXIT_USAGE;
+    rc = find_verb(o.verb)->run(&o, &err);
+    return rc < 0 ? tool_fail(&err, rc) : EXIT_OK;
+}

@@ -1,0 +1,465 @@
+#include "appliance/config.h"
+
+#include "base/file.h"
+
+#include <ini.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#define PARTY0  ROLE_BIT(ROLE_PARTY0)
+#define PARTY1  ROLE_BIT(ROLE_PARTY1)
+#define DEALER  ROLE_BIT(ROLE_DEALER)
+#define OWNER   ROLE_BIT(ROLE_OWNER)
+#define PARTIES (PARTY0 | PARTY1)
+#define DAEMONS (PARTIES | DEALER)
+#define ALL     (DAEMONS | OWNER)
+
+#define TAPES_MAX      1024
+#define TIMEOUT_MS_MIN 100
+#define TIMEOUT_MS_MAX 600000
+
+/* Who is pinned by a key. */
+enum pin_of { PIN_OTHER_PARTY, PIN_PARTY0, PIN_PARTY1, PIN_DEALER, PIN_OWNER };
+
+enum type {
+    TYPE_ROLE,
+    TYPE_LISTEN,  /* host:port, port 0 lets the system choose */
+    TYPE_ADDRESS, /* host:port */
+    TYPE_PATH,
+    TYPE_SOCKET, /* a path that fits a Unix socket's address */
+    TYPE_NUMBER,
+    TYPE_LINK,
+    TYPE_PINS, /* may stand on several lines */
+};
+
+struct key {
+    const char *name;
+    enum type type;
+    unsigned int roles;                  /* that may have it */
+    unsigned int required;               /* roles that must */
+    const char *default_value;           /* NULL: none */
+    unsigned int number_min, number_max; /* TYPE_NUMBER */
+    enum pin_of pin;                     /* TYPE_PINS */
+    size_t offset;
+    const char *help;
+};
+
+#define AT(field) offsetof(struct config, field)
+
+static const struct key keys[] = {
+    {"role", TYPE_ROLE, ALL, ALL, NULL, 0, 0, 0, AT(role),
+     "party0, party1 or dealer; owner in an owner's file"},
+    {"listen", TYPE_LISTEN, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(listen),
+     "host:port for sessions of owners, parties and the dealer"},
+    {"link_listen", TYPE_LISTEN, PARTY1, PARTY1, NULL, 0, 0, 0, AT(link_listen),
+     "host:port for the share link"},
+    {"peer", TYPE_ADDRESS, PARTY0, PARTY0, NULL, 0, 0, 0, AT(peer),
+     "host:port where party1 listens"},
+    {"peer_link", TYPE_ADDRESS, PARTY0, PARTY0, NULL, 0, 0, 0, AT(peer_link),
+     "host:port of party1's share link"},
+    {"dealer", TYPE_ADDRESS, PARTIES, PARTIES, NULL, 0, 0, 0, AT(dealer),
+     "host:port where the dealer listens"},
+    {"party0", TYPE_ADDRESS, OWNER, OWNER, NULL, 0, 0, 0, AT(party[0]),
+     "host:port where party0 listens"},
+    {"party1", TYPE_ADDRESS, OWNER, OWNER, NULL, 0, 0, 0, AT(party[1]),
+     "host:port where party1 listens"},
+    {"certificate", TYPE_PATH, ALL, ALL, NULL, 0, 0, 0, AT(certificate),
+     "this process's certificate, PEM"},
+    {"key", TYPE_PATH, ALL, ALL, NULL, 0, 0, 0, AT(key), "its private key, PEM, mode 0600"},
+    {"authority", TYPE_PATH, ALL, ALL, NULL, 0, 0, 0, AT(authority),
+     "the authority's certificate, PEM"},
+    {"peer_pin", TYPE_PINS, PARTIES, PARTIES, NULL, 0, 0, PIN_OTHER_PARTY, AT(pins),
+     "fingerprint of the other party"},
+    {"dealer_pin", TYPE_PINS, PARTIES, PARTIES, NULL, 0, 0, PIN_DEALER, AT(pins),
+     "fingerprint of the dealer"},
+    {"party0_pin", TYPE_PINS, DEALER | OWNER, DEALER | OWNER, NULL, 0, 0, PIN_PARTY0, AT(pins),
+     "fingerprint of party0"},
+    {"party1_pin", TYPE_PINS, DEALER | OWNER, DEALER | OWNER, NULL, 0, 0, PIN_PARTY1, AT(pins),
+     "fingerprint of party1"},
+    {"client_pin", TYPE_PINS, PARTIES, 0, NULL, 0, 0, PIN_OWNER, AT(pins),
+     "fingerprints of the owners that may come; as often as needed"},
+    {"model", TYPE_PATH, OWNER, OWNER, NULL, 0, 0, 0, AT(model),
+     "folder of config.json, vocab.txt, plan.mpcf; of model.safetensors to compare with"},
+    {"state", TYPE_PATH, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(state),
+     "folder of models, tapes and what must survive a restart"},
+    {"control", TYPE_SOCKET, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(control),
+     "Unix socket that the mpcformer tool talks to"},
+    {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, TAPES_MAX, 0, AT(tapes),
+     "tapes kept in stock a plan variant"},
+    {"timeout_ms", TYPE_NUMBER, ALL, 0, "10000", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, 0, AT(timeout_ms),
+     "longest wait for a peer in one step of a session"},
+    {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link), "driver of the share link: uring"},
+};
+
+/* The file is read twice: first for the role alone, since it decides what other keys mean. */
+struct parser {
+    const char *path;
+    char folder[PATH_MAX];
+    const char *at; /* what of the text is not read yet */
+    unsigned int line;
+    unsigned int roles; /* that the reader of the file can be */
+    bool role_only, role_known;
+    unsigned int key_line[ARRAY_LENGTH(keys)]; /* where a key stood first; 0: nowhere yet */
+    struct config *config;
+    int rc;
+    struct err *err;
+};
+
+static int fail(struct parser *p, int rc, const char *key, const struct err *detail)
+{
+    if (p->rc == 0)
+        p->rc = err_set(p->err, rc, "%s:%u: %s%s%s", p->path, p->line, key ? key : "",
+                        key ? ": " : "", err_text(detail, rc));
+    return p->rc;
+}
+
+/* Values */
+
+static int set_path(const struct parser *p, const char *text, char **ret_path, struct err *err)
+{
+    char *path = NULL;
+
+    if (text[0] == '/' ? !(path = strdup(text)) : asprintf(&path, "%s/%s", p->folder, text) < 0)
+        return err_set(err, -ENOMEM, "no memory");
+    *ret_path = path;
+    return 0;
+}
+
+static int set_socket(const struct parser *p, const char *text, char **ret_path, struct err *err)
+{
+    size_t limit = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+    int rc = set_path(p, text, ret_path, err);
+
+    if (rc == 0 && strlen(*ret_path) > limit)
+        return err_set(err, -ENAMETOOLONG,
+                       "the path has %zu bytes, a Unix socket's at most %zu: choose a shorter one",
+                       strlen(*ret_path), limit);
+    return rc;
+}
+
+static int set_number(const struct key *key, const char *text, unsigned int *ret_number,
+                      struct err *err)
+{
+    unsigned long number = 0;
+
+    for (const char *c = text; *c && number <= key->number_max; c++) {
+        if (*c < '0' || *c > '9')
+            return err_set(err, -EINVAL, "\"%.40s\" is no number: write digits only", text);
+        number = number * 10 + (unsigned long)(*c - '0');
+    }
+    if (number < key->number_min || number > key->number_max)
+        return err_set(err, -ERANGE, "%.40s is out of range: %u to %u", text, key->number_min,
+                       key->number_max);
+    *ret_number = (unsigned int)number;
+    return 0;
+}
+
+static int set_address(const struct key *key, const char *text, struct net_address *ret_address,
+                       struct err *err)
+{
+    int rc = net_parse(text, ret_address, err);
+
+    if (rc == 0 && ret_address->port == 0 && key->type == TYPE_ADDRESS)
+        return err_set(err, -EINVAL, "\"%.80s\": nobody can be reached at port 0", text);
+    return rc;
+}
+
+static enum role pin_role(const struct parser *p, const struct key *key)
+{
+    static const enum role roles[] = {[PIN_PARTY0] = ROLE_PARTY0,
+                                      [PIN_PARTY1] = ROLE_PARTY1,
+                                      [PIN_DEALER] = ROLE_DEALER,
+                                      [PIN_OWNER] = ROLE_OWNER};
+
+    if (key->pin == PIN_OTHER_PARTY)
+        return p->config->role == ROLE_PARTY0 ? ROLE_PARTY1 : ROLE_PARTY0;
+    return roles[key->pin];
+}
+
+static int add_pins(struct parser *p, const struct key *key, const char *text, struct err *err)
+{
+    char *copy = strdup(text), *rest = copy, *pin;
+    int rc = copy ? 0 : err_set(err, -ENOMEM, "no memory");
+
+    while (rc == 0 && (pin = strsep(&rest, ","))) {
+        size_t count;
+
+        pin += strspn(pin, " \t");
+        for (count = strlen(pin); count && strchr(" \t", pin[count - 1]); count--)
+            pin[count - 1] = 0;
+        rc = tls_pins_add(&p->config->pins, pin_role(p, key), pin, err);
+    }
+    free(copy);
+    return rc;
+}
+
+static int set_role(const struct parser *p, const char *text, enum role *ret_role, struct err *err)
+{
+    bool owner = p->roles == OWNER;
+    enum role role = ROLE_AUTHORITY;
+
+    if (role_parse(text, &role) < 0 || !(p->roles & ROLE_BIT(role)))
+        return err_set(err, -EINVAL, "\"%.40s\" is no role%s: write %s", text,
+                       role == ROLE_AUTHORITY ? ""
+                       : owner                ? " of an owner"
+                                              : " of mpcformerd",
+                       owner ? "owner" : "party0, party1 or dealer");
+    *ret_role = role;
+    return 0;
+}
+
+static int set_value(struct parser *p, const struct key *key, const char *text, struct err *err)
+{
+    void *field = (char *)p->config + key->offset;
+
+    if (!*text)
+        return err_set(err, -EINVAL, "has no value: write %s = ... (%s)", key->name, key->help);
+    switch (key->type) {
+    case TYPE_ROLE:
+        return set_role(p, text, field, err);
+    case TYPE_LISTEN:
+    case TYPE_ADDRESS:
+        return set_address(key, text, field, err);
+    case TYPE_PATH:
+        return set_path(p, text, field, err);
+    case TYPE_SOCKET:
+        return set_socket(p, text, field, err);
+    case TYPE_NUMBER:
+        return set_number(key, text, field, err);
+    case TYPE_LINK:
+        *(enum config_link *)field = CONFIG_LINK_URING;
+        return strcmp(text, "uring") == 0
+                   ? 0
+                   : err_set(err, -EINVAL, "\"%.40s\" is no link driver: write uring", text);
+    case TYPE_PINS:
+        return add_pins(p, key, text, err);
+    }
+    return -EINVAL;
+}
+
+/* Lines */
+
+static const struct key *find_key(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++)
+        if (strcmp(keys[i].name, name) == 0)
+            return &keys[i];
+    return NULL;
+}
+
+static const char *role_names_of(unsigned int roles)
+{
+    switch (roles) {
+    case ALL:
+        return "all";
+    case DAEMONS:
+        return "party0, party1 and the dealer";
+    case PARTIES:
+        return "party0 and party1";
+    case DEALER | OWNER:
+        return "the dealer and owners";
+    case PARTY0:
+        return "party0";
+    case PARTY1:
+        return "party1";
+    case OWNER:
+        return "owners";
+    default:
+        return "the dealer";
+    }
+}
+
+static int unknown_key(const struct parser *p, const char *name, struct err *err)
+{
+    unsigned int roles = p->role_known ? ROLE_BIT(p->config->role) : p->roles;
+    char list[ERR_TEXT_MAX / 2] = "";
+
+    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
+        size_t used = strlen(list);
+
+        if (keys[i].roles & roles)
+            snprintf(list + used, sizeof(list) - used, "%s%s", used ? ", " : "", keys[i].name);
+    }
+    return err_set(err, -EINVAL, "unknown key `%.40s`: there are %s", name, list);
+}
+
+static int take_key(struct parser *p, const struct key *key, const char *value, struct err *err)
+{
+    unsigned int *line = &p->key_line[key - keys];
+
+    if (p->role_known && !(key->roles & ROLE_BIT(p->config->role)))
+        return err_set(err, -EINVAL, "is for %s only, and this is %s: remove it",
+                       role_names_of(key->roles), role_name(p->config->role));
+    if (*line && key->type != TYPE_PINS)
+        return err_set(err, -EEXIST, "stands twice, first on line %u: keep one", *line);
+    if (!*line)
+        *line = p->line;
+    return set_value(p, key, value, err);
+}
+
+/* inih calls this for each `key = value`; 0 is failure there. */
+static int on_value(void *context, const char *section, const char *name, const char *value)
+{
+    struct parser *p = context;
+    const struct key *key = find_key(name);
+    struct err detail = {""};
+    int rc = 0;
+
+    (void)section;
+    if (p->role_only && (!key || key->type != TYPE_ROLE))
+        return 1;
+    rc = key ? take_key(p, key, value, &detail) : unknown_key(p, name, &detail);
+    if (rc < 0)
+        fail(p, rc, key ? name : NULL, &detail);
+    p->role_known |= rc == 0 && key->type == TYPE_ROLE;
+    return rc == 0;
+}
+
+static int check_line(const struct parser *p, const char *line, size_t count, size_t size,
+                      struct err *err)
+{
+    if (count + 2 > size)
+        return err_set(
+            err, -EMSGSIZE,
+            "the line has %zu bytes, at most %zu are read: use shorter paths, a line a pin", count,
+            size - 2);
+    for (size_t i = 0; i < count; i++)
+        if ((unsigned char)line[i] < ' ' && !strchr("\t\r", line[i]))
+            return err_set(err, -EINVAL, "a control character: this is to be a text file");
+    if (p->line == 1 && count > 2 && memcmp(line, "\xef\xbb\xbf", 3) == 0)
+        return 0;
+    if (count && *line == '[')
+        return err_set(err, -EINVAL, "there are no sections: remove the line");
+    if (count && !strchr("#;\r", *line) && !memchr(line, '=', count))
+        return err_set(err, -EINVAL, "\"%.*s\" is no line of ours: write key = value",
+                       (int)MIN(count, (size_t)40), line);
+    return 0;
+}
+
+/*
+ * inih's fgets(). It counts lines for the messages, and strips what stands before a key, since inih
+ * takes an indented line for more of the value above.
+ */
+static char *next_line(char *ret_line, int size, void *context)
+{
+    struct parser *p = context;
+    struct err detail = {""};
+    size_t count;
+    int rc;
+
+    if (p->rc < 0 || !*p->at)
+        return NULL;
+    p->line++;
+    p->at += strspn(p->at, " \t");
+    count = strcspn(p->at, "\n");
+    rc = check_line(p, p->at, count, (size_t)size, &detail);
+    if (rc < 0) {
+        fail(p, rc, NULL, &detail);
+        return NULL;
+    }
+    memcpy(ret_line, p->at, count);
+    memcpy(ret_line + count, "\n", 2);
+    p->at += count + (p->at[count] == '\n');
+    return ret_line;
+}
+
+static int parse(struct parser *p, const char *text, bool role_only)
+{
+    int rc;
+
+    memset(p->key_line, 0, sizeof(p->key_line));
+    p->line = 0;
+    p->at = text;
+    p->role_only = role_only;
+    rc = ini_parse_stream(next_line, p, on_value, p);
+    if (p->rc == 0 && rc != 0)
+        p->rc = err_set(p->err, -EINVAL, "%s:%d: cannot be read: write key = value", p->path, rc);
+    return p->rc;
+}
+
+static int check_missing(struct parser *p)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(keys) && p->rc == 0; i++) {
+        const struct key *key = &keys[i];
+        struct err detail = {""};
+
+        if (p->key_line[i] || !(key->roles & ROLE_BIT(p->config->role)))
+            continue;
+        if (!p->role_known || (key->required & ROLE_BIT(p->config->role)))
+            p->rc = err_set(p->err, -EINVAL, "%s: `%s` is missing: add %s = ... (%s)", p->path,
+                            key->name, key->name, key->help);
+        else if (key->default_value)
+            p->rc = set_value(p, key, key->default_value, &detail);
+    }
+    return p->rc;
+}
+
+static int load(const char *path, unsigned int roles, struct config **ret_config, struct err *err)
+{
+    struct parser p = {.path = path, .roles = roles, .err = err};
+    uint8_t *text = NULL;
+    char copy[PATH_MAX];
+    size_t count;
+    int rc;
+
+    if (snprintf(copy, sizeof(copy), "%s", path) >= (int)sizeof(copy))
+        return err_set(err, -ENAMETOOLONG, "%s: path too long", path);
+    if (!realpath(dirname(copy), p.folder))
+        return err_set(err, -errno, "folder of %s: %s", path, strerror(errno));
+    rc = file_read(path, CONFIG_FILE_MAX, &text, &count, err);
+    if (rc < 0)
+        return rc;
+    p.config = calloc(1, sizeof(*p.config));
+    if (!p.config)
+        rc = -ENOMEM;
+    else if (strlen((char *)text) != count)
+        rc = err_set(err, -EINVAL, "%s: holds a NUL: this is to be a text file", path);
+    else if ((rc = parse(&p, (char *)text, true)) == 0 &&
+             (rc = parse(&p, (char *)text, false)) == 0)
+        rc = check_missing(&p);
+    free(text);
+    if (rc < 0)
+        config_free(p.config);
+    else
+        *ret_config = p.config;
+    return rc;
+}
+
+int config_load(const char *path, struct config **ret_config, struct err *err)
+{
+    return load(path, DAEMONS, ret_config, err);
+}
+
+int config_load_owner(const char *path, struct config **ret_config, struct err *err)
+{
+    return load(path, OWNER, ret_config, err);
+}
+
+void config_free(struct config *config)
+{
+    if (!config)
+        return;
+    free(config->certificate);
+    free(config->key);
+    free(config->authority);
+    free(config->state);
+    free(config->control);
+    free(config->model);
+    tls_pins_free(&config->pins);
+    free(config);
+}
+
+void config_help(FILE *out)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
+        const struct key *key = &keys[i];
+
+        fprintf(out, "  %-12s %s\n  %-12s (%s%s%s%s)\n", key->name, key->help, "",
+                role_names_of(key->roles), key->required ? ", required" : "",
+                key->default_value ? ", default " : "",
+                key->default_value ? key->default_value : "");
+    }
+}

@@ -1,0 +1,57 @@
+/*
+ * The configuration file of mpcformerd, and of a data owner: lines `key = value`, comments after
+ * '#' or ';' at the start of a line or after ' ;'. One table in config.c says of every key its
+ * type, the roles that take it, its default and its help; whatever is wrong is reported with file,
+ * line, key and the fix.
+ *
+ * Paths that are not absolute are relative to the folder of the configuration file.
+ */
+#ifndef APPLIANCE_CONFIG_H
+#define APPLIANCE_CONFIG_H
+
+#include "appliance/identity.h"
+#include "appliance/net.h"
+#include "appliance/tls.h"
+#include "base/base.h"
+
+#include <stdio.h>
+
+/** A larger file is none of ours. The length of a line is limited by libinih, to about 200 bytes.
+ */
+#define CONFIG_FILE_MAX (256u << 10)
+
+enum config_link { CONFIG_LINK_URING };
+
+/* What a role does not take is zero: an empty host, a NULL path. */
+struct config {
+    enum role role;                 /* party0, party1, dealer or owner */
+    struct net_address listen;      /* sessions */
+    struct net_address link_listen; /* party1: the share link */
+    struct net_address peer;        /* party0: party1's `listen` */
+    struct net_address peer_link;   /* party0: party1's `link_listen` */
+    struct net_address dealer;      /* parties: the dealer's `listen` */
+    struct net_address party[2];    /* owner: the parties' `listen` */
+    char *certificate, *key, *authority;
+    struct tls_pins pins;    /* of all pin keys, each with its role */
+    char *state;             /* a folder */
+    char *control;           /* a Unix socket; fits sockaddr_un */
+    char *model;             /* owner: a folder, see model_folder.h */
+    unsigned int tapes;      /* kept in stock a plan variant */
+    unsigned int timeout_ms; /* of one step of a session */
+    enum config_link link;
+};
+
+/**
+ * Read and check @path, an appliance's; on success every required key of the role is there and in
+ * range.
+ */
+MUST_CHECK int config_load(const char *path, struct config **ret_config, struct err *err);
+
+/** The same of an owner's. */
+MUST_CHECK int config_load_owner(const char *path, struct config **ret_config, struct err *err);
+void config_free(struct config *config);
+
+/** The table, for --help: every key, who takes it, its default, what it is. */
+void config_help(FILE *out);
+
+#endif

@@ -1,0 +1,457 @@
+#include "appliance/control.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* Supplementary groups of a peer that are looked through. */
+#define GROUPS_MAX 256
+
+#define BACKLOG 16
+
+struct connection {
+    int fd; /* -1: free */
+    bool read_allowed, admin_allowed;
+    uint64_t heard_ns; /* the last whole request, or byte of a reply that was taken */
+    char *line;        /* CONTROL_LINE_MAX, of which @count are there */
+    size_t count;
+    char *reply; /* being sent; nothing is read meanwhile */
+    size_t reply_count, reply_sent;
+};
+
+struct control {
+    const struct control_command *commands;
+    size_t command_count;
+    void *context;
+    int idle_ms;
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    struct stat file; /* the socket file that is ours to remove */
+    int listen_fd, stop_fd;
+    bool bound, started;
+    pthread_t thread;
+    struct connection connection[CONTROL_CONNECTIONS];
+};
+
+/* Who is there */
+
+static bool in_group(int fd, gid_t primary, gid_t group)
+{
+    gid_t groups[GROUPS_MAX];
+    socklen_t bytes = sizeof(groups);
+
+    if (primary == group)
+        return true;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &bytes) < 0)
+        return false;
+    for (size_t i = 0; i < bytes / sizeof(gid_t); i++)
+        if (groups[i] == group)
+            return true;
+    return false;
+}
+
+static void find_access(struct connection *c)
+{
+    struct ucred who;
+    socklen_t bytes = sizeof(who);
+
+    c->read_allowed = c->admin_allowed = false;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) < 0)
+        return;
+    c->admin_allowed = who.uid == 0 || who.uid == geteuid();
+    c->read_allowed = c->admin_allowed || in_group(c->fd, who.gid, getegid());
+}
+
+/* Requests */
+
+static int refuse(json_t *reply, const char *text)
+{
+    json_t *error = json_string(text);
+
+    /* A text that is not UTF-8, say a file's name, cannot be quoted in JSON. */
+    if (!error)
+        error = json_string("failed; the reason is not valid UTF-8");
+    json_object_clear(reply);
+    return json_object_set_new(reply, "ok", json_false()) < 0 ||
+                   json_object_set_new(reply, "error", error) < 0
+               ? -ENOMEM
+               : 0;
+}
+
+static int add_help(const struct control *control, json_t *reply)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < control->command_count; i++) {
+        const struct control_command *c = &control->commands[i];
+
+        if (json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "command", c->name, "access",
+                                                  c->access == CONTROL_ADMIN ? "admin" : "read",
+                                                  "help", c->help)) < 0) {
+            json_decref(list);
+            return -ENOMEM;
+        }
+    }
+    return json_object_set_new(reply, "commands", list) < 0 ? -ENOMEM : 0;
+}
+
+static const struct control_command *find_command(const struct control *control, const char *name)
+{
+    for (size_t i = 0; i < control->command_count; i++)
+        if (strcmp(control->commands[i].name, name) == 0)
+            return &control->commands[i];
+    return NULL;
+}
+
+static int run(const struct control *control, const struct connection *c, json_t *request,
+               json_t *reply, struct err *err)
+{
+    const char *name = json_string_value(json_object_get(request, "command"));
+    json_t *version = json_object_get(request, "version");
+    const struct control_command *command;
+
+    if (!c->read_allowed)
+        return err_set(err, -EACCES, "only the daemon's user, root and its group may ask");
+    if (!json_is_integer(version) || json_integer_value(version) != CONTROL_VERSION)
+        return err_set(err, -EPROTO, "say \"version\": %d, the one that this appliance speaks",
+                       CONTROL_VERSION);
+    if (!name)
+        return err_set(err, -EINVAL, "say which \"command\"; `help` lists them");
+    if (strcmp(name, "help") == 0)
+        return add_help(control, reply);
+    command = find_command(control, name);
+    if (!command)
+        return err_set(err, -ENOSYS, "unknown command \"%.40s\"; `help` lists them", name);
+    if (command->access == CONTROL_ADMIN && !c->admin_allowed)
+        return err_set(err, -EACCES, "only the daemon's user and root may use \"%s\"", name);
+    return command->handle(control->context, request, reply, err);
+}
+
+/* The reply to one line as text with its line end; NULL when there is no memory. */
+static char *answer(const struct control *control, const struct connection *c, const char *line,
+                    size_t count)
+{
+    json_t *reply = json_object(), *request;
+    struct err err = {""};
+    char *text = NULL, *with_end;
+    json_error_t where;
+    int rc;
+
+    request = json_loadb(line, count, JSON_REJECT_DUPLICATES, &where);
+    if (!request)
+        rc = err_set(&err, -EINVAL, "no JSON: %s (at byte %d)", where.text, where.position);
+    else if (!json_is_object(request))
+        rc = err_set(&err, -EINVAL, "a request is one JSON object");
+    else
+        rc = run(control, c, request, reply, &err);
+    rc = rc < 0 ? refuse(reply, err_text(&err, rc)) : json_object_set_new(reply, "ok", json_true());
+    if (rc == 0 && json_object_set_new(reply, "version", json_integer(CONTROL_VERSION)) == 0)
+        text = json_dumps(reply, JSON_COMPACT);
+    json_decref(request);
+    json_decref(reply);
+    if (!text || asprintf(&with_end, "%s\n", text) < 0)
+        with_end = NULL;
+    free(text);
+    return with_end;
+}
+
+/* Connections */
+
+static void hang_up(struct connection *c)
+{
+    if (c->fd >= 0)
+        close(c->fd);
+    free(c->line);
+    free(c->reply);
+    *c = (struct connection){.fd = -1};
+}
+
+/* Send what the socket takes. */
+static void push(struct connection *c)
+{
+    while (c->reply) {
+        ssize_t n =
+            send(c->fd, c->reply + c->reply_sent, c->reply_count - c->reply_sent, MSG_NOSIGNAL);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EAGAIN)
+            return;
+        if (n < 0) {
+            hang_up(c);
+            return;
+        }
+        c->heard_ns = time_ns();
+        c->reply_sent += (size_t)n;
+        if (c->reply_sent == c->reply_count) {
+            free(c->reply);
+            c->reply = NULL;
+        }
+    }
+}
+
+static void begin_reply(struct connection *c, char *text)
+{
+    if (!text) {
+        hang_up(c);
+        return;
+    }
+    c->reply = text;
+    c->reply_count = strlen(text);
+    c->reply_sent = 0;
+    push(c);
+}
+
+/* Answer the whole lines that are there, until a reply has to wait for its reader. */
+static void serve_lines(const struct control *control, struct connection *c)
+{
+    while (c->fd >= 0 && !c->reply) {
+        char *end = memchr(c->line, '\n', c->count);
+        size_t used;
+
+        if (!end)
+            return;
+        used = (size_t)(end + 1 - c->line);
+        begin_reply(c, answer(control, c, c->line, used - 1));
+        c->heard_ns = time_ns();
+        if (c->fd < 0)
+            return;
+        memmove(c->line, c->line + used, c->count - used);
+        c->count -= used;
+    }
+}
+
+static void pull(const struct control *control, struct connection *c)
+{
+    ssize_t n = recv(c->fd, c->line + c->count, CONTROL_LINE_MAX - c->count, 0);
+
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (n <= 0) {
+        hang_up(c);
+        return;
+    }
+    c->count += (size_t)n;
+    serve_lines(control, c);
+    if (c->fd >= 0 && !c->reply && c->count == CONTROL_LINE_MAX)
+        hang_up(c);
+}
+
+static void serve(const struct control *control, struct connection *c, short events)
+{
+    if (events & POLLOUT) {
+        push(c);
+        if (c->fd >= 0)
+            serve_lines(control, c);
+    } else if (events & POLLIN) {
+        pull(control, c);
+    } else if (events) {
+        hang_up(c);
+    }
+}
+
+static void turn_away(int fd)
+{
+    static const char text[] = "{\"ok\":false,\"error\":\"too many connections: try again\","
+                               "\"version\":1}\n";
+
+    /* An unread request, or a peer that is gone, only costs this line. */
+    if (send(fd, text, sizeof(text) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
+        shutdown(fd, SHUT_WR);
+    close(fd);
+}
+
+static void admit(struct control *control)
+{
+    int fd = accept4(control->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct connection *c = NULL;
+
+    if (fd < 0) {
+        /* Out of descriptors, the connection stays and poll() would return at once for ever. */
+        if (errno == EMFILE || errno == ENFILE)
+            usleep(10000);
+        return;
+    }
+    for (size_t i = 0; i < CONTROL_CONNECTIONS && !c; i++)
+        if (control->connection[i].fd < 0)
+            c = &control->connection[i];
+    if (c)
+        c->line = malloc(CONTROL_LINE_MAX);
+    if (!c || !c->line) {
+        turn_away(fd);
+        return;
+    }
+    c->fd = fd;
+    c->heard_ns = time_ns();
+    find_access(c);
+}
+
+/* Close who was silent too long; the time in ms until the next one will be, -1 for never. */
+static int expire(struct control *control)
+{
+    uint64_t now = time_ns(), limit = (uint64_t)control->idle_ms * 1000000u;
+    int next_ms = -1;
+
+    for (size_t i = 0; i < CONTROL_CONNECTIONS; i++) {
+        struct connection *c = &control->connection[i];
+        uint64_t silent = now - c->heard_ns;
+
+        if (c->fd < 0)
+            continue;
+        if (silent >= limit) {
+            hang_up(c);
+            continue;
+        }
+        if (next_ms < 0 || (limit - silent) / 1000000u + 1 < (uint64_t)next_ms)
+            next_ms = (int)((limit - silent) / 1000000u + 1);
+    }
+    return next_ms;
+}
+
+static void *control_main(void *context)
+{
+    struct control *control = context;
+
+    for (;;) {
+        struct pollfd p[2 + CONTROL_CONNECTIONS] = {
+            {.fd = control->stop_fd, .events = POLLIN},
+            {.fd = control->listen_fd, .events = POLLIN},
+        };
+        int wait_ms = expire(control);
+
+        for (size_t i = 0; i < CONTROL_CONNECTIONS; i++) {
+            const struct connection *c = &control->connection[i];
+
+            p[2 + i] = (struct pollfd){.fd = c->fd, .events = c->reply ? POLLOUT : POLLIN};
+        }
+        if (poll(p, ARRAY_LENGTH(p), wait_ms) < 0)
+            continue;
+        if (p[0].revents)
+            return NULL;
+        for (size_t i = 0; i < CONTROL_CONNECTIONS; i++)
+            if (p[2 + i].fd >= 0 && p[2 + i].revents)
+                serve(control, &control->connection[i], p[2 + i].revents);
+        if (p[1].revents)
+            admit(control);
+    }
+}
+
+/* Start and stop */
+
+static int try_bind(struct control *control)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    memcpy(address.sun_path, control->path, sizeof(control->path));
+    return bind(control->listen_fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+}
+
+/* 0 when the file that is in the way was a socket without a listener, and is removed. */
+static int remove_stale(const struct control *control, struct err *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct stat st;
+    int fd, rc;
+
+    if (lstat(control->path, &st) == 0 && !S_ISSOCK(st.st_mode))
+        return err_set(err, -EEXIST, "%s: is a file of another kind: choose another path",
+                       control->path);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    memcpy(address.sun_path, control->path, sizeof(control->path));
+    rc = connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ? -errno : 0;
+    close(fd);
+    if (rc != -ECONNREFUSED && rc != -ENOENT)
+        return err_set(err, -EADDRINUSE,
+                       "%s: another daemon listens there: stop it, or choose another path",
+                       control->path);
+    return unlink(control->path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+static int open_listener(struct control *control, struct err *err)
+{
+    int rc;
+
+    control->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (control->listen_fd < 0)
+        return -errno;
+    rc = try_bind(control);
+    if (rc == -EADDRINUSE) {
+        rc = remove_stale(control, err);
+        if (rc == 0)
+            rc = try_bind(control);
+    }
+    if (rc < 0)
+        return err_set(err, rc, "%s: cannot bind: %s", control->path, strerror(-rc));
+    control->bound = lstat(control->path, &control->file) == 0;
+    /* Nobody can connect before listen(), so the umask's mode was never a risk. */
+    if (!control->bound || chmod(control->path, 0660) < 0 ||
+        listen(control->listen_fd, BACKLOG) < 0)
+        return err_set(err, -errno, "%s: cannot listen: %s", control->path, strerror(errno));
+    return 0;
+}
+
+int control_start(const char *path, const struct control_command commands[], size_t count,
+                  void *context, int idle_ms, struct control **ret_control, struct err *err)
+{
+    struct control *control = calloc(1, sizeof(*control));
+    int rc;
+
+    if (!control)
+        return -ENOMEM;
+    control->commands = commands;
+    control->command_count = count;
+    control->context = context;
+    control->idle_ms = idle_ms;
+    control->listen_fd = control->stop_fd = -1;
+    for (size_t i = 0; i < CONTROL_CONNECTIONS; i++)
+        control->connection[i].fd = -1;
+    if (strlen(path) >= sizeof(control->path)) {
+        rc = err_set(err, -ENAMETOOLONG, "%s: too long for a Unix socket", path);
+        goto fail;
+    }
+    memcpy(control->path, path, strlen(path));
+    control->stop_fd = eventfd(0, EFD_CLOEXEC);
+    rc = control->stop_fd < 0 ? -errno : open_listener(control, err);
+    if (rc < 0)
+        goto fail;
+    rc = -pthread_create(&control->thread, NULL, control_main, control);
+    if (rc < 0)
+        goto fail;
+    control->started = true;
+    *ret_control = control;
+    return 0;
+fail:
+    control_stop(control);
+    return rc;
+}
+
+void control_stop(struct control *control)
+{
+    struct stat st;
+
+    if (!control)
+        return;
+    if (control->started) {
+        eventfd_write(control->stop_fd, 1);
+        pthread_join(control->thread, NULL);
+    }
+    for (size_t i = 0; i < CONTROL_CONNECTIONS; i++)
+        hang_up(&control->connection[i]);
+    if (control->bound && lstat(control->path, &st) == 0 && st.st_ino == control->file.st_ino &&
+        st.st_dev == control->file.st_dev)
+        unlink(control->path);
+    if (control->listen_fd >= 0)
+        close(control->listen_fd);
+    if (control->stop_fd >= 0)
+        close(control->stop_fd);
+    free(control);
+}

@@ -1,0 +1,99 @@
+#include "appliance/daemon.h"
+
+#include "appliance/dealer.h"
+#include "appliance/exit.h"
+#include "appliance/log.h"
+#include "appliance/net.h"
+#include "appliance/party.h"
+#include "base/file.h"
+
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define STOP_S 2
+
+int daemon_thread(struct daemon_threads *t, const char *name, void *(*body)(void *), void *state,
+                  struct err *err)
+{
+    int rc;
+
+    if (t->count == DAEMON_THREADS_MAX)
+        return err_set(err, -E2BIG, "too many threads");
+    rc = pthread_create(&t->thread[t->count], NULL, body, state);
+    if (rc)
+        return err_set(err, -rc, "thread %s: %s", name, strerror(rc));
+    pthread_setname_np(t->thread[t->count++], name);
+    return 0;
+}
+
+void daemon_wait(int stop_fd)
+{
+    struct pollfd fd = {.fd = stop_fd, .events = POLLIN};
+
+    while (poll(&fd, 1, -1) < 0 && errno == EINTR)
+        continue;
+}
+
+void daemon_join(struct daemon_threads *t)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += STOP_S;
+    for (size_t i = 0; i < t->count; i++)
+        if (pthread_timedjoin_np(t->thread[i], NULL, &until)) {
+            log_info("stopped", log_text("how", "while waiting for a peer"));
+            _exit(EXIT_OK);
+        }
+    t->count = 0;
+}
+
+void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)
+{
+    pthread_condattr_t attr;
+
+    pthread_mutex_init(lock, NULL);
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(changed, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+static int run(const struct config *config, int stop_fd, struct err *err)
+{
+    struct tls_context *tls;
+    int rc = file_make_folders(config->state, 0700, err), code;
+
+    if (rc == 0)
+        rc = tls_context_new(config->certificate, config->key, config->authority, &tls, err);
+    if (rc < 0)
+        return rc;
+    if (tls_context_identity(tls)->role != config->role) {
+        tls_context_free(tls);
+        return err_set(err, -EINVAL,
+                       "%s is a certificate of role %s, and the configuration says %s",
+                       config->certificate, role_name(tls_context_identity(tls)->role),
+                       role_name(config->role));
+    }
+    code = config->role == ROLE_DEALER ? dealer_main(config, tls, stop_fd)
+                                       : party_main(config, tls, stop_fd);
+    tls_context_free(tls);
+    return code;
+}
+
+int daemon_run(const struct config *config, int stop_fd)
+{
+    struct err err = {0};
+    int rc = run(config, stop_fd, &err);
+
+    if (rc < 0) {
+        log_error("cannot-start", log_text("error", err_text(&err, rc)));
+        return EXIT_FAILED;
+    }
+    return rc;
+}

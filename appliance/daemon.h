@@ -1,0 +1,35 @@
+/* daemon: what a party and a dealer share of being a daemon: start, serve, stop. */
+#ifndef APPLIANCE_DAEMON_H
+#define APPLIANCE_DAEMON_H
+
+#include "appliance/config.h"
+
+#include <pthread.h>
+
+/** Run the role that @config names until @stop_fd is readable. An exit code of exit.h. */
+int daemon_run(const struct config *config, int stop_fd);
+
+/** Threads of one daemon, each running until its state says stop. */
+#define DAEMON_THREADS_MAX 16
+
+struct daemon_threads {
+    pthread_t thread[DAEMON_THREADS_MAX];
+    size_t count;
+};
+
+MUST_CHECK int daemon_thread(struct daemon_threads *t, const char *name, void *(*body)(void *),
+                             void *state, struct err *err);
+
+/** Wait until @stop_fd is readable. */
+void daemon_wait(int stop_fd);
+
+/**
+ * Wait for the threads; one that is in the middle of a wait for a peer is given a moment, then the
+ * process ends as it stands, which every file it writes is made for.
+ */
+void daemon_join(struct daemon_threads *t);
+
+/** A mutex, and a condition on the monotonic clock. */
+void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed);
+
+#endif

@@ -1,0 +1,84 @@
+/*
+ * dealer: the appliance that deals tapes. It holds plans and masks, never a weight or a token, and
+ * forgets the seeds of a tape when both parties have it.
+ *
+ * One thread accepts the parties' sessions, one talks to both and deals, one serves the control
+ * socket. A model's two files in the state folder: ID.plan, and ID.mask with the seeds of its mask
+ * (secret: with either party's data they give its weights away) and the first tape number that was
+ * never reserved.
+ */
+#ifndef APPLIANCE_DEALER_H
+#define APPLIANCE_DEALER_H
+
+#include "appliance/config.h"
+#include "appliance/control.h"
+#include "appliance/ledger.h"
+#include "appliance/messages.h"
+#include "appliance/tls.h"
+#include "mpc/deal.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define DEALER_MODELS_MAX 16
+
+/* What one party has been told and has asked for, in its present session. */
+struct dealt_to {
+    bool subscribed;
+    uint64_t granted[PLAN_VARIANTS_MAX], dealt[PLAN_VARIANTS_MAX];
+};
+
+struct dealt_model {
+    struct plan *plan;
+    struct mask_weights *masks;
+    struct dealing *dealing;
+    uint8_t mask_seed[2][PRG_SEED_BYTES];
+    char id[2 * PLAN_ID_BYTES + 1];
+    uint64_t next;     /* tape number */
+    uint64_t reserved; /* numbers below this one are spent after a restart */
+    struct dealt_to party[2];
+    uint64_t tapes_dealt;
+    unsigned int users;
+};
+
+struct dealer_state {
+    const struct config *config;
+    struct tls_context *tls;
+    struct ledger *ledger; /* empty: its lock keeps a second dealer out of the folder */
+    pthread_mutex_t lock;
+    struct dealt_model *models[DEALER_MODELS_MAX];
+    size_t model_count;
+    struct tls_session *arrived[2]; /* not yet taken by the dealing thread */
+    bool party_up[2];
+    int wake; /* eventfd */
+    int listen_fd;
+    atomic_bool stopping;
+};
+
+/** By id, with a reference, or NULL. Takes the lock. */
+struct dealt_model *dealer_find(struct dealer_state *d, const uint8_t id[PLAN_ID_BYTES]);
+void dealer_put(struct dealer_state *d, struct dealt_model *m);
+
+/** Load a plan; its masks are drawn now, or read when this id was here before. */
+MUST_CHECK int dealer_load(struct dealer_state *d, const char *plan_path,
+                           char ret_id[2 * PLAN_ID_BYTES + 1], struct err *err);
+MUST_CHECK int dealer_load_kept(struct dealer_state *d, struct err *err);
+MUST_CHECK int dealer_unload(struct dealer_state *d, const char *id, struct err *err);
+
+/** The next tape number, above @above, durably out of use before it returns. */
+MUST_CHECK int dealer_number(struct dealer_state *d, struct dealt_model *m, uint64_t *ret_number,
+                             struct err *err);
+
+/** A party has seen numbers up to @max: never deal one of those again. */
+void dealer_skip_to(struct dealer_state *d, struct dealt_model *m, uint64_t max);
+
+void *dealer_session_thread(void *state);
+void *dealer_thread(void *state);
+
+/** The appliance of the dealer, from start until @stop_fd is readable: an exit code. */
+int dealer_main(const struct config *config, struct tls_context *tls, int stop_fd);
+
+extern const struct control_command dealer_commands[];
+extern const size_t dealer_command_count;
+
+#endif

@@ -1,0 +1,68 @@
+/* The operator's commands at the dealer. */
+#include "appliance/dealer.h"
+
+static json_t *describe(const struct dealt_model *m)
+{
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:I}", "model", m->id, "name", m->plan->name,
+                     "state", "ready", "ring", m->plan->ring, "frac", m->plan->frac, "tapes_dealt",
+                     (json_int_t)m->tapes_dealt);
+}
+
+static int model_list(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct dealer_state *d = context;
+    json_t *models = json_array();
+
+    (void)request, (void)err;
+    pthread_mutex_lock(&d->lock);
+    for (size_t i = 0; i < d->model_count; i++)
+        json_array_append_new(models, describe(d->models[i]));
+    pthread_mutex_unlock(&d->lock);
+    return json_object_set_new(reply, "models", models);
+}
+
+static int model_load_command(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *plan = json_string_value(json_object_get(request, "plan"));
+    char id[2 * PLAN_ID_BYTES + 1];
+    int rc;
+
+    if (!plan)
+        return err_set(err, -EINVAL, "model load: \"plan\" names the plan's file");
+    if (json_object_get(request, "share"))
+        return err_set(err, -EINVAL,
+                       "this is the dealer: it must never see a share of the weights");
+    rc = dealer_load(context, plan, id, err);
+    return rc < 0 ? rc : json_object_set_new(reply, "model", json_string(id));
+}
+
+static int model_unload(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *id = json_string_value(json_object_get(request, "model"));
+
+    (void)reply;
+    if (!id)
+        return err_set(err, -EINVAL, "model unload: \"model\" is the model's id");
+    return dealer_unload(context, id, err);
+}
+
+static int status(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct dealer_state *d = context;
+
+    pthread_mutex_lock(&d->lock);
+    json_object_set_new(reply, "role", json_string(role_name(d->config->role)));
+    json_object_set_new(reply, "party0", json_string(d->party_up[0] ? "connected" : "away"));
+    json_object_set_new(reply, "party1", json_string(d->party_up[1] ? "connected" : "away"));
+    json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
+    pthread_mutex_unlock(&d->lock);
+    return model_list(context, request, reply, err);
+}
+
+const struct control_command dealer_commands[] = {
+    {"status", status, CONTROL_READ, "this appliance, the parties and its models"},
+    {"model list", model_list, CONTROL_READ, "the models that are loaded"},
+    {"model load", model_load_command, CONTROL_ADMIN, "plan FILE: draw its masks, deal its tapes"},
+    {"model unload", model_unload, CONTROL_ADMIN, "model ID: deal no more tapes for it"},
+};
+const size_t dealer_command_count = ARRAY_LENGTH(dealer_commands);

@@ -1,0 +1,88 @@
+/* The dealer, from start to stop. */
+#include "appliance/daemon.h"
+#include "appliance/dealer.h"
+#include "appliance/exit.h"
+#include "appliance/log.h"
+#include "appliance/net.h"
+#include "base/file.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static int open_state(struct dealer_state *d, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = file_path(path, sizeof(path), d->config->state, "ledger");
+
+    if (rc == 0)
+        rc = ledger_open(path, &d->ledger, err);
+    return rc < 0 ? rc : dealer_load_kept(d, err);
+}
+
+static int listen_all(struct dealer_state *d, struct err *err)
+{
+    int rc = net_listen(&d->config->listen, &d->listen_fd, err);
+
+    d->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (rc == 0 && d->wake < 0)
+        rc = err_set(err, -errno, "no event descriptor");
+    return rc;
+}
+
+static void stop(struct dealer_state *d, struct daemon_threads *t)
+{
+    d->stopping = true;
+    eventfd_write(d->wake, 1);
+    daemon_join(t);
+    while (d->model_count)
+        dealer_put(d, d->models[--d->model_count]);
+}
+
+static int serve(struct dealer_state *d, int stop_fd, struct err *err)
+{
+    struct daemon_threads threads = {.count = 0};
+    struct control *control = NULL;
+    int rc = listen_all(d, err);
+
+    if (rc == 0)
+        rc = open_state(d, err);
+    if (rc == 0)
+        rc = daemon_thread(&threads, "dealing", dealer_thread, d, err);
+    if (rc == 0)
+        rc = daemon_thread(&threads, "session", dealer_session_thread, d, err);
+    if (rc == 0)
+        rc = control_start(d->config->control, dealer_commands, dealer_command_count, d,
+                           CONTROL_IDLE_MS, &control, err);
+    if (rc == 0) {
+        log_info("started", log_text("role", "dealer"), log_text("kernels", kernels_here()->isa));
+        daemon_wait(stop_fd);
+    }
+    control_stop(control);
+    stop(d, &threads);
+    log_info("stopped", log_number("rc", rc));
+    return rc;
+}
+
+int dealer_main(const struct config *config, struct tls_context *tls, int stop_fd)
+{
+    struct dealer_state *d = calloc(1, sizeof(*d));
+    struct err err = {0};
+    int rc;
+
+    if (!d)
+        return EXIT_FAILED;
+    d->config = config;
+    d->tls = tls;
+    d->listen_fd = d->wake = -1;
+    pthread_mutex_init(&d->lock, NULL);
+    rc = serve(d, stop_fd, &err);
+    if (rc < 0)
+        log_error("cannot-start", log_text("error", err_text(&err, rc)));
+    ledger_close(d->ledger);
+    close(d->listen_fd);
+    close(d->wake);
+    free(d);
+    return rc < 0 ? EXIT_FAILED : EXIT_OK;
+}

@@ -1,0 +1,19 @@
+/* lab_files: what a lab's folder holds before anything runs: keys, certificates, configurations. */
+#ifndef APPLIANCE_LAB_FILES_H
+#define APPLIANCE_LAB_FILES_H
+
+#include "base/base.h"
+
+enum lab_port { LAB_PORT_PARTY0, LAB_PORT_PARTY1, LAB_PORT_LINK, LAB_PORT_DEALER, LAB_PORTS };
+
+/** Different free ports of 127.0.0.1; another process may take one before they are used. */
+MUST_CHECK int lab_free_ports(uint16_t ret_ports[LAB_PORTS], struct err *err);
+
+/** An authority and a certificate for each of the four, in @folder, unless they are there. */
+MUST_CHECK int lab_make_identities(const char *folder, struct err *err);
+
+/** NAME.conf of each of the four. @tapes and @timeout_ms: 0 leaves the default. */
+MUST_CHECK int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS],
+                                unsigned int tapes, unsigned int timeout_ms, struct err *err);
+
+#endif

@@ -1,0 +1,16 @@
+/* link_exchange: the online reader's exchange, over a share link. */
+#ifndef APPLIANCE_LINK_EXCHANGE_H
+#define APPLIANCE_LINK_EXCHANGE_H
+
+#include "dataplane/link.h"
+#include "mpc/exchange.h"
+
+struct link_exchange {
+    struct exchange exchange;
+    struct link *link;
+};
+
+/** @x borrows @link, and is used on the thread that may use the link. */
+void link_exchange_init(struct link_exchange *x, struct link *link);
+
+#endif

@@ -1,0 +1,81 @@
+/* mpcformer: the tool of the operator, the model owner, the data owner and the benchmarker. */
+#include "appliance/cmd.h"
+#include "appliance/exit.h"
+#include "base/base.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct subcommand {
+    const char *name;
+    int (*main)(int argc, char **argv);
+    const char *help;
+};
+
+static const struct subcommand subcommands[] = {
+    {"lab", cmd_lab, "party0, party1 and dealer on this machine, to try things"},
+    {"infer", cmd_infer, "classify texts in private"},
+    {"eval", cmd_eval, "a task's metric, in private and with the float model"},
+    {"bench", cmd_bench, "measure a model, the ring product, the share link"},
+    {"keygen", cmd_keygen, "make an authority, keys and certificates; show fingerprints"},
+    {"share", cmd_share, "compile a model and split its weights between the parties"},
+    {"model", cmd_model, "load, unload and list the models of an appliance"},
+    {"job", cmd_job, "a query as files, through the parties' operators"},
+    {"status", cmd_status, "what an appliance is doing"},
+};
+
+const char *argp_program_version = "mpcformer " MPCFORMER_VERSION;
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "Usage: mpcformer COMMAND [OPTION...]\n\n"
+                 "Private inference with Transformer models between two parties and a dealer.\n\n");
+    for (size_t i = 0; i < ARRAY_LENGTH(subcommands); i++)
+        fprintf(out, "  %-10s %s\n", subcommands[i].name, subcommands[i].help);
+    fprintf(out,
+            "\n`mpcformer COMMAND --help` says more. Exit status: %d done, %d a negative answer, "
+            "%d wrong\nusage, %d failed.\n",
+            EXIT_OK, EXIT_NEGATIVE, EXIT_USAGE, EXIT_FAILED);
+}
+
+static int run(const struct subcommand *subcommand, int argc, char **argv)
+{
+    char name[64];
+    int code;
+
+    snprintf(name, sizeof(name), "mpcformer %s", subcommand->name);
+    argv[0] = name;
+    code = subcommand->main(argc, argv);
+    /* A full disk or a closed pipe must not look like success to a script. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "mpcformer: cannot write to standard output\n");
+        return EXIT_FAILED;
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    argp_err_exit_status = EXIT_USAGE;
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_help(stdout);
+        return EXIT_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts(argp_program_version);
+        return EXIT_OK;
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(subcommands); i++)
+        if (strcmp(argv[1], subcommands[i].name) == 0)
+            return run(&subcommands[i], argc - 1, argv + 1);
+    fprintf(stderr, "mpcformer: no command \"%s\"; `mpcformer --help` lists them\n", argv[1]);
+    return EXIT_USAGE;
+}

@@ -1,0 +1,193 @@
+#include "appliance/messages.h"
+
+#include "appliance/tls.h"
+#include "base/bytes.h"
+#include "base/secret.h"
+
+static void read_array(struct reader *r, uint8_t *ret, size_t count)
+{
+    const uint8_t *at = read_bytes(r, count);
+
+    if (at)
+        memcpy(ret, at, count);
+    else
+        memset(ret, 0, count);
+}
+
+void message_write_model(struct writer *w, const struct message_model *m)
+{
+    write_bytes(w, m->id, sizeof(m->id));
+    write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
+    write_u8(w, m->ready);
+    write_string(w, m->name);
+}
+
+void message_read_model(struct reader *r, struct message_model *ret)
+{
+    read_array(r, ret->id, sizeof(ret->id));
+    read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
+    ret->ready = read_u8(r);
+    read_string(r, ret->name, sizeof(ret->name));
+}
+
+void message_write_submit(struct writer *w, const struct message_submit *m)
+{
+    write_bytes(w, m->job, sizeof(m->job));
+    write_bytes(w, m->model, sizeof(m->model));
+    write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
+    write_u32(w, m->tokens);
+    write_u32(w, m->length);
+}
+
+void message_read_submit(struct reader *r, struct message_submit *ret)
+{
+    read_array(r, ret->job, sizeof(ret->job));
+    read_array(r, ret->model, sizeof(ret->model));
+    read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
+    ret->tokens = read_u32(r);
+    ret->length = read_u32(r);
+}
+
+void message_write_result(struct writer *w, const struct message_result *m)
+{
+    write_bytes(w, m->job, sizeof(m->job));
+    write_u64(w, m->tape);
+    write_u64(w, m->online_ns);
+    write_u64(w, m->prepare_ns);
+    write_u64(w, m->deal_ns);
+    write_u64(w, m->stats.ns);
+    write_u64(w, m->stats.bytes);
+    write_u64(w, m->stats.rounds);
+    for (size_t i = 0; i < OP_ID_END; i++) {
+        write_u64(w, m->stats.kind[i].ns);
+        write_u64(w, m->stats.kind[i].bytes);
+        write_u64(w, m->stats.kind[i].rounds);
+    }
+}
+
+void message_read_result(struct reader *r, struct message_result *ret)
+{
+    read_array(r, ret->job, sizeof(ret->job));
+    ret->tape = read_u64(r);
+    ret->online_ns = read_u64(r);
+    ret->prepare_ns = read_u64(r);
+    ret->deal_ns = read_u64(r);
+    ret->stats.ns = read_u64(r);
+    ret->stats.bytes = read_u64(r);
+    ret->stats.rounds = read_u64(r);
+    for (size_t i = 0; i < OP_ID_END; i++) {
+        ret->stats.kind[i].ns = read_u64(r);
+        ret->stats.kind[i].bytes = read_u64(r);
+        ret->stats.kind[i].rounds = read_u64(r);
+    }
+}
+
+void message_write_proposal(struct writer *w, const struct message_proposal *m)
+{
+    write_u8(w, m->what);
+    write_bytes(w, m->model, sizeof(m->model));
+    write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
+    write_bytes(w, m->job, sizeof(m->job));
+    write_u32(w, m->tokens);
+    write_u32(w, m->length);
+    write_u64(w, m->tape);
+}
+
+void message_read_proposal(struct reader *r, struct message_proposal *ret)
+{
+    ret->what = read_u8(r);
+    read_array(r, ret->model, sizeof(ret->model));
+    read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
+    read_array(r, ret->job, sizeof(ret->job));
+    ret->tokens = read_u32(r);
+    ret->length = read_u32(r);
+    ret->tape = read_u64(r);
+}
+
+void message_write_tape(struct writer *w, const struct message_tape *m)
+{
+    write_bytes(w, m->model, sizeof(m->model));
+    write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
+    write_u64(w, m->number);
+    write_u8(w, m->party);
+    write_u32(w, m->tokens);
+    write_u64(w, m->bytes);
+    write_u64(w, m->deal_ns);
+    write_bytes(w, m->seed, sizeof(m->seed));
+}
+
+void message_read_tape(struct reader *r, struct message_tape *ret)
+{
+    read_array(r, ret->model, sizeof(ret->model));
+    read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
+    ret->number = read_u64(r);
+    ret->party = read_u8(r);
+    ret->tokens = read_u32(r);
+    ret->bytes = read_u64(r);
+    ret->deal_ns = read_u64(r);
+    read_array(r, ret->seed, sizeof(ret->seed));
+}
+
+void message_write_chunk(struct writer *w, const struct message_chunk *m)
+{
+    write_bytes(w, m->model, sizeof(m->model));
+    write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
+    write_u64(w, m->number);
+    write_u8(w, m->party);
+    write_u64(w, m->offset);
+    write_u32(w, m->bytes);
+    write_bytes(w, m->sha256, sizeof(m->sha256));
+}
+
+void message_read_chunk(struct reader *r, struct message_chunk *ret)
+{
+    read_array(r, ret->model, sizeof(ret->model));
+    read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
+    ret->number = read_u64(r);
+    ret->party = read_u8(r);
+    ret->offset = read_u64(r);
+    ret->bytes = read_u32(r);
+    read_array(r, ret->sha256, sizeof(ret->sha256));
+}
+
+int message_send(struct tls_session *s, enum message type, struct writer *w, int timeout_ms,
+                 struct err *err)
+{
+    int rc = w->failed ? err_set(err, -ENOMEM, "no memory for a message")
+                       : tls_send(s, (uint8_t)type, w->bytes, w->count, timeout_ms, err);
+
+    if (w->bytes)
+        secret_wipe(w->bytes, w->count);
+    writer_free(w);
+    return rc;
+}
+
+int message_refuse(struct tls_session *s, enum refusal why, const char *text, int timeout_ms)
+{
+    struct writer w = {0};
+
+    write_u8(&w, (uint8_t)why);
+    write_string(&w, text);
+    return message_send(s, MESSAGE_REFUSED, &w, timeout_ms, NULL);
+}
+
+int message_read_refusal(const uint8_t *bytes, size_t count, enum refusal *ret_why, struct err *err)
+{
+    char text[MESSAGE_TEXT_MAX + 1];
+    enum refusal why;
+    struct reader r;
+
+    reader_init(&r, bytes, count);
+    why = read_u8(&r);
+    read_string(&r, text, sizeof(text));
+    if (!reader_done(&r) || why < REFUSAL_FAILED || why > REFUSAL_FULL)
+        return err_set(err, -EPROTO, "a refusal that cannot be read");
+    err_set(err, -EREMOTEIO, "%s", text);
+    *ret_why = why;
+    return 0;
+}
+
+size_t message_share_bytes(const struct plan *plan, size_t count)
+{
+    return ring_bytes(count, plan->ring);
+}

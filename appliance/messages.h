@@ -1,0 +1,149 @@
+/*
+ * messages: what is said over the TLS sessions between owners, parties and the dealer. Integers are
+ * little endian, ids and hashes raw bytes. A message of unknown type or with a byte too many or too
+ * few ends its session with -EPROTO.
+ *
+ *   owner -> party    INFO, SUBMIT, INPUT...      party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
+ *                                                                   RESULT, REFUSED
+ *   party0 -> party1  HELD, PROPOSE               party1 -> party0  HELD, AGREED, REFUSED
+ *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK   dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
+ *                                                                   REFUSED
+ *
+ * A job, as its owner sees it: SUBMIT to party 1, ACCEPTED, the input in INPUT messages, QUEUED;
+ * then the same with party 0, which is the one to propose it; then RESULT, or REFUSED with the
+ * reason, from both. Until QUEUED the party holds nothing of the job; after it a job ends in one of
+ * the two, or with the session. A session may carry one job after another.
+ */
+#ifndef APPLIANCE_MESSAGES_H
+#define APPLIANCE_MESSAGES_H
+
+#include "mpc/online.h"
+#include "mpc/plan.h"
+
+#define MESSAGE_ID_BYTES    16
+#define MESSAGE_CHUNK_BYTES ((size_t)1 << 20) /* of an INPUT, of a CHUNK without its header */
+#define MESSAGE_TEXT_MAX    512
+#define MESSAGE_MODELS_MAX  256
+#define MESSAGE_HELD_MAX    65536
+
+enum message {
+    MESSAGE_INFO = 1,   /* empty */
+    MESSAGE_INFO_REPLY, /* u32 count, then struct message_model each */
+    MESSAGE_SUBMIT,     /* struct message_submit */
+    MESSAGE_ACCEPTED,   /* empty: send the input */
+    MESSAGE_INPUT,      /* the next bytes of the packed input share */
+    MESSAGE_QUEUED,     /* empty */
+    MESSAGE_RESULT,     /* struct message_result, then the packed output share */
+    MESSAGE_REFUSED,    /* u8 enum refusal, string: what is wrong and what to do */
+    MESSAGE_HELD,       /* u32 count, then model id, u64 tape number each */
+    MESSAGE_PROPOSE,    /* struct message_proposal */
+    MESSAGE_AGREED,     /* empty: party 1 has struck the number off */
+    MESSAGE_SUBSCRIBE,  /* model id, plan hash, u64 highest tape number struck or received */
+    MESSAGE_SEED,       /* model id, 32 bytes: this party's seed of the model's mask */
+    MESSAGE_GRANT,      /* model id, u32 tokens, u64 tapes of that variant taken in all */
+    MESSAGE_TAPE,       /* struct message_tape */
+    MESSAGE_CHUNK,      /* struct message_chunk, then its bytes */
+    MESSAGE_TAPE_OK,    /* u64 number: complete and verified */
+    MESSAGE_TAPE_KEEP,  /* u64 number, model id: both parties have it */
+};
+
+enum refusal {
+    REFUSAL_FAILED = 1, /* the job, or what was asked, will not be done; see the text */
+    REFUSAL_NOT_YET,    /* it may succeed later: a model that is being loaded */
+    REFUSAL_NO_TAPE,    /* party 1 does not hold the proposed tape */
+    REFUSAL_FULL,       /* the queue or the memory for jobs */
+};
+
+/* The model of the shape table; ready when jobs are taken. */
+struct message_model {
+    uint8_t id[PLAN_ID_BYTES];
+    uint8_t plan_hash[PLAN_HASH_BYTES];
+    uint8_t ready;
+    char name[PLAN_NAME_MAX];
+};
+
+struct message_submit {
+    uint8_t job[MESSAGE_ID_BYTES]; /* fresh and random; the same at both parties */
+    uint8_t model[PLAN_ID_BYTES];
+    uint8_t plan_hash[PLAN_HASH_BYTES];
+    uint32_t tokens; /* of the variant */
+    uint32_t length; /* tokens that are there */
+};
+
+/* What a party measured; times in nanoseconds. */
+struct message_result {
+    uint8_t job[MESSAGE_ID_BYTES];
+    uint64_t tape;
+    uint64_t online_ns;  /* from the proposal until this party's output share */
+    uint64_t prepare_ns; /* this party's preparation of the tape */
+    uint64_t deal_ns;    /* the dealer's making of it; party 0 only, else 0 */
+    struct online_stats stats;
+};
+
+enum proposal { PROPOSAL_OPEN = 1, PROPOSAL_JOB };
+
+/* PROPOSAL_OPEN: open the weights of @model; what follows it is zero. */
+struct message_proposal {
+    uint8_t what;
+    uint8_t model[PLAN_ID_BYTES];
+    uint8_t plan_hash[PLAN_HASH_BYTES];
+    uint8_t job[MESSAGE_ID_BYTES];
+    uint32_t tokens, length;
+    uint64_t tape;
+};
+
+struct message_tape {
+    uint8_t model[PLAN_ID_BYTES];
+    uint8_t plan_hash[PLAN_HASH_BYTES];
+    uint64_t number;
+    uint8_t party;
+    uint32_t tokens;
+    uint64_t bytes;   /* of the blob: 0 for party 0 */
+    uint64_t deal_ns; /* what it took to make; 0 for party 1, whose half comes as it is made */
+    uint8_t seed[PRG_SEED_BYTES];
+};
+
+/* Names what it belongs to in full, so that a chunk of another tape cannot be taken for it. */
+struct message_chunk {
+    uint8_t model[PLAN_ID_BYTES];
+    uint8_t plan_hash[PLAN_HASH_BYTES];
+    uint64_t number;
+    uint8_t party;
+    uint64_t offset;
+    uint32_t bytes;
+    uint8_t sha256[32];
+};
+
+struct writer;
+struct reader;
+
+void message_write_model(struct writer *w, const struct message_model *m);
+void message_read_model(struct reader *r, struct message_model *ret);
+void message_write_submit(struct writer *w, const struct message_submit *m);
+void message_read_submit(struct reader *r, struct message_submit *ret);
+void message_write_result(struct writer *w, const struct message_result *m);
+void message_read_result(struct reader *r, struct message_result *ret);
+void message_write_proposal(struct writer *w, const struct message_proposal *m);
+void message_read_proposal(struct reader *r, struct message_proposal *ret);
+void message_write_tape(struct writer *w, const struct message_tape *m);
+void message_read_tape(struct reader *r, struct message_tape *ret);
+void message_write_chunk(struct writer *w, const struct message_chunk *m);
+void message_read_chunk(struct reader *r, struct message_chunk *ret);
+
+struct tls_session;
+
+/** Send what @w holds (which is freed, whatever happens); -ENOMEM when writing it failed. */
+MUST_CHECK int message_send(struct tls_session *s, enum message type, struct writer *w,
+                            int timeout_ms, struct err *err);
+
+MUST_CHECK int message_refuse(struct tls_session *s, enum refusal why, const char *text,
+                              int timeout_ms);
+
+/** The text of a REFUSED in @err, its enum refusal (negated would be an errno) in @ret_why. */
+MUST_CHECK int message_read_refusal(const uint8_t *bytes, size_t count, enum refusal *ret_why,
+                                    struct err *err);
+
+/** Payload bytes of @count elements of an input or output share. */
+size_t message_share_bytes(const struct plan *plan, size_t count);
+
+#endif

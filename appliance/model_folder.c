@@ -1,0 +1,120 @@
+#include "appliance/model_folder.h"
+
+#include "base/file.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int check(const struct model_folder *f, const char *path, struct err *err)
+{
+    if (f->plan->vocabulary != f->config.vocab || f->plan->types != f->config.types ||
+        f->plan->labels != f->config.labels)
+        return err_set(err, -EINVAL,
+                       "%s: config.json and plan.mpcf speak of different models: take the folder "
+                       "that `mpcformer share` wrote",
+                       path);
+    if (tokenizer_size(f->tokenizer) > f->plan->vocabulary)
+        return err_set(err, -EINVAL, "%s: vocab.txt has %zu tokens, the plan %u: another model's",
+                       path, tokenizer_size(f->tokenizer), f->plan->vocabulary);
+    return 0;
+}
+
+int model_folder_open(const char *path, struct model_folder **ret_folder, struct err *err)
+{
+    struct model_folder *f = calloc(1, sizeof(*f));
+    char plan[PATH_MAX], vocabulary[PATH_MAX];
+    int rc;
+
+    if (!f)
+        return err_set(err, -ENOMEM, "no memory for a model");
+    if (file_path(plan, sizeof(plan), path, "plan.mpcf") < 0 ||
+        file_path(vocabulary, sizeof(vocabulary), path, "vocab.txt") < 0)
+        rc = err_set(err, -ENAMETOOLONG, "%s: path too long", path);
+    else
+        rc = plan_load(plan, &f->plan, err);
+    if (rc == 0)
+        rc = model_config_read(path, &f->config, err);
+    if (rc == 0)
+        rc = tokenizer_load(vocabulary, f->config.lower_case, &f->tokenizer, err);
+    if (rc == 0)
+        rc = check(f, path, err);
+    if (rc < 0)
+        model_folder_free(f);
+    else
+        *ret_folder = f;
+    return rc;
+}
+
+void model_folder_free(struct model_folder *f)
+{
+    if (!f)
+        return;
+    checkpoint_free(f->checkpoint);
+    tokenizer_free(f->tokenizer);
+    model_config_free(&f->config);
+    plan_free(f->plan);
+    free(f);
+}
+
+int model_folder_load_float(struct model_folder *f, const char *path, struct err *err)
+{
+    char weights[PATH_MAX];
+    struct checkpoint *c = NULL;
+    int rc = file_path(weights, sizeof(weights), path, "model.safetensors");
+
+    if (rc < 0)
+        return err_set(err, rc, "%s: path too long", path);
+    if (access(weights, R_OK) < 0)
+        return err_set(
+            err, -errno,
+            "%s: %s: there is nothing to compare with; --model DIR names the float model", weights,
+            strerror(errno));
+    rc = checkpoint_load(path, &c, err);
+    if (rc < 0)
+        return rc;
+    if (c->config.vocab != f->plan->vocabulary || c->config.types != f->plan->types ||
+        c->config.labels != f->plan->labels) {
+        checkpoint_free(c);
+        return err_set(err, -EINVAL, "%s: not the model of the plan: its shape differs", path);
+    }
+    checkpoint_free(f->checkpoint);
+    f->checkpoint = c;
+    return 0;
+}
+
+int model_folder_encode(const struct model_folder *f, const char *text, const char *pair,
+                        struct encoding *ret, struct err *err)
+{
+    size_t longest = f->plan->variants[f->plan->variant_count - 1].tokens;
+
+    longest = MIN(longest, MIN(f->config.positions_max, (size_t)ENCODING_TOKENS_MAX));
+    return tokenizer_encode(f->tokenizer, text, pair, longest, ret, err);
+}
+
+const char *model_folder_label(const struct model_folder *f, size_t index)
+{
+    return f->config.label_names[index];
+}
+
+size_t logits_best(const double logits[], size_t count)
+{
+    size_t best = 0;
+
+    for (size_t i = 1; i < count; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return best;
+}
+
+void logits_probabilities(const double logits[], size_t count, double ret[])
+{
+    double top = logits[logits_best(logits, count)], sum = 0;
+
+    for (size_t i = 0; i < count; i++)
+        sum += ret[i] = exp(logits[i] - top);
+    for (size_t i = 0; i < count; i++)
+        ret[i] /= sum;
+}

@@ -1,0 +1,47 @@
+/*
+ * owner: a data owner's process from its configuration on, for the subcommands that ask the
+ * parties: who it is, the model's folder, the sessions; and one text, classified in private and, to
+ * compare, in the clear.
+ */
+#ifndef APPLIANCE_OWNER_H
+#define APPLIANCE_OWNER_H
+
+#include "appliance/client.h"
+#include "appliance/model_folder.h"
+
+struct owner {
+    struct config *config;
+    struct model_folder *folder;
+    struct client *client;
+};
+
+/* Of one text. The arrays are secret memory: (labels) each. */
+struct verdict {
+    size_t labels;
+    double *logits, *probabilities;
+    double *float_logits, *float_probabilities; /* unset without a float model */
+    size_t tokens, dropped;                     /* of the text */
+    struct client_figures figures;
+};
+
+/** @option, or what TOOL_CONFIG_VARIABLE says; -EINVAL, and how to say it, when neither does. */
+MUST_CHECK int owner_config_path(const char *option, const char **ret_path, struct err *err);
+
+/**
+ * Read the configuration at @path, what it names, and, where @compare, the float model in @model
+ * (NULL: in the model's own folder). -EINVAL and the like when something is wrong there. Connects
+ * to nobody yet.
+ */
+MUST_CHECK int owner_open(const char *path, bool compare, const char *model,
+                          struct owner *ret_owner, struct err *err);
+void owner_close(struct owner *o);
+
+/** Room for the answers of this owner's model. -ENOMEM. */
+MUST_CHECK int verdict_new(const struct owner *o, struct verdict *ret, struct err *err);
+void verdict_free(struct verdict *v);
+
+/** Classify @text, with @pair unless NULL; in the clear too when the float model is there. */
+MUST_CHECK int owner_classify(struct owner *o, const char *text, const char *pair,
+                              struct verdict *ret, struct err *err);
+
+#endif

@@ -1,0 +1,109 @@
+/* A party, from start to stop. */
+#include "appliance/party.h"
+
+#include "appliance/daemon.h"
+#include "appliance/exit.h"
+#include "appliance/log.h"
+#include "appliance/net.h"
+#include "base/file.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static int open_state(struct party_state *p, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = file_path(path, sizeof(path), p->config->state, "ledger");
+
+    if (rc == 0)
+        rc = ledger_open(path, &p->ledger, err);
+    return rc < 0 ? rc : party_load_kept(p, err);
+}
+
+static int listen_all(struct party_state *p, struct err *err)
+{
+    int rc = net_listen(&p->config->listen, &p->listen_fd, err);
+
+    if (rc == 0 && p->party == 1)
+        rc = net_listen(&p->config->link_listen, &p->link_listen_fd, err);
+    p->dealer_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (rc == 0 && p->dealer_wake < 0)
+        rc = err_set(err, -errno, "no event descriptor");
+    return rc;
+}
+
+static int start_threads(struct party_state *p, struct daemon_threads *t, struct err *err)
+{
+    int rc = daemon_thread(t, "online", party_online_thread, p, err);
+
+    if (rc == 0)
+        rc = daemon_thread(t, "dealer", party_dealer_thread, p, err);
+    if (rc == 0)
+        rc = daemon_thread(t, "desk", party_desk_thread, p, err);
+    for (unsigned int i = 0; rc == 0 && i < PARTY_SESSION_THREADS; i++)
+        rc = daemon_thread(t, "session", party_session_thread, p, err);
+    return rc;
+}
+
+static void stop(struct party_state *p, struct daemon_threads *t)
+{
+    pthread_mutex_lock(&p->lock);
+    p->stopping = true;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+    daemon_join(t);
+    while (p->stock_count)
+        tape_free(stock_take(p, &p->stock[0]).tape);
+    while (p->served_count)
+        served_put(p, p->served[--p->served_count]);
+}
+
+static int serve(struct party_state *p, int stop_fd, struct err *err)
+{
+    struct daemon_threads threads = {.count = 0};
+    struct control *control = NULL;
+    int rc = listen_all(p, err);
+
+    if (rc == 0)
+        rc = open_state(p, err);
+    if (rc == 0)
+        rc = start_threads(p, &threads, err);
+    if (rc == 0)
+        rc = control_start(p->config->control, party_commands, party_command_count, p,
+                           CONTROL_IDLE_MS, &control, err);
+    if (rc == 0) {
+        log_info("started", log_text("role", role_name(p->config->role)),
+                 log_text("kernels", kernels_here()->isa));
+        daemon_wait(stop_fd);
+    }
+    control_stop(control);
+    stop(p, &threads);
+    log_info("stopped", log_number("rc", rc));
+    return rc;
+}
+
+int party_main(const struct config *config, struct tls_context *tls, int stop_fd)
+{
+    struct party_state *p = calloc(1, sizeof(*p));
+    struct err err = {0};
+    int rc;
+
+    if (!p)
+        return EXIT_FAILED;
+    p->config = config;
+    p->party = config->role == ROLE_PARTY1;
+    p->tls = tls;
+    p->listen_fd = p->link_listen_fd = p->dealer_wake = -1;
+    daemon_lock_init(&p->lock, &p->changed);
+    rc = serve(p, stop_fd, &err);
+    if (rc < 0)
+        log_error("cannot-start", log_text("error", err_text(&err, rc)));
+    ledger_close(p->ledger);
+    close(p->listen_fd);
+    close(p->link_listen_fd);
+    close(p->dealer_wake);
+    free(p);
+    return rc < 0 ? EXIT_FAILED : EXIT_OK;
+}

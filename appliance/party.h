@@ -1,0 +1,216 @@
+/*
+ * party: what the threads of a party share. One lock guards all of it, and nothing slow happens
+ * under it: no file, no socket, no arithmetic.
+ *
+ *   control   the operator's commands                               party_control.c
+ *   sessions  a fixed number, each serves one owner at a time       party_sessions.c
+ *   dealer    takes tapes from the dealer and prepares them         party_dealer.c
+ *   online    the one that talks to the other party and runs jobs   party_online.c
+ *   desk      writes the answers of jobs that came as files         party_desk.c
+ *
+ * All are made at start. A model that any of them works with is held by a reference, so that
+ * unloading one never pulls it from under a job.
+ */
+#ifndef APPLIANCE_PARTY_H
+#define APPLIANCE_PARTY_H
+
+#include "appliance/config.h"
+#include "appliance/control.h"
+#include "appliance/ledger.h"
+#include "appliance/messages.h"
+#include "appliance/tls.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define PARTY_MODELS_MAX      16
+#define PARTY_JOBS_MAX        64
+#define PARTY_JOBS_BYTES_MAX  ((size_t)2 << 30) /* of input shares that wait */
+#define PARTY_SESSION_THREADS 8
+#define PARTY_STOCK_MAX       4096
+#define PARTY_DESK_MAX        64
+
+enum served_state {
+    SERVED_SEED,  /* waits for the dealer's seed of its mask */
+    SERVED_PEER,  /* waits for the other party, to open the weights */
+    SERVED_READY, /* takes jobs */
+    SERVED_FAILED,
+};
+
+/* A model that is loaded. */
+struct served {
+    struct plan *plan;
+    struct model *model;
+    struct party *party; /* online memory, when ready */
+    enum served_state state;
+    struct err error;
+    char id[2 * PLAN_ID_BYTES + 1];
+    unsigned int users; /* references; the list's own is one */
+    bool gone;          /* unloaded: no new use */
+    uint64_t jobs_done;
+
+    /* By variant. */
+    bool wanted[PLAN_VARIANTS_MAX];    /* a job came: keep tapes in stock */
+    uint64_t taken[PLAN_VARIANTS_MAX]; /* tapes that came, in all, in this dealer session */
+    uint64_t granted[PLAN_VARIANTS_MAX];
+    uint64_t tape_max;    /* highest number that came */
+    bool subscribed;      /* the dealer answered, in this session */
+    uint64_t asked_ns;    /* when it was asked last; 0: not yet */
+    uint64_t proposed_ns; /* party 0: when the weights' opening was; 0: not yet */
+};
+
+/* A tape in stock. */
+struct held {
+    struct served *served;
+    struct tape *tape;
+    uint64_t deal_ns;
+    bool ready; /* prepared */
+    bool kept;  /* party 1: the dealer said that party 0 has its half */
+};
+
+enum job_state { JOB_UPLOADING, JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED };
+
+/* Owned by the thread that admitted it. */
+struct job {
+    struct job *next;
+    uint8_t id[MESSAGE_ID_BYTES];
+    char name[2 * MESSAGE_ID_BYTES + 1];
+    struct served *served;
+    const struct variant *variant;
+    uint32_t length;
+    enum job_state state;
+    uint64_t deadline_ns;
+    uint64_t stuck_since_ns; /* the other party or the dealer was there */
+    size_t input_bytes;      /* of the packed share */
+    uint64_t *input, *output;
+    struct message_result result;
+    enum refusal why;
+    struct err error;
+};
+
+/* A job that came as a file, and what became of it. */
+struct desk_job {
+    struct job *job; /* NULL when it has ended */
+    char name[2 * MESSAGE_ID_BYTES + 1];
+    char output[PATH_MAX];
+    enum job_state state;
+    struct err error;
+};
+
+struct party_state {
+    const struct config *config;
+    unsigned int party; /* 0 or 1 */
+    struct tls_context *tls;
+    struct ledger *ledger;
+
+    pthread_mutex_t lock;
+    pthread_cond_t changed; /* jobs, stock, models, sessions: whatever anybody waits for */
+    int dealer_wake;        /* eventfd: wants or models changed */
+    atomic_bool stopping;
+
+    struct served *served[PARTY_MODELS_MAX];
+    size_t served_count;
+    struct held stock[PARTY_STOCK_MAX];
+    size_t stock_count;
+    struct job *jobs; /* oldest first */
+    size_t job_count, job_bytes;
+
+    struct desk_job desk[PARTY_DESK_MAX];
+    size_t desk_next;
+
+    struct tls_session *peer_arrived; /* party 1: authenticated, not yet taken by online */
+    bool peer_up, dealer_up;
+    uint64_t jobs_done, jobs_failed, tapes_destroyed;
+    int listen_fd, link_listen_fd;
+};
+
+/* --- party.c: what the threads do with the shared state --- */
+
+/** Wait for a change for at most @ms; the lock is held. */
+void party_wait(struct party_state *p, unsigned int ms);
+
+/** Tell every waiter, and the dealer thread, that something changed; the lock is held. */
+void party_changed(struct party_state *p);
+
+/** By id, with a reference, or NULL; the lock is held. */
+struct served *served_find(struct party_state *p, const uint8_t id[PLAN_ID_BYTES]);
+
+/** Give a reference back; the last one frees. Takes the lock. */
+void served_put(struct party_state *p, struct served *s);
+
+/** The number of a variant in its plan. */
+size_t served_variant(const struct served *s, const struct variant *v);
+
+/**
+ * Put a model in the list: a share file that is to be opened, or an opened one that was kept.
+ * Reads files; takes the lock. @share_path may be NULL when the model was opened here before.
+ */
+MUST_CHECK int party_load(struct party_state *p, const char *plan_path, const char *share_path,
+                          char ret_id[2 * PLAN_ID_BYTES + 1], struct err *err);
+
+/** Take it out, wipe its tapes, fail its jobs. Takes the lock. -ENOENT. */
+MUST_CHECK int party_unload(struct party_state *p, const char *id, struct err *err);
+
+/** At start: every model that was opened here and not unloaded. */
+MUST_CHECK int party_load_kept(struct party_state *p, struct err *err);
+
+/** The model has been opened: keep it, make its online memory. Takes the lock. */
+MUST_CHECK int party_opened(struct party_state *p, struct served *s, struct err *err);
+
+/* Stock; the lock is held. A tape that is taken is the caller's. */
+MUST_CHECK int stock_add(struct party_state *p, struct served *s, struct tape *tape,
+                         uint64_t deal_ns);
+struct held *stock_find(struct party_state *p, const struct served *s, uint64_t number);
+struct held *stock_lowest(struct party_state *p, const struct served *s, const struct variant *v);
+size_t stock_count(const struct party_state *p, const struct served *s, const struct variant *v);
+struct held stock_take(struct party_state *p, struct held *h);
+void stock_destroy(struct party_state *p, struct held *h);
+
+/*
+ * A job, from admission to its end. Whoever admits it discards it.
+ */
+
+/** Check a submission and make room for it; its input is the caller's to fill. Takes the lock. */
+MUST_CHECK int job_admit(struct party_state *p, const struct message_submit *m, const char *owner,
+                         struct job **ret_job, enum refusal *ret_why, struct err *err);
+
+/** Its input is complete: it may be run. Takes the lock. */
+void job_queue(struct party_state *p, struct job *job);
+
+/** Why a job that is queued should not wait longer, or NULL; the lock is held. */
+const char *job_hopeless(struct party_state *p, struct job *job);
+
+/** Wait until nobody works on it, wipe it, free it. Takes the lock. */
+void job_discard(struct party_state *p, struct job *job);
+
+/** The job ends: whoever waits for it is told. The lock is held. */
+void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
+             const struct err *err);
+
+/* The desk: jobs as files. All take the lock. */
+
+/** Queue the job in file @input, its answer to be written to @output; returns at once. */
+MUST_CHECK int desk_submit(struct party_state *p, const char *input, const char *output,
+                           char ret_name[2 * MESSAGE_ID_BYTES + 1], struct err *err);
+
+/** End a job that has not begun. -ENOENT. */
+MUST_CHECK int desk_cancel(struct party_state *p, const char *name, struct err *err);
+
+/** The jobs that wait and the last ones that ended: {"job", "state", "output", "error"} each. */
+json_t *desk_list(struct party_state *p);
+
+/* --- the threads: each runs until p->stopping --- */
+
+void *party_session_thread(void *state);
+void *party_dealer_thread(void *state);
+void *party_online_thread(void *state);
+void *party_desk_thread(void *state);
+
+/** The appliance of a party, from start until @stop_fd (a signalfd) is readable: an exit code. */
+int party_main(const struct config *config, struct tls_context *tls, int stop_fd);
+
+extern const struct control_command party_commands[];
+extern const size_t party_command_count;
+
+#endif

@@ -1,0 +1,127 @@
+/* The operator's commands at a party. */
+#include "appliance/party.h"
+
+#include <stdlib.h>
+
+static const char *const state_names[] = {
+    [SERVED_SEED] = "waits for the dealer",
+    [SERVED_PEER] = "waits for the other party",
+    [SERVED_READY] = "ready",
+    [SERVED_FAILED] = "failed",
+};
+
+static json_t *describe(const struct party_state *p, const struct served *s)
+{
+    json_t *tapes = json_object();
+
+    for (size_t i = 0; i < s->plan->variant_count; i++) {
+        const struct variant *v = &s->plan->variants[i];
+        char tokens[16];
+
+        snprintf(tokens, sizeof(tokens), "%u", v->tokens);
+        if (s->wanted[i])
+            json_object_set_new(tapes, tokens, json_integer((json_int_t)stock_count(p, s, v)));
+    }
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:o, s:s*}", "model", s->id, "name",
+                     s->plan->name, "state", state_names[s->state], "ring", s->plan->ring, "frac",
+                     s->plan->frac, "jobs", (json_int_t)s->jobs_done, "tapes", tapes, "error",
+                     s->state == SERVED_FAILED ? s->error.text : NULL);
+}
+
+static int model_list(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+    json_t *models = json_array();
+
+    (void)request, (void)err;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->served_count; i++)
+        json_array_append_new(models, describe(p, p->served[i]));
+    pthread_mutex_unlock(&p->lock);
+    return json_object_set_new(reply, "models", models);
+}
+
+static int model_load_command(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *plan = json_string_value(json_object_get(request, "plan"));
+    const char *share = json_string_value(json_object_get(request, "share"));
+    char id[2 * PLAN_ID_BYTES + 1];
+    int rc;
+
+    if (!plan)
+        return err_set(err, -EINVAL, "model load: \"plan\" names the plan's file");
+    rc = party_load(context, plan, share, id, err);
+    return rc < 0 ? rc : json_object_set_new(reply, "model", json_string(id));
+}
+
+static int model_unload(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *id = json_string_value(json_object_get(request, "model"));
+
+    (void)reply;
+    if (!id)
+        return err_set(err, -EINVAL, "model unload: \"model\" is the model's id");
+    return party_unload(context, id, err);
+}
+
+static int job_submit(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *input = json_string_value(json_object_get(request, "input"));
+    const char *output = json_string_value(json_object_get(request, "output"));
+    char name[2 * MESSAGE_ID_BYTES + 1];
+    int rc;
+
+    if (!input || !output)
+        return err_set(err, -EINVAL,
+                       "job submit: \"input\" names the job's file, \"output\" the answer's");
+    rc = desk_submit(context, input, output, name, err);
+    return rc < 0 ? rc : json_object_set_new(reply, "job", json_string(name));
+}
+
+static int job_list(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    (void)request, (void)err;
+    return json_object_set_new(reply, "jobs", desk_list(context));
+}
+
+static int job_cancel(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *name = json_string_value(json_object_get(request, "job"));
+
+    (void)reply;
+    if (!name)
+        return err_set(err, -EINVAL, "job cancel: \"job\" is the job's id");
+    return desk_cancel(context, name, err);
+}
+
+static int status(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+
+    (void)request, (void)err;
+    pthread_mutex_lock(&p->lock);
+    json_object_set_new(reply, "role", json_string(role_name(p->config->role)));
+    json_object_set_new(reply, "peer", json_string(p->peer_up ? "connected" : "away"));
+    json_object_set_new(reply, "dealer", json_string(p->dealer_up ? "connected" : "away"));
+    json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
+    json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
+    json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
+    json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
+    json_object_set_new(reply, "tapes", json_integer((json_int_t)p->stock_count));
+    json_object_set_new(reply, "tapes_destroyed", json_integer((json_int_t)p->tapes_destroyed));
+    pthread_mutex_unlock(&p->lock);
+    return model_list(context, request, reply, err);
+}
+
+const struct control_command party_commands[] = {
+    {"status", status, CONTROL_READ, "this appliance, its peers, its models and its tapes"},
+    {"model list", model_list, CONTROL_READ, "the models that are loaded, and their state"},
+    {"model load", model_load_command, CONTROL_ADMIN,
+     "plan FILE, share FILE: open and serve a model"},
+    {"model unload", model_unload, CONTROL_ADMIN, "model ID: stop serving it, wipe its tapes"},
+    {"job submit", job_submit, CONTROL_ADMIN,
+     "input FILE, output FILE: run a job that came as a file"},
+    {"job list", job_list, CONTROL_READ, "jobs that came as files: waiting, done, failed"},
+    {"job cancel", job_cancel, CONTROL_ADMIN, "job ID: end one that has not begun"},
+};
+const size_t party_command_count = ARRAY_LENGTH(party_commands);

@@ -1,0 +1,204 @@
+/* Jobs: admitted, queued, ended. */
+#include "appliance/log.h"
+#include "appliance/party.h"
+#include "base/bytes.h"
+#include "base/secret.h"
+
+#include <stdlib.h>
+
+/* A job waits this many steps' time for its turn, this long for somebody who is away. */
+#define JOB_TIMEOUTS 2
+#define STUCK_MS     3000
+
+static const struct variant *exact_variant(const struct plan *plan, uint32_t tokens)
+{
+    const struct variant *v = plan_variant(plan, tokens);
+
+    return v && v->tokens == tokens ? v : NULL;
+}
+
+static int check_submit(struct party_state *p, const struct message_submit *m,
+                        const struct served *s, enum refusal *why, struct err *err)
+{
+    *why = REFUSAL_FAILED;
+    if (!s)
+        return err_set(err, -ENOENT, "this model is not loaded here");
+    if (memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
+        return err_set(err, -EINVAL, "this model is served under another plan");
+    if (s->state == SERVED_FAILED)
+        return err_set(err, -EINVAL, "the model failed to load: %s", s->error.text);
+    if (!exact_variant(s->plan, m->tokens) || m->length < 1 || m->length > m->tokens)
+        return err_set(err, -EINVAL, "the plan has no variant of %u tokens for %u", m->tokens,
+                       m->length);
+    for (const struct job *j = p->jobs; j; j = j->next)
+        if (!memcmp(j->id, m->job, MESSAGE_ID_BYTES))
+            return err_set(err, -EEXIST, "job %s is here already; draw a fresh id", j->name);
+    if (s->state != SERVED_READY) {
+        *why = REFUSAL_NOT_YET;
+        return err_set(err, -EAGAIN, "the model is still being loaded; ask again");
+    }
+    return 0;
+}
+
+static int check_room(const struct party_state *p, size_t bytes, enum refusal *why, struct err *err)
+{
+    *why = REFUSAL_FULL;
+    if (p->job_count >= PARTY_JOBS_MAX || p->job_bytes + bytes > PARTY_JOBS_BYTES_MAX)
+        return err_set(err, -EAGAIN, "the queue is full with %zu jobs; ask again later",
+                       p->job_count);
+    return 0;
+}
+
+static size_t input_words(const struct job *job)
+{
+    return wire_elements(&job->variant->wires[0]);
+}
+
+static void job_free(struct job *job)
+{
+    secret_free(job->input, input_words(job) * sizeof(uint64_t));
+    secret_free(job->output, job->served->plan->labels * sizeof(uint64_t));
+    free(job);
+}
+
+static struct job *new_job(const struct message_submit *m, struct served *s)
+{
+    struct job *job = calloc(1, sizeof(*job));
+
+    if (!job)
+        return NULL;
+    memcpy(job->id, m->job, sizeof(job->id));
+    hex_encode(job->id, sizeof(job->id), job->name);
+    job->served = s;
+    job->variant = exact_variant(s->plan, m->tokens);
+    job->length = m->length;
+    job->input_bytes = message_share_bytes(s->plan, input_words(job));
+    job->input = secret_alloc(input_words(job) * sizeof(uint64_t));
+    job->output = secret_alloc(s->plan->labels * sizeof(uint64_t));
+    if (job->input && job->output)
+        return job;
+    job_free(job);
+    return NULL;
+}
+
+/* In the list from admission on, so that its bytes are counted; it runs once it is queued. */
+static void link_job(struct party_state *p, struct job *job)
+{
+    struct job **at = &p->jobs;
+
+    while (*at)
+        at = &(*at)->next;
+    *at = job;
+    p->job_count++;
+    p->job_bytes += job->input_bytes;
+}
+
+static int admit(struct party_state *p, const struct message_submit *m, struct served *s,
+                 struct job **ret_job, enum refusal *why, struct err *err)
+{
+    struct job *job;
+    int rc = check_submit(p, m, s, why, err);
+
+    if (rc < 0)
+        return rc;
+    job = new_job(m, s);
+    if (!job)
+        return err_set(err, -ENOMEM, "no memory for the job");
+    rc = check_room(p, job->input_bytes, why, err);
+    if (rc < 0) {
+        job_free(job);
+        return rc;
+    }
+    link_job(p, job);
+    *ret_job = job;
+    return 0;
+}
+
+int job_admit(struct party_state *p, const struct message_submit *m, const char *owner,
+              struct job **ret_job, enum refusal *ret_why, struct err *err)
+{
+    struct served *s;
+    int rc;
+
+    pthread_mutex_lock(&p->lock);
+    s = served_find(p, m->model);
+    rc = admit(p, m, s, ret_job, ret_why, err);
+    pthread_mutex_unlock(&p->lock);
+    if (rc < 0) {
+        if (s)
+            served_put(p, s);
+        return rc;
+    }
+    log_info("job-admitted", log_text("job", (*ret_job)->name), log_text("name", owner),
+             log_text("model", s->id), log_number("tokens", m->tokens));
+    return 0;
+}
+
+void job_queue(struct party_state *p, struct job *job)
+{
+    pthread_mutex_lock(&p->lock);
+    job->state = JOB_QUEUED;
+    job->stuck_since_ns = time_ns();
+    job->deadline_ns =
+        job->stuck_since_ns + (uint64_t)JOB_TIMEOUTS * p->config->timeout_ms * 1000000;
+    job->served->wanted[served_variant(job->served, job->variant)] = true;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+    log_info("job-queued", log_text("job", job->name));
+}
+
+const char *job_hopeless(struct party_state *p, struct job *job)
+{
+    bool starved = !stock_lowest(p, job->served, job->variant);
+    uint64_t now = time_ns();
+
+    if (p->stopping)
+        return "the appliance is stopping";
+    if (job->served->gone)
+        return "the model was unloaded";
+    if (now > job->deadline_ns)
+        return "its time is over: no tape, or the parties are too busy; ask again";
+    if (p->peer_up && (p->dealer_up || !starved)) {
+        job->stuck_since_ns = now;
+        return NULL;
+    }
+    if (now - job->stuck_since_ns < STUCK_MS * 1000000ull)
+        return NULL;
+    return p->peer_up ? "the dealer is away and no tape is left"
+                      : "the other party is away or was lost";
+}
+
+void job_discard(struct party_state *p, struct job *job)
+{
+    struct served *s = job->served;
+
+    pthread_mutex_lock(&p->lock);
+    while (job->state == JOB_RUNNING) /* the online thread still writes to it */
+        party_wait(p, 1000);
+    for (struct job **at = &p->jobs; *at; at = &(*at)->next)
+        if (*at == job) {
+            *at = job->next;
+            break;
+        }
+    p->job_count--;
+    p->job_bytes -= job->input_bytes;
+    pthread_mutex_unlock(&p->lock);
+    job_free(job);
+    served_put(p, s);
+}
+
+void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
+             const struct err *err)
+{
+    job->state = rc < 0 ? JOB_FAILED : JOB_DONE;
+    if (rc < 0) {
+        job->why = why;
+        job->error = (struct err){0};
+        err_set(&job->error, rc, "%s", err_text(err, rc));
+        p->jobs_failed++;
+    } else {
+        p->jobs_done++;
+        job->served->jobs_done++;
+    }
+    party_changed(p);
+}

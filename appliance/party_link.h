@@ -1,0 +1,26 @@
+/* party_link: one session with the other party: TLS for proposals, the share link for shares. */
+#ifndef APPLIANCE_PARTY_LINK_H
+#define APPLIANCE_PARTY_LINK_H
+
+#include "appliance/link_exchange.h"
+#include "appliance/party.h"
+
+struct party_link {
+    struct party_state *p;
+    struct tls_session *tls;
+    struct link *link;
+    struct link_exchange exchange;
+    int timeout_ms;
+};
+
+/**
+ * Take @tls (freed on failure) and open the share link beside it, under keys that the session
+ * exports: party 0 connects, party 1 accepts the connection that shows the session's token. Then
+ * both say which tapes they hold, and destroy what the other lacks.
+ */
+MUST_CHECK int party_link_open(struct party_state *p, struct tls_session *tls,
+                               struct party_link *ret, struct err *err);
+
+void party_link_close(struct party_link *l);
+
+#endif

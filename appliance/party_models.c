@@ -1,0 +1,296 @@
+/* The models of a party: loaded, opened, kept, unloaded. */
+#include "appliance/log.h"
+#include "appliance/party.h"
+#include "base/bytes.h"
+#include "base/file.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+/* state/models/ID.plan beside ID.open; an unloaded model's is ID.unloaded. */
+static int model_path(const struct party_state *p, const char *id, const char *what, char *ret)
+{
+    int n = snprintf(ret, PATH_MAX, "%s/models/%s.%s", p->config->state, id, what);
+
+    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+struct served *served_find(struct party_state *p, const uint8_t id[PLAN_ID_BYTES])
+{
+    for (size_t i = 0; i < p->served_count; i++)
+        if (!memcmp(p->served[i]->plan->model_id, id, PLAN_ID_BYTES)) {
+            p->served[i]->users++;
+            return p->served[i];
+        }
+    return NULL;
+}
+
+static void served_free(struct served *s)
+{
+    if (!s)
+        return;
+    party_free(s->party);
+    model_free(s->model);
+    plan_free(s->plan);
+    free(s);
+}
+
+void served_put(struct party_state *p, struct served *s)
+{
+    bool last;
+
+    pthread_mutex_lock(&p->lock);
+    last = --s->users == 0;
+    pthread_mutex_unlock(&p->lock);
+    if (last)
+        served_free(s);
+}
+
+size_t served_variant(const struct served *s, const struct variant *v)
+{
+    return (size_t)(v - s->plan->variants);
+}
+
+static int make_online(struct served *s, struct err *err)
+{
+    int rc = model_pack(s->model);
+
+    if (rc == 0) {
+        s->party = party_new(s->model, kernels_here());
+        rc = s->party ? 0 : -ENOMEM;
+    }
+    return rc < 0 ? err_set(err, rc, "no memory to serve the model") : 0;
+}
+
+static int save_plan(struct party_state *p, struct served *s, struct err *err)
+{
+    char path[PATH_MAX];
+    uint8_t *bytes;
+    size_t count;
+    int rc = plan_serialize(s->plan, &bytes, &count, err);
+
+    if (rc < 0)
+        return rc;
+    rc = model_path(p, s->id, "plan", path);
+    if (rc == 0)
+        rc = file_write(path, 0640, bytes, count, err);
+    free(bytes);
+    return rc;
+}
+
+int party_opened(struct party_state *p, struct served *s, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = save_plan(p, s, err);
+
+    if (rc == 0)
+        rc = model_path(p, s->id, "open", path);
+    if (rc == 0)
+        rc = model_save(s->model, path, err);
+    if (rc == 0)
+        rc = make_online(s, err);
+    if (rc < 0)
+        return err_set(err, rc, "cannot keep the opened model");
+    pthread_mutex_lock(&p->lock);
+    s->state = SERVED_READY;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+    log_info("model-ready", log_text("model", s->id));
+    return 0;
+}
+
+/* The opened model, if this party kept it: 1; 0 when there is none. */
+static int load_kept(struct party_state *p, struct served *s, struct err *err)
+{
+    char open[PATH_MAX], unloaded[PATH_MAX];
+    int rc = model_path(p, s->id, "open", open);
+    bool was_open;
+
+    if (rc == 0)
+        rc = model_path(p, s->id, "unloaded", unloaded);
+    if (rc < 0)
+        return rc;
+    was_open = access(open, F_OK) == 0;
+    if (!was_open && access(unloaded, F_OK) < 0)
+        return 0;
+    rc = model_load(s->plan, p->party, was_open ? open : unloaded, &s->model, err);
+    if (rc == 0)
+        rc = make_online(s, err);
+    if (rc < 0)
+        return rc;
+    if (!was_open && rename(unloaded, open) < 0)
+        return err_set(err, -errno, "%s: %s", unloaded, strerror(errno));
+    s->state = SERVED_READY;
+    return 1;
+}
+
+static int load_share(struct party_state *p, struct served *s, const char *share_path,
+                      struct err *err)
+{
+    uint8_t digest[HASH_BYTES];
+    int rc;
+
+    if (!share_path)
+        return err_set(err, -EINVAL,
+                       "model %s was never opened here: give this party's share of the weights, "
+                       "--share FILE",
+                       s->id);
+    rc = model_load_share(s->plan, p->party, share_path, &s->model, err);
+    if (rc < 0)
+        return rc;
+    if (ledger_has_model(p->ledger, s->plan->model_id, digest))
+        return err_set(err, -EEXIST,
+                       "model id %s was used before, with %s weights: its mask may not be used "
+                       "again. Run `mpcformer share` again for a new id",
+                       s->id, memcmp(digest, s->model->digest, HASH_BYTES) ? "other" : "these");
+    s->state = SERVED_SEED;
+    return 0;
+}
+
+static int add_served(struct party_state *p, struct served *s, struct err *err)
+{
+    int rc = 0;
+
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->served_count; i++)
+        if (!strcmp(p->served[i]->id, s->id))
+            rc = err_set(err, -EEXIST, "model %s is loaded already", s->id);
+    if (rc == 0 && p->served_count == PARTY_MODELS_MAX)
+        rc = err_set(err, -ENOSPC, "%d models are loaded; unload one first", PARTY_MODELS_MAX);
+    if (rc == 0) {
+        p->served[p->served_count++] = s;
+        party_changed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+static bool is_loaded(struct party_state *p, const struct plan *plan)
+{
+    struct served *s;
+
+    pthread_mutex_lock(&p->lock);
+    s = served_find(p, plan->model_id);
+    pthread_mutex_unlock(&p->lock);
+    if (s)
+        served_put(p, s);
+    return s != NULL;
+}
+
+int party_load(struct party_state *p, const char *plan_path, const char *share_path,
+               char ret_id[2 * PLAN_ID_BYTES + 1], struct err *err)
+{
+    struct served *s = calloc(1, sizeof(*s));
+    int rc;
+
+    if (!s)
+        return err_set(err, -ENOMEM, "no memory");
+    s->users = 1;
+    rc = plan_load(plan_path, &s->plan, err);
+    if (rc < 0)
+        goto fail;
+    hex_encode(s->plan->model_id, PLAN_ID_BYTES, s->id);
+    if (is_loaded(p, s->plan)) {
+        rc = err_set(err, -EEXIST, "model %s is loaded already", s->id);
+        goto fail;
+    }
+    rc = load_kept(p, s, err);
+    if (rc == 0)
+        rc = load_share(p, s, share_path, err);
+    if (rc < 0)
+        goto fail;
+    rc = add_served(p, s, err);
+    if (rc < 0)
+        goto fail;
+    memcpy(ret_id, s->id, sizeof(s->id));
+    log_info("model-loaded", log_text("model", s->id), log_text("name", s->plan->name));
+    return 0;
+fail:
+    served_free(s);
+    return rc;
+}
+
+int party_load_kept(struct party_state *p, struct err *err)
+{
+    char folder[PATH_MAX], plan[PATH_MAX], id[2 * PLAN_ID_BYTES + 1];
+    struct dirent *entry;
+    int rc = file_path(folder, sizeof(folder), p->config->state, "models");
+    DIR *dir;
+
+    if (rc == 0)
+        rc = file_make_folders(folder, 0700, err);
+    if (rc < 0)
+        return rc;
+    dir = opendir(folder);
+    if (!dir)
+        return err_set(err, -errno, "%s: %s", folder, strerror(errno));
+    while (rc == 0 && (entry = readdir(dir))) {
+        struct err why = {0};
+        const char *dot = strchr(entry->d_name, '.');
+
+        if (!dot || strcmp(dot, ".open") || dot - entry->d_name != 2 * PLAN_ID_BYTES)
+            continue;
+        snprintf(id, sizeof(id), "%.*s", 2 * PLAN_ID_BYTES, entry->d_name);
+        rc = model_path(p, id, "plan", plan);
+        /* One damaged model must not keep the others from being served. */
+        if (rc == 0 && party_load(p, plan, NULL, id, &why) < 0)
+            log_error("model-not-loaded", log_text("plan", plan), log_text("error", why.text));
+    }
+    closedir(dir);
+    return rc;
+}
+
+static struct served *take_out(struct party_state *p, const char *id)
+{
+    for (size_t i = 0; i < p->served_count; i++) {
+        struct served *s = p->served[i];
+
+        if (strcmp(s->id, id))
+            continue;
+        memmove(&p->served[i], &p->served[i + 1], (p->served_count - i - 1) * sizeof(*p->served));
+        p->served_count--;
+        s->gone = true;
+        return s;
+    }
+    return NULL;
+}
+
+/* Tapes in preparation stay with the thread that prepares them; it looks at `gone`. */
+static void drop_uses(struct party_state *p, struct served *s)
+{
+    static const struct err unloaded = {"the model was unloaded"};
+
+    for (size_t i = p->stock_count; i-- > 0;)
+        if (p->stock[i].served == s && p->stock[i].ready)
+            stock_destroy(p, &p->stock[i]);
+    for (struct job *j = p->jobs, *next; j; j = next) {
+        next = j->next;
+        if (j->served == s && j->state == JOB_QUEUED)
+            job_end(p, j, REFUSAL_FAILED, -ENOENT, &unloaded);
+    }
+    party_changed(p);
+}
+
+int party_unload(struct party_state *p, const char *id, struct err *err)
+{
+    char open[PATH_MAX], unloaded[PATH_MAX];
+    struct served *s;
+
+    pthread_mutex_lock(&p->lock);
+    s = take_out(p, id);
+    if (s)
+        drop_uses(p, s);
+    pthread_mutex_unlock(&p->lock);
+    if (!s)
+        return err_set(err, -ENOENT, "no model %s is loaded; `mpcformer model list` shows them",
+                       id);
+    if (model_path(p, id, "open", open) == 0 && model_path(p, id, "unloaded", unloaded) == 0 &&
+        rename(open, unloaded) < 0 && errno != ENOENT)
+        log_error("model-not-put-away", log_text("model", id), log_text("error", strerror(errno)));
+    served_put(p, s);
+    log_info("model-unloaded", log_text("model", id));
+    return 0;
+}

@@ -1,0 +1,531 @@
+/*
+ * The online thread: it alone talks to the other party, so the order of what is said is the order
+ * of this file. Party 0 proposes, party 1 checks.
+ *
+ * For a job both strike the tape's number off before anything that depends on it leaves: party 1
+ * before it agrees, party 0 before its first opening. A tape that was proposed is never put back
+ * after an agreement, whatever went wrong: it is wiped.
+ */
+#include "appliance/log.h"
+#include "appliance/net.h"
+#include "appliance/party_link.h"
+#include "base/bytes.h"
+#include "base/secret.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define IDLE_MS  100
+#define RETRY_MS 300
+
+/* A model that the other party does not have yet is proposed again after this long. */
+#define OPEN_RETRY_MS 300
+
+/* --- both parties: the work that was agreed --- */
+
+static int run_open(struct party_link *l, struct served *s, struct err *err)
+{
+    int rc = model_open(s->model, &l->exchange.exchange);
+
+    if (rc == -EBADMSG)
+        return err_set(err, rc,
+                       "the parties opened different weights: their shares or masks do "
+                       "not belong together; share the model again");
+    if (rc < 0)
+        return err_set(err, rc,
+                       "the other party was lost while the weights were opened; share "
+                       "the model again, this id is used up");
+    return party_opened(l->p, s, err);
+}
+
+/* The model's end is final: its id was struck, so a failed opening is never tried again. */
+static void open_failed(struct party_state *p, struct served *s, int rc, const struct err *err)
+{
+    pthread_mutex_lock(&p->lock);
+    s->state = SERVED_FAILED;
+    s->error = *err;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+    log_error("model-failed", log_text("model", s->id), log_text("error", err_text(err, rc)));
+}
+
+static void run_job(struct party_link *l, struct job *job, struct held *h, uint64_t start,
+                    struct err *err, int *ret_rc)
+{
+    struct message_result *result = &job->result;
+    struct err link_err = {0};
+    int rc;
+
+    log_info("job-online", log_text("job", job->name),
+             log_number("tape", (int64_t)h->tape->number));
+    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length, job->input,
+                   job->output, &result->stats);
+    memcpy(result->job, job->id, sizeof(result->job));
+    result->tape = h->tape->number;
+    result->online_ns = time_ns() - start;
+    result->prepare_ns = h->tape->prepare_ns;
+    result->deal_ns = h->deal_ns;
+    if (rc < 0) {
+        link_error(l->link, &link_err);
+        err_set(err, rc, "the other party was lost during the job: %s", err_text(&link_err, rc));
+    } else {
+        log_info("job-revealed", log_text("job", job->name),
+                 log_number("online_us", (int64_t)(result->online_ns / 1000)));
+    }
+    *ret_rc = rc;
+}
+
+static void finish_job(struct party_state *p, struct job *job, int rc, const struct err *err)
+{
+    /* Once it has ended its owner's thread may free it. */
+    if (rc < 0)
+        log_warning("job-failed", log_text("job", job->name), log_text("error", err_text(err, rc)));
+    pthread_mutex_lock(&p->lock);
+    job_end(p, job, REFUSAL_FAILED, rc, err);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static int strike_job(struct party_state *p, const struct job *job, const struct held *h,
+                      struct err *err)
+{
+    const struct plan *plan = job->served->plan;
+    int rc =
+        ledger_strike_tape(p->ledger, plan->model_id, h->tape->number, plan->hash, job->id, err);
+
+    if (rc == 0)
+        log_info("tape-struck", log_text("job", job->name),
+                 log_number("tape", (int64_t)h->tape->number));
+    return rc;
+}
+
+static int strike_model(struct party_state *p, const struct served *s, struct err *err)
+{
+    return ledger_strike_model(p->ledger, s->plan->model_id, s->model->digest, err);
+}
+
+/* --- party 0 --- */
+
+/* 0 agreed; 1 refused, with *ret_why and its text in @err; negative: the session is over. */
+static int propose(struct party_link *l, const struct message_proposal *m, enum refusal *ret_why,
+                   struct err *err)
+{
+    uint8_t reply[MESSAGE_TEXT_MAX + 16], type;
+    struct writer w = {0};
+    size_t count;
+    int rc;
+
+    message_write_proposal(&w, m);
+    rc = message_send(l->tls, MESSAGE_PROPOSE, &w, l->timeout_ms, err);
+    if (rc == 0)
+        rc = tls_receive(l->tls, &type, reply, sizeof(reply), &count, l->timeout_ms, err);
+    if (rc == -ETIMEDOUT)
+        rc = err_set(err, -EIO, "party 1 did not answer a proposal");
+    if (rc < 0)
+        return rc;
+    if (type == MESSAGE_AGREED && count == 0)
+        return 0;
+    if (type != MESSAGE_REFUSED)
+        return err_set(err, -EPROTO, "message %u in answer to a proposal", type);
+    rc = message_read_refusal(reply, count, ret_why, err);
+    return rc < 0 ? rc : 1;
+}
+
+static int propose_open(struct party_link *l, struct served *s)
+{
+    struct message_proposal m = {.what = PROPOSAL_OPEN};
+    struct err err = {0};
+    enum refusal why;
+    int rc;
+
+    memcpy(m.model, s->plan->model_id, sizeof(m.model));
+    memcpy(m.plan_hash, s->plan->hash, sizeof(m.plan_hash));
+    rc = propose(l, &m, &why, &err);
+    if (rc < 0)
+        return rc;
+    if (rc > 0) {
+        if (why != REFUSAL_NOT_YET)
+            open_failed(l->p, s, -EREMOTEIO, &err);
+        return 0;
+    }
+    rc = strike_model(l->p, s, &err);
+    if (rc == 0)
+        rc = run_open(l, s, &err);
+    if (rc < 0)
+        open_failed(l->p, s, rc, &err);
+    return rc;
+}
+
+/* 0: the job has ended or waits for another tape; negative: so has the session. Frees the tape. */
+static int propose_job(struct party_link *l, struct job *job, struct held *h)
+{
+    struct message_proposal m = {.what = PROPOSAL_JOB,
+                                 .tokens = job->variant->tokens,
+                                 .length = job->length,
+                                 .tape = h->tape->number};
+    struct party_state *p = l->p;
+    uint64_t start = time_ns();
+    struct err err = {0};
+    enum refusal why = REFUSAL_FAILED;
+    int rc;
+
+    memcpy(m.model, job->served->plan->model_id, sizeof(m.model));
+    memcpy(m.plan_hash, job->served->plan->hash, sizeof(m.plan_hash));
+    memcpy(m.job, job->id, sizeof(m.job));
+    log_info("job-proposed", log_text("job", job->name),
+             log_number("tape", (int64_t)h->tape->number));
+    rc = propose(l, &m, &why, &err);
+    if (rc == 0) {
+        rc = strike_job(p, job, h, &err);
+        if (rc == 0)
+            run_job(l, job, h, start, &err, &rc);
+    }
+    /* Before the job: the tape's plan may go with the job's use of its model. */
+    tape_free(h->tape);
+    if (rc > 0 && why == REFUSAL_NO_TAPE) {
+        pthread_mutex_lock(&p->lock);
+        job->state = JOB_QUEUED; /* with the next tape */
+        party_changed(p);
+        pthread_mutex_unlock(&p->lock);
+        return 0;
+    }
+    finish_job(p, job, rc > 0 ? -EREMOTEIO : rc, &err);
+    return rc > 0 ? 0 : rc;
+}
+
+/* Jobs of other models go on while one waits for the other party. */
+static struct served *next_open(struct party_state *p)
+{
+    uint64_t now = time_ns();
+
+    for (size_t i = 0; i < p->served_count; i++) {
+        struct served *s = p->served[i];
+
+        if (s->state != SERVED_PEER ||
+            (s->proposed_ns && now - s->proposed_ns < OPEN_RETRY_MS * 1000000ull))
+            continue;
+        s->proposed_ns = now;
+        s->users++;
+        return s;
+    }
+    return NULL;
+}
+
+/* The oldest job that has a tape; both are the caller's then. */
+static struct job *next_job(struct party_state *p, struct held *ret_held)
+{
+    for (struct job *j = p->jobs; j; j = j->next) {
+        struct held *h;
+
+        if (j->state != JOB_QUEUED)
+            continue;
+        h = stock_lowest(p, j->served, j->variant);
+        if (!h)
+            continue;
+        j->state = JOB_RUNNING;
+        *ret_held = stock_take(p, h);
+        party_changed(p);
+        return j;
+    }
+    return NULL;
+}
+
+static int peer_alive(struct party_link *l)
+{
+    /* Party 1 speaks only when it is spoken to. */
+    return tls_poll(l->tls, 0) == -ETIMEDOUT ? 0 : -ECONNRESET;
+}
+
+static int lead_step(struct party_link *l)
+{
+    struct party_state *p = l->p;
+    struct served *s;
+    struct held held;
+    struct job *job;
+    int rc;
+
+    pthread_mutex_lock(&p->lock);
+    s = next_open(p);
+    job = s ? NULL : next_job(p, &held);
+    if (!s && !job && !p->stopping)
+        party_wait(p, IDLE_MS);
+    pthread_mutex_unlock(&p->lock);
+    if (s) {
+        rc = propose_open(l, s);
+        served_put(p, s);
+        return rc;
+    }
+    return job ? propose_job(l, job, &held) : peer_alive(l);
+}
+
+/* --- party 1 --- */
+
+static enum served_state state_of(struct party_state *p, const struct served *s)
+{
+    enum served_state state;
+
+    pthread_mutex_lock(&p->lock);
+    state = s->state;
+    pthread_mutex_unlock(&p->lock);
+    return state;
+}
+
+static int check_open(struct party_state *p, const struct message_proposal *m, struct served *s,
+                      enum refusal *why, struct err *err)
+{
+    enum served_state state = s ? state_of(p, s) : SERVED_SEED;
+
+    *why = REFUSAL_NOT_YET;
+    if (!s)
+        return err_set(err, -ENOENT, "party 1 has not loaded this model yet");
+    if (state == SERVED_SEED)
+        return err_set(err, -EAGAIN, "party 1 waits for the dealer");
+    *why = REFUSAL_FAILED;
+    if (memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
+        return err_set(err, -EINVAL, "party 1 has another plan under this model id");
+    if (state == SERVED_FAILED)
+        return err_set(err, -EINVAL, "party 1: %s", s->error.text);
+    if (state != SERVED_PEER)
+        return err_set(err, -EEXIST, "party 1 has opened this model id before; share it again");
+    return strike_model(p, s, err);
+}
+
+static int agree(struct party_link *l, struct err *err)
+{
+    return tls_send(l->tls, MESSAGE_AGREED, NULL, 0, l->timeout_ms, err);
+}
+
+static int answer_open(struct party_link *l, const struct message_proposal *m)
+{
+    struct party_state *p = l->p;
+    struct err err = {0};
+    enum refusal why;
+    struct served *s;
+    int rc;
+
+    pthread_mutex_lock(&p->lock);
+    s = served_find(p, m->model);
+    pthread_mutex_unlock(&p->lock);
+    rc = check_open(p, m, s, &why, &err);
+    if (rc < 0) {
+        rc = message_refuse(l->tls, why, err.text, l->timeout_ms);
+    } else {
+        rc = agree(l, &err);
+        if (rc == 0)
+            rc = run_open(l, s, &err);
+        if (rc < 0)
+            open_failed(p, s, rc, &err);
+    }
+    if (s)
+        served_put(p, s);
+    return rc;
+}
+
+static struct job *find_job(struct party_state *p, const uint8_t id[MESSAGE_ID_BYTES])
+{
+    for (struct job *j = p->jobs; j; j = j->next)
+        if (!memcmp(j->id, id, MESSAGE_ID_BYTES) && j->state == JOB_QUEUED)
+            return j;
+    return NULL;
+}
+
+/* Party 0 proposes the lowest it holds: what is below it here has no other half any more. */
+static void drop_below(struct party_state *p, const struct job *job, uint64_t number)
+{
+    for (size_t i = p->stock_count; i-- > 0;) {
+        const struct held *h = &p->stock[i];
+
+        if (h->served == job->served && h->ready && h->tape->variant == job->variant &&
+            h->tape->number < number)
+            stock_destroy(p, &p->stock[i]);
+    }
+}
+
+static int check_job(const struct message_proposal *m, const struct job *job, enum refusal *why,
+                     struct err *err)
+{
+    *why = REFUSAL_FAILED;
+    if (!job)
+        return err_set(err, -ENOENT, "party 1 does not have this job (any more)");
+    if (memcmp(m->model, job->served->plan->model_id, PLAN_ID_BYTES) ||
+        memcmp(m->plan_hash, job->served->plan->hash, PLAN_HASH_BYTES) ||
+        m->tokens != job->variant->tokens || m->length != job->length)
+        return err_set(err, -EINVAL, "the two parties were given different jobs under one id");
+    return 0;
+}
+
+/* The proposed tape, once it is prepared; the lock is held. */
+static int take_proposed(struct party_state *p, const struct message_proposal *m, struct served *s,
+                         struct held *ret_held, struct err *err)
+{
+    uint64_t deadline = net_deadline((int)p->config->timeout_ms / 2);
+    struct held *h;
+
+    while ((h = stock_find(p, s, m->tape)) && !h->ready && time_ns() < deadline && !p->stopping)
+        party_wait(p, IDLE_MS);
+    if (!h || !h->ready)
+        return err_set(err, -ENOENT, "party 1 does not hold tape %" PRIu64, m->tape);
+    *ret_held = stock_take(p, h);
+    return 0;
+}
+
+/* The job and its tape, both the caller's, when it returns 0. */
+static int check_proposal(struct party_state *p, const struct message_proposal *m,
+                          struct job **ret_job, struct held *ret_held, enum refusal *why,
+                          struct err *err)
+{
+    struct job *job;
+    int rc;
+
+    pthread_mutex_lock(&p->lock);
+    job = find_job(p, m->job);
+    rc = check_job(m, job, why, err);
+    if (rc == 0) {
+        job->state = JOB_RUNNING; /* so that it stays while we wait for its tape */
+        drop_below(p, job, m->tape);
+        rc = take_proposed(p, m, job->served, ret_held, err);
+        if (rc < 0) {
+            *why = REFUSAL_NO_TAPE;
+            job->state = JOB_QUEUED;
+        }
+        party_changed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    *ret_job = job;
+    return rc;
+}
+
+static int answer_job(struct party_link *l, const struct message_proposal *m)
+{
+    struct party_state *p = l->p;
+    uint64_t start = time_ns();
+    struct err err = {0};
+    struct held held;
+    struct job *job;
+    enum refusal why;
+    int rc = check_proposal(p, m, &job, &held, &why, &err);
+
+    if (rc < 0)
+        return message_refuse(l->tls, why, err.text, l->timeout_ms);
+    rc = strike_job(p, job, &held, &err);
+    if (rc < 0) {
+        tape_free(held.tape);
+        finish_job(p, job, rc, &err);
+        return message_refuse(l->tls, REFUSAL_FAILED, err.text, l->timeout_ms);
+    }
+    rc = agree(l, &err);
+    if (rc == 0)
+        run_job(l, job, &held, start, &err, &rc);
+    tape_free(held.tape);
+    finish_job(p, job, rc, &err);
+    return rc;
+}
+
+static bool newcomer(struct party_state *p)
+{
+    bool waits;
+
+    pthread_mutex_lock(&p->lock);
+    waits = p->peer_arrived != NULL;
+    pthread_mutex_unlock(&p->lock);
+    return waits;
+}
+
+static int follow_step(struct party_link *l)
+{
+    uint8_t bytes[sizeof(struct message_proposal)], type;
+    struct message_proposal m;
+    struct reader r;
+    size_t count;
+    int rc;
+
+    /* Party 0 has one session: a new one means that this one is dead and does not know it. */
+    if (newcomer(l->p))
+        return -ECONNRESET;
+    if (tls_poll(l->tls, IDLE_MS) < 0)
+        return 0;
+    rc = tls_receive(l->tls, &type, bytes, sizeof(bytes), &count, l->timeout_ms, NULL);
+    if (rc < 0)
+        return rc;
+    reader_init(&r, bytes, count);
+    message_read_proposal(&r, &m);
+    if (type != MESSAGE_PROPOSE || !reader_done(&r))
+        return -EPROTO;
+    return m.what == PROPOSAL_OPEN  ? answer_open(l, &m)
+           : m.what == PROPOSAL_JOB ? answer_job(l, &m)
+                                    : -EPROTO;
+}
+
+/* --- the session --- */
+
+static int connect_peer(struct party_state *p, struct tls_session **ret_tls, struct err *err)
+{
+    int timeout_ms = (int)p->config->timeout_ms;
+    int fd, rc = net_connect(&p->config->peer, timeout_ms, &fd, err);
+
+    if (rc == 0)
+        rc = tls_connect(p->tls, fd, ROLE_PARTY1, &p->config->pins, timeout_ms, ret_tls, err);
+    if (rc < 0)
+        usleep(RETRY_MS * 1000);
+    return rc;
+}
+
+static int await_peer(struct party_state *p, struct tls_session **ret_tls)
+{
+    pthread_mutex_lock(&p->lock);
+    while (!p->peer_arrived && !p->stopping)
+        party_wait(p, IDLE_MS);
+    *ret_tls = p->peer_arrived;
+    p->peer_arrived = NULL;
+    pthread_mutex_unlock(&p->lock);
+    return *ret_tls ? 0 : -ESHUTDOWN;
+}
+
+static void set_peer_up(struct party_state *p, bool up)
+{
+    pthread_mutex_lock(&p->lock);
+    p->peer_up = up;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void run_session(struct party_state *p, struct tls_session *tls)
+{
+    struct err err = {0};
+    struct party_link l;
+    int rc = party_link_open(p, tls, &l, &err);
+
+    if (rc < 0) {
+        log_warning("peer-refused", log_text("error", err_text(&err, rc)));
+        usleep(RETRY_MS * 1000);
+        return;
+    }
+    log_info("peer-connected", log_text("name", tls_peer(tls)->name));
+    set_peer_up(p, true);
+    while (rc == 0 && !p->stopping)
+        rc = p->party == 0 ? lead_step(&l) : follow_step(&l);
+    set_peer_up(p, false);
+    party_link_close(&l);
+    if (rc < 0)
+        log_warning("peer-lost", log_text("error", err_text(NULL, rc)));
+}
+
+void *party_online_thread(void *state)
+{
+    struct party_state *p = state;
+    char last_error[ERR_TEXT_MAX] = "";
+
+    while (!p->stopping) {
+        struct tls_session *tls;
+        struct err err = {0};
+        int rc = p->party == 0 ? connect_peer(p, &tls, &err) : await_peer(p, &tls);
+
+        if (rc == 0) {
+            last_error[0] = 0;
+            run_session(p, tls);
+        } else if (p->party == 0 && strcmp(last_error, err.text)) {
+            log_warning("peer-away", log_text("error", err_text(&err, rc)));
+            snprintf(last_error, sizeof(last_error), "%s", err.text);
+        }
+    }
+    return NULL;
+}

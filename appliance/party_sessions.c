@@ -1,0 +1,241 @@
+/*
+ * Sessions that come in: an owner is served here, one job after another; the other party is handed
+ * to the online thread. Each thread takes one connection at a time, so an unauthenticated caller
+ * can hold one of them for timeout_ms at the most.
+ */
+#include "appliance/log.h"
+#include "appliance/net.h"
+#include "appliance/party.h"
+#include "base/bytes.h"
+#include "base/secret.h"
+
+#include <unistd.h>
+
+#define POLL_MS       200
+#define IDLE_MS       60000
+#define REQUEST_BYTES 4096
+
+struct session {
+    struct party_state *p;
+    struct tls_session *tls;
+    const struct identity *peer;
+    int timeout_ms;
+};
+
+static int refuse(struct session *s, enum refusal why, const struct err *err)
+{
+    log_warning("refused", log_text("name", s->peer->name), log_text("error", err->text));
+    return message_refuse(s->tls, why, err->text, s->timeout_ms);
+}
+
+/* --- what models are there --- */
+
+static int answer_info(struct session *s, struct err *err)
+{
+    struct party_state *p = s->p;
+    struct writer w = {0};
+
+    pthread_mutex_lock(&p->lock);
+    write_u32(&w, (uint32_t)p->served_count);
+    for (size_t i = 0; i < p->served_count; i++) {
+        const struct served *at = p->served[i];
+        struct message_model m = {.ready = at->state == SERVED_READY};
+
+        memcpy(m.id, at->plan->model_id, sizeof(m.id));
+        memcpy(m.plan_hash, at->plan->hash, sizeof(m.plan_hash));
+        memcpy(m.name, at->plan->name, sizeof(m.name));
+        message_write_model(&w, &m);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return message_send(s->tls, MESSAGE_INFO_REPLY, &w, s->timeout_ms, err);
+}
+
+/* --- one job --- */
+
+static int receive_input(struct session *s, struct job *job, struct err *err)
+{
+    uint8_t *packed = secret_alloc(job->input_bytes), type;
+    size_t filled = 0, count;
+    int rc = packed ? 0 : -ENOMEM;
+
+    while (rc == 0 && filled < job->input_bytes) {
+        rc = tls_receive(s->tls, &type, packed + filled,
+                         MIN(job->input_bytes - filled, MESSAGE_CHUNK_BYTES), &count, s->timeout_ms,
+                         err);
+        if (rc == 0 && (type != MESSAGE_INPUT || count == 0))
+            rc = err_set(err, -EPROTO, "message %u where the input was due", type);
+        if (rc == 0)
+            filled += count;
+    }
+    if (rc == 0)
+        kernels_here()->unpack(job->input, packed, wire_elements(&job->variant->wires[0]),
+                               job->served->plan->ring);
+    secret_free(packed, job->input_bytes);
+    return rc;
+}
+
+/* The owner has nothing to say while it waits: anything readable means that it has gone. */
+static void await(struct session *s, struct job *job)
+{
+    struct party_state *p = s->p;
+
+    pthread_mutex_lock(&p->lock);
+    while (job->state < JOB_DONE) {
+        const char *reason = NULL;
+
+        if (job->state == JOB_QUEUED)
+            reason = tls_poll(s->tls, 0) == 0 ? "its owner has gone" : job_hopeless(p, job);
+        if (reason) {
+            struct err err = {0};
+
+            job_end(p, job, REFUSAL_FAILED, err_set(&err, -ECANCELED, "%s", reason), &err);
+            break;
+        }
+        party_wait(p, POLL_MS);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static int answer_job(struct session *s, struct job *job, struct err *err)
+{
+    const struct plan *plan = job->served->plan;
+    uint8_t packed[PLAN_LABELS_MAX * sizeof(uint64_t)];
+    struct writer w = {0};
+    int rc;
+
+    if (job->state == JOB_FAILED)
+        return refuse(s, job->why, &job->error);
+    kernels_here()->pack(packed, job->output, plan->labels, plan->ring);
+    message_write_result(&w, &job->result);
+    write_bytes(&w, packed, message_share_bytes(plan, plan->labels));
+    secret_wipe(packed, sizeof(packed));
+    rc = message_send(s->tls, MESSAGE_RESULT, &w, s->timeout_ms, err);
+    log_info("job-answered", log_text("job", job->name), log_number("rc", rc));
+    return rc;
+}
+
+static int run_job(struct session *s, struct job *job, struct err *err)
+{
+    int rc = tls_send(s->tls, MESSAGE_ACCEPTED, NULL, 0, s->timeout_ms, err);
+
+    if (rc == 0)
+        rc = receive_input(s, job, err);
+    if (rc < 0)
+        return rc;
+    /* First: once its owner knows, party 0 may propose it to us at any moment. */
+    job_queue(s->p, job);
+    rc = tls_send(s->tls, MESSAGE_QUEUED, NULL, 0, s->timeout_ms, err);
+    if (rc < 0)
+        return rc;
+    await(s, job);
+    return answer_job(s, job, err);
+}
+
+static int answer_submit(struct session *s, const uint8_t *bytes, size_t count, struct err *err)
+{
+    struct message_submit m;
+    struct err why = {0};
+    enum refusal refusal;
+    struct reader r;
+    struct job *job;
+    int rc;
+
+    reader_init(&r, bytes, count);
+    message_read_submit(&r, &m);
+    if (!reader_done(&r))
+        return err_set(err, -EPROTO, "a submission that cannot be read");
+    rc = job_admit(s->p, &m, s->peer->name, &job, &refusal, &why);
+    if (rc < 0)
+        return refuse(s, refusal, &why);
+    rc = run_job(s, job, err);
+    job_discard(s->p, job);
+    return rc;
+}
+
+/* --- the session --- */
+
+static int serve_request(struct session *s, struct err *err)
+{
+    uint8_t request[REQUEST_BYTES], type;
+    size_t count;
+    int rc = tls_receive(s->tls, &type, request, sizeof(request), &count, s->timeout_ms, err);
+
+    if (rc < 0)
+        return rc;
+    if (type == MESSAGE_INFO && count == 0)
+        return answer_info(s, err);
+    if (type == MESSAGE_SUBMIT)
+        return answer_submit(s, request, count, err);
+    return err_set(err, -EPROTO, "message %u is none that an owner sends here", type);
+}
+
+static void serve_owner(struct session *s)
+{
+    uint64_t idle_since = time_ns();
+    struct err err = {0};
+    int rc = 0;
+
+    while (rc == 0 && !s->p->stopping && time_ns() - idle_since < (uint64_t)IDLE_MS * 1000000) {
+        if (tls_poll(s->tls, POLL_MS) < 0)
+            continue;
+        rc = serve_request(s, &err);
+        idle_since = time_ns();
+    }
+    if (rc < 0 && rc != -EPIPE)
+        log_warning("session-ended", log_text("name", s->peer->name),
+                    log_text("error", err_text(&err, rc)));
+}
+
+static void hand_to_online(struct party_state *p, struct tls_session *tls)
+{
+    struct tls_session *old;
+
+    pthread_mutex_lock(&p->lock);
+    old = p->peer_arrived;
+    p->peer_arrived = tls;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+    tls_free(old);
+}
+
+static void serve(struct party_state *p, int fd)
+{
+    struct session s = {.p = p, .timeout_ms = (int)p->config->timeout_ms};
+    char from[NET_TEXT_SIZE];
+    struct err err = {0};
+    int rc;
+
+    net_peer(fd, from);
+    rc = tls_accept(p->tls, fd, &p->config->pins, s.timeout_ms, &s.tls, &err);
+    if (rc < 0) {
+        log_warning("session-refused", log_text("from", from),
+                    log_text("error", err_text(&err, rc)));
+        return;
+    }
+    s.peer = tls_peer(s.tls);
+    log_info("session-opened", log_text("from", from), log_text("role", role_name(s.peer->role)),
+             log_text("name", s.peer->name));
+    if (s.peer->role == ROLE_PARTY0 && p->party == 1) {
+        hand_to_online(p, s.tls);
+        return;
+    }
+    if (s.peer->role == ROLE_OWNER)
+        serve_owner(&s);
+    tls_shutdown(s.tls);
+    tls_free(s.tls);
+}
+
+void *party_session_thread(void *state)
+{
+    struct party_state *p = state;
+
+    while (!p->stopping) {
+        int fd, rc = net_accept(p->listen_fd, POLL_MS, &fd, NULL);
+
+        if (rc == 0)
+            serve(p, fd);
+        else if (rc != -ETIMEDOUT)
+            usleep(POLL_MS * 1000); /* out of descriptors: let others finish */
+    }
+    return NULL;
+}

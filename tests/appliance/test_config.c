@@ -1,0 +1,367 @@
+/*
+ * The configuration file: one good file a role, then every way to be wrong, each with the message
+ * that its author must see.
+ */
+#include "tests/appliance/fixture.h"
+
+#include "appliance/config.h"
+#include "base/file.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define HEX_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define HEX_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+#define HEX_C "cccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccccc"
+#define HEX_D "dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd"
+
+#define COMMON                                                                                     \
+    "listen = 0.0.0.0:4100\ncertificate = own.pem\nkey = own.key\nauthority = /etc/ca.pem\n"       \
+    "state = state\ncontrol = control\n"
+
+/* Each without its first line, so that a test can put another there. */
+#define PARTY0_REST                                                                                \
+    COMMON "peer = p1.example.org:4100\npeer_link = 10.0.0.2:4101\ndealer = [::1]:4200\n"          \
+           "peer_pin = " HEX_A "\ndealer_pin = dan=" HEX_B "\n"
+#define PARTY1_REST                                                                                \
+    COMMON "link_listen = 10.0.0.2:4101\ndealer = [::1]:4200\n"                                    \
+           "peer_pin = " HEX_A "\ndealer_pin = " HEX_B "\n"
+#define OWNER_REST                                                                                 \
+    "certificate = own.pem\nkey = own.key\nauthority = /etc/ca.pem\nmodel = model\n"               \
+    "party0 = p0.example.org:4100\nparty1 = [::1]:4100\nparty0_pin = " HEX_A                       \
+    "\nparty1_pin = p1=" HEX_B "\n"
+#define DEALER_REST COMMON "party0_pin = " HEX_A "\nparty1_pin = " HEX_B "\n"
+
+static struct config *load(const char *text)
+{
+    struct config *config = NULL;
+    struct err err = {""};
+
+    write_text("test.conf", text);
+    if (config_load("test.conf", &config, &err) < 0)
+        fail_msg("%s", err.text);
+    return config;
+}
+
+static void test_party0(void **state)
+{
+    struct config *config = load("# the first party\nrole = party0\n" PARTY0_REST);
+    char folder[PATH_MAX], path[PATH_MAX];
+
+    (void)state;
+    assert_non_null(getcwd(folder, sizeof(folder)));
+    assert_int_equal(config->role, ROLE_PARTY0);
+    assert_string_equal(config->listen.host, "0.0.0.0");
+    assert_int_equal(config->listen.port, 4100);
+    assert_string_equal(config->peer.host, "p1.example.org");
+    assert_string_equal(config->peer_link.host, "10.0.0.2");
+    assert_int_equal(config->peer_link.port, 4101);
+    assert_string_equal(config->dealer.host, "::1");
+
+    /* Relative paths start at the file's folder, absolute ones are kept. */
+    assert_int_equal(file_path(path, sizeof(path), folder, "own.pem"), 0);
+    assert_string_equal(config->certificate, path);
+    assert_string_equal(config->authority, "/etc/ca.pem");
+
+    /* What was not said has its default. */
+    assert_int_equal(config->tapes, 2);
+    assert_int_equal(config->timeout_ms, 10000);
+    assert_int_equal(config->link, CONFIG_LINK_URING);
+
+    /* The peer of party0 is party1. */
+    assert_int_equal(config->pins.count, 2);
+    assert_int_equal(config->pins.pin[0].role, ROLE_PARTY1);
+    assert_int_equal(config->pins.pin[0].fingerprint[31], 0xaa);
+    assert_int_equal(config->pins.pin[1].role, ROLE_DEALER);
+    assert_string_equal(config->pins.pin[1].name, "dan");
+    config_free(config);
+}
+
+static void test_party1(void **state)
+{
+    struct config *config = load("role = party1\n" PARTY1_REST "tapes = 1024\ntimeout_ms=100\n"
+                                 "link = uring\n");
+
+    (void)state;
+    assert_int_equal(config->role, ROLE_PARTY1);
+    assert_int_equal(config->link_listen.port, 4101);
+    assert_string_equal(config->peer.host, "");
+    assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
+    assert_int_equal(config->tapes, 1024);
+    assert_int_equal(config->timeout_ms, 100);
+    config_free(config);
+}
+
+/* The role may come last, and still decides whose pin peer_pin is. */
+static void test_dealer_and_order(void **state)
+{
+    struct config *config = load(DEALER_REST "role = dealer\n");
+
+    (void)state;
+    assert_int_equal(config->role, ROLE_DEALER);
+    assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
+    assert_int_equal(config->pins.pin[1].role, ROLE_PARTY1);
+    assert_int_equal(config->tapes, 0);
+    config_free(config);
+
+    config = load(PARTY1_REST "role = party1\n");
+    assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
+    config_free(config);
+}
+
+static void test_many_clients(void **state)
+{
+    struct config *config = load("role = party0\n" PARTY0_REST "client_pin = carl=" HEX_C "\n"
+                                 "client_pin = " HEX_D "\n");
+
+    (void)state;
+    assert_int_equal(config->pins.count, 4);
+    assert_int_equal(config->pins.pin[2].role, ROLE_OWNER);
+    assert_string_equal(config->pins.pin[2].name, "carl");
+    assert_string_equal(config->pins.pin[3].name, "");
+    config_free(config);
+
+    config = load("role = party0\n" PARTY0_REST "client_pin = carl=" HEX_C " , " HEX_D "\n");
+    assert_int_equal(config->pins.count, 4);
+    assert_int_equal(config->pins.pin[3].role, ROLE_OWNER);
+    config_free(config);
+}
+
+/* What editors and people do: indentation, tabs, comments, DOS line ends, no last line end, a BOM.
+ */
+static void test_spelling(void **state)
+{
+    struct config *config =
+        load("\xef\xbb\xbfrole = dealer\r\n\r\n  ; a comment\n\t# another\n"
+             "  listen\t=\t127.0.0.1:0  ; the system chooses\n"
+             "certificate = a b.pem\nkey = k\nauthority = c\nstate = s\ncontrol = x\n"
+             "    party0_pin = " HEX_A "\n\tparty1_pin = " HEX_B);
+
+    (void)state;
+    assert_int_equal(config->role, ROLE_DEALER);
+    assert_string_equal(config->listen.host, "127.0.0.1");
+    assert_int_equal(config->listen.port, 0);
+    assert_string_equal(strrchr(config->certificate, '/'), "/a b.pem");
+    config_free(config);
+}
+
+static const struct bad {
+    const char *text, *says;
+} bad[] = {
+    /* role */
+    {"", "test.conf: `role` is missing: add role = ... (party0, party1 or dealer"},
+    {COMMON, "`role` is missing"},
+    {"role = party2\n" PARTY0_REST, "test.conf:1: role: \"party2\" is no role: write party0"},
+    {"role = owner\n",
+     "test.conf:1: role: \"owner\" is no role of mpcformerd: write party0, party1 or dealer"},
+    {"role =\n" PARTY0_REST, "test.conf:1: role: has no value: write role = ..."},
+    {"role = party0\nrole = party0\n", "test.conf:2: role: stands twice, first on line 1"},
+    {"role = party0\nrole = party1\n", "test.conf:2: role: stands twice"},
+    /* keys */
+    {"role = party0\ncolour = red\n",
+     "test.conf:2: unknown key `colour`: there are role, listen, peer, peer_link, dealer, "},
+    {"Role = party0\n", "test.conf:1: unknown key `Role`"},
+    {"role = party0\nlisten = a:1\n# x\nlisten = a:2\n",
+     "test.conf:4: listen: stands twice, first on line 2: keep one"},
+    {"role = party0\nlink_listen = a:1\n",
+     "test.conf:2: link_listen: is for party1 only, and this is party0: remove it"},
+    {"role = party1\npeer = a:1\n", "test.conf:2: peer: is for party0 only, and this is party1"},
+    {"role = dealer\ntapes = 2\n",
+     "test.conf:2: tapes: is for party0 and party1 only, and this is dealer"},
+    {"role = party0\nparty1_pin = " HEX_A "\n", "party1_pin: is for the dealer and owners only"},
+    {"dealer = a:1\nrole = dealer\n", "test.conf:1: dealer: is for party0 and party1 only"},
+    /* what is missing */
+    {"role = party0\n", "test.conf: `listen` is missing: add listen = ... (host:port for sessions"},
+    {"role = party1\n" COMMON, "`link_listen` is missing"},
+    {"role = dealer\n" COMMON "party0_pin = " HEX_A "\n", "`party1_pin` is missing"},
+    {"role = party0\n" COMMON "peer = a:1\npeer_link = a:2\ndealer = a:3\n",
+     "`peer_pin` is missing: add peer_pin = ... (fingerprint of the other party)"},
+    /* addresses */
+    {"role = party0\nlisten = localhost\n", "\"localhost\" is no address: write host:port"},
+    {"role = party0\nlisten = :4100\n", "\":4100\" has no usable host"},
+    {"role = party0\nlisten = ::1:4100\n", "an IPv6 address in brackets"},
+    {"role = party0\nlisten = [::1:4100\n", "is no address: write host:port or [IPv6]:port"},
+    {"role = party0\nlisten = [::1]4100\n", "is no address"},
+    {"role = party0\nlisten = a:\n", "\"a:\" has no usable port"},
+    {"role = party0\nlisten = a:65536\n", "it is a number up to 65535"},
+    {"role = party0\nlisten = a:-1\n", "has no usable port"},
+    {"role = party0\nlisten = a b:1\n", "has no usable host"},
+    {"role = party0\npeer = a:0\n", "test.conf:2: peer: \"a:0\": nobody can be reached at port 0"},
+    /* numbers and choices */
+    {"role = party0\ntapes = two\n", "test.conf:2: tapes: \"two\" is no number: write digits only"},
+    {"role = party0\ntapes = 0\n", "tapes: 0 is out of range: 1 to 1024"},
+    {"role = party0\ntapes = 1025\n", "1025 is out of range"},
+    {"role = party0\ntapes = 99999999999999999999999\n", "is out of range: 1 to 1024"},
+    {"role = party0\ntapes = -1\n", "\"-1\" is no number"},
+    {"role = party0\ntimeout_ms = 99\n", "timeout_ms: 99 is out of range: 100 to 600000"},
+    {"role = party0\ntimeout_ms = 1s\n", "\"1s\" is no number"},
+    {"role = party0\nlink = pigeon\n", "link: \"pigeon\" is no link driver: write uring"},
+    /* pins */
+    {"role = party0\npeer_pin = abc\n",
+     "test.conf:2: peer_pin: \"abc\" is no pin: write HEX or NAME=HEX with the 64 digits that "
+     "`mpcformer keygen show`"},
+    {"role = party0\npeer_pin = a b=" HEX_A "\n", "\"a b\" cannot be a name"},
+    {"role = party0\nclient_pin = " HEX_A ",\n", "\"\" is no pin"},
+    {"role = party0\npeer_pin = " HEX_A "\nclient_pin = " HEX_A "\n",
+     "is pinned already, as party1: one key has one role"},
+    {"role = dealer\n" COMMON "party0_pin = " HEX_A "\nparty1_pin = " HEX_A "\n",
+     "is pinned already, as party0"},
+    /* lines */
+    {"role = party0\nlisten\n", "test.conf:2: \"listen\" is no line of ours: write key = value"},
+    {"role = party0\nlisten: a:1\n", "test.conf:2: \"listen: a:1\" is no line of ours"},
+    {"[party]\nrole = party0\n", "test.conf:1: there are no sections: remove the line"},
+    {"= party0\n", "test.conf:1: unknown key ``"},
+    {"role = party0\nstate = a\x01z\n", "test.conf:2: a control character"},
+    {"role = party0\nstate = "
+     "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012"
+     "3"
+     "456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456"
+     "7"
+     "8901234567\n",
+     "use shorter paths, a line a pin"},
+    {"role = party0\ncontrol = /"
+     "012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012"
+     "3"
+     "45678901234567\n",
+     "control: the path has 109 bytes, a Unix socket's at most 107"},
+};
+
+static void test_bad_files(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        struct config *config = NULL;
+        struct err err = {""};
+
+        write_text("test.conf", bad[i].text);
+        assert_true(config_load("test.conf", &config, &err) < 0);
+        assert_contains(err.text, bad[i].says);
+        assert_null(config);
+    }
+}
+
+/* An owner's file is read by the tool, never by mpcformerd, and the other way round. */
+static void test_owner(void **state)
+{
+    static const struct {
+        const char *text, *says;
+    } wrong[] = {
+        {"role = dealer\n" DEALER_REST, "\"dealer\" is no role of an owner: write owner"},
+        {"role = nobody\n", "\"nobody\" is no role: write owner"},
+        {OWNER_REST, "test.conf: `role` is missing"},
+        {"role = owner\nparty0 = a:0\n", "party0: \"a:0\": nobody can be reached at port 0"},
+        {"role = owner\nparty1_pin = abc\n", "party1_pin: \"abc\" is no pin"},
+        {"role = owner\nlisten = a:1\n", "listen: is for party0, party1 and the dealer only"},
+        {"role = owner\npeer = a:1\n", "peer: is for party0 only, and this is owner: remove it"},
+        {"role = owner\ncertificate = a\nkey = b\nauthority = c\nparty0 = a:1\n",
+         "`party1` is missing: add party1 = ... (host:port where party1 listens)"},
+        {"role = owner\npigeon = 1\n", "unknown key `pigeon`: there are role, party0, party1"},
+    };
+    struct config *config = NULL;
+    struct err err = {""};
+
+    (void)state;
+    write_text("test.conf", "role = owner\n" OWNER_REST);
+    if (config_load_owner("test.conf", &config, &err) < 0)
+        fail_msg("%s", err.text);
+    assert_string_equal(config->party[0].host, "p0.example.org");
+    assert_string_equal(config->party[1].host, "::1");
+    assert_string_equal(strrchr(config->model, '/'), "/model");
+    assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
+    assert_int_equal(config->pins.pin[1].role, ROLE_PARTY1);
+    assert_int_equal(config->timeout_ms, 10000);
+    config_free(config);
+
+    config = NULL;
+    for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++) {
+        err = (struct err){""};
+        write_text("test.conf", wrong[i].text);
+        assert_true(config_load_owner("test.conf", &config, &err) < 0);
+        assert_contains(err.text, wrong[i].says);
+        assert_null(config);
+    }
+}
+
+static void test_no_text(void **state)
+{
+    static const char nul[] = "role = party0\0\n";
+    struct config *config = NULL;
+    struct err err = {""};
+    char *large;
+
+    (void)state;
+    assert_int_equal(config_load("absent.conf", &config, &err), -ENOENT);
+    assert_contains(err.text, "absent.conf: No such file");
+    err = (struct err){""};
+    assert_true(config_load("nowhere/absent.conf", &config, &err) < 0);
+    assert_contains(err.text, "folder of nowhere/absent.conf");
+    assert_int_equal(config_load(".", &config, NULL), -EINVAL);
+
+    assert_int_equal(file_write("nul.conf", 0600, nul, sizeof(nul), NULL), 0);
+    err = (struct err){""};
+    assert_int_equal(config_load("nul.conf", &config, &err), -EINVAL);
+    assert_contains(err.text, "holds a NUL");
+
+    large = malloc(CONFIG_FILE_MAX + 1);
+    assert_non_null(large);
+    memset(large, '#', CONFIG_FILE_MAX + 1);
+    assert_int_equal(file_write("large.conf", 0600, large, CONFIG_FILE_MAX + 1, NULL), 0);
+    assert_int_equal(config_load("large.conf", &config, NULL), -EFBIG);
+    free(large);
+    assert_null(config);
+}
+
+/* From a folder below, a file's paths are still relative to where it lies. */
+static void test_other_folder(void **state)
+{
+    struct config *config = NULL;
+    char folder[PATH_MAX], path[PATH_MAX];
+
+    (void)state;
+    assert_non_null(getcwd(folder, sizeof(folder)));
+    assert_int_equal(mkdir("etc", 0700), 0);
+    write_text("etc/dealer.conf", "role = dealer\n" DEALER_REST);
+    assert_int_equal(config_load("etc/dealer.conf", &config, NULL), 0);
+    assert_int_equal(file_path(path, sizeof(path), folder, "etc/control"), 0);
+    assert_string_equal(config->control, path);
+    config_free(config);
+    config_free(NULL);
+}
+
+/* The help comes from the same table: no key can be missing from it. */
+static void test_help(void **state)
+{
+    char *text = NULL;
+    size_t count = 0;
+    FILE *out = open_memstream(&text, &count);
+
+    (void)state;
+    assert_non_null(out);
+    config_help(out);
+    assert_int_equal(fclose(out), 0);
+    assert_contains(text, "link_listen");
+    assert_contains(text, "(party0 and party1, default 2)");
+    assert_contains(text, "(party0, party1 and the dealer, required)");
+    free(text);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_party0),
+        cmocka_unit_test(test_party1),
+        cmocka_unit_test(test_dealer_and_order),
+        cmocka_unit_test(test_many_clients),
+        cmocka_unit_test(test_spelling),
+        cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_no_text),
+        cmocka_unit_test(test_other_folder),
+        cmocka_unit_test(test_help),
+    };
+
+    return cmocka_run_group_tests_name("config", tests, setup_folder, teardown_folder);
+}
