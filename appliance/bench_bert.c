@@ -13,7 +13,6 @@
 #include "appliance/lab.h"
 #include "appliance/share_files.h"
 #include "appliance/tool.h"
-#include "base/file.h"
 #include "mpc/clear.h"
 #include "mpc/cost.h"
 #include "transformer/trial.h"
@@ -388,8 +387,6 @@ static int start(struct bench *b, struct err *err)
 
     if (rc == 0)
         rc = lab_path(b->lab, "model", model, err);
-    if (rc == 0)
-        rc = file_make_folders(model, 0700, err);
     if (rc == 0)
         rc = share_files_write(model, b->compiled, err);
     if (rc == 0)

@@ -11,8 +11,9 @@
 #define SIDE_MAX     65536
 #define ELEMENTS_MAX ((size_t)1 << 28) /* of each matrix */
 #define REPEAT_MAX   1000
-#define MEASURE_NS   50000000u /* the least that a repetition takes, in as many products as needed \
-                                */
+#define MEASURE_NS                                                                                 \
+    50000000u /* the least that a repetition takes, in as many products as needed                  \
+               */
 
 struct options {
     unsigned int ring;

@@ -8,6 +8,7 @@
  */
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
+#include "appliance/share_files.h"
 #include "appliance/tool.h"
 #include "base/bytes.h"
 #include "base/file.h"
@@ -109,38 +110,26 @@ static int copy_file(const struct options *o, const char *name, bool optional, s
     return rc;
 }
 
-static int write_shares(const struct options *o, const struct compiled *m, struct err *err)
+static int copy_plan(const struct options *o, struct compiled *m, struct err *err)
 {
-    static const char *const names[2] = {"party0.share", "party1.share"};
-    size_t bytes = model_file_bytes(m->plan);
-    uint8_t *share[2];
-    int rc = model_split(m->plan, (const int64_t *const *)m->weights, share, err);
-
-    if (rc < 0)
-        return rc;
-    for (unsigned int p = 0; p < 2; p++) {
-        if (rc == 0)
-            rc = write_file(o, names[p], 0600, share[p], bytes, err);
-        secret_free(share[p], bytes);
-    }
-    return rc;
-}
-
-/* The plan comes last: where it stands, all stands. */
-static int write_all(const struct options *o, struct compiled *m, struct err *err)
-{
-    char client[PATH_MAX];
     uint8_t *plan;
     size_t count;
     int rc = plan_serialize(m->plan, &plan, &count, err);
 
     if (rc < 0)
         return rc;
-    rc = out_path(o, "client", client, err);
+    rc = write_file(o, "client/plan.mpcf", 0644, plan, count, err);
+    free(plan);
+    return rc;
+}
+
+static int write_all(const struct options *o, struct compiled *m, struct err *err)
+{
+    char client[PATH_MAX];
+    int rc = out_path(o, "client", client, err);
+
     if (rc == 0)
         rc = file_make_folders(client, 0700, err);
-    if (rc == 0)
-        rc = write_shares(o, m, err);
     if (rc == 0)
         rc = copy_file(o, "config.json", false, err);
     if (rc == 0)
@@ -148,11 +137,8 @@ static int write_all(const struct options *o, struct compiled *m, struct err *er
     if (rc == 0)
         rc = copy_file(o, "tokenizer_config.json", true, err);
     if (rc == 0)
-        rc = write_file(o, "client/plan.mpcf", 0644, plan, count, err);
-    if (rc == 0)
-        rc = write_file(o, "plan.mpcf", 0644, plan, count, err);
-    free(plan);
-    return rc;
+        rc = share_files_write(o->out, m, err);
+    return rc < 0 ? rc : copy_plan(o, m, err);
 }
 
 /* --- the work --- */

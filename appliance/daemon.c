@@ -74,11 +74,11 @@ static int run(const struct config *config, int stop_fd, struct err *err)
     if (rc < 0)
         return rc;
     if (tls_context_identity(tls)->role != config->role) {
+        err_set(err, -EINVAL, "%s is a certificate of role %s, and the configuration says %s",
+                config->certificate, role_name(tls_context_identity(tls)->role),
+                role_name(config->role));
         tls_context_free(tls);
-        return err_set(err, -EINVAL,
-                       "%s is a certificate of role %s, and the configuration says %s",
-                       config->certificate, role_name(tls_context_identity(tls)->role),
-                       role_name(config->role));
+        return -EINVAL;
     }
     code = config->role == ROLE_DEALER ? dealer_main(config, tls, stop_fd)
                                        : party_main(config, tls, stop_fd);

@@ -104,8 +104,12 @@ void message_read_proposal(struct reader *r, struct message_proposal *ret)
     ret->tape = read_u64(r);
 }
 
+static const char tape_magic[8] = "MPCFTAPE";
+
 void message_write_tape(struct writer *w, const struct message_tape *m)
 {
+    write_bytes(w, tape_magic, sizeof(tape_magic));
+    write_u32(w, MESSAGE_TAPE_VERSION);
     write_bytes(w, m->model, sizeof(m->model));
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
     write_u64(w, m->number);
@@ -116,8 +120,18 @@ void message_write_tape(struct writer *w, const struct message_tape *m)
     write_bytes(w, m->seed, sizeof(m->seed));
 }
 
-void message_read_tape(struct reader *r, struct message_tape *ret)
+int message_read_tape(struct reader *r, struct message_tape *ret, struct err *err)
 {
+    const uint8_t *magic = read_bytes(r, sizeof(tape_magic));
+    uint32_t version = read_u32(r);
+
+    if (!magic || memcmp(magic, tape_magic, sizeof(tape_magic)))
+        return err_set(err, -EPROTO, "a tape does not begin with MPCFTAPE");
+    if (version != MESSAGE_TAPE_VERSION)
+        return err_set(err, -EPROTO,
+                       "a tape of version %u; this appliance takes version %d: run the same "
+                       "release at the dealer and at both parties",
+                       version, MESSAGE_TAPE_VERSION);
     read_array(r, ret->model, sizeof(ret->model));
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
     ret->number = read_u64(r);
@@ -126,6 +140,7 @@ void message_read_tape(struct reader *r, struct message_tape *ret)
     ret->bytes = read_u64(r);
     ret->deal_ns = read_u64(r);
     read_array(r, ret->seed, sizeof(ret->seed));
+    return reader_done(r) ? 0 : err_set(err, -EPROTO, "a tape header that cannot be read");
 }
 
 void message_write_chunk(struct writer *w, const struct message_chunk *m)

@@ -26,6 +26,9 @@
 #define MESSAGE_MODELS_MAX  256
 #define MESSAGE_HELD_MAX    65536
 
+/** Of a tape's layout: what each operation takes from it, in which order. */
+#define MESSAGE_TAPE_VERSION 1
+
 enum message {
     MESSAGE_INFO = 1,   /* empty */
     MESSAGE_INFO_REPLY, /* u32 count, then struct message_model each */
@@ -92,6 +95,7 @@ struct message_proposal {
     uint64_t tape;
 };
 
+/* On the wire behind "MPCFTAPE" and its version. */
 struct message_tape {
     uint8_t model[PLAN_ID_BYTES];
     uint8_t plan_hash[PLAN_HASH_BYTES];
@@ -126,7 +130,8 @@ void message_read_result(struct reader *r, struct message_result *ret);
 void message_write_proposal(struct writer *w, const struct message_proposal *m);
 void message_read_proposal(struct reader *r, struct message_proposal *ret);
 void message_write_tape(struct writer *w, const struct message_tape *m);
-void message_read_tape(struct reader *r, struct message_tape *ret);
+/** -EPROTO, the version named, for a tape of another one. */
+MUST_CHECK int message_read_tape(struct reader *r, struct message_tape *ret, struct err *err);
 void message_write_chunk(struct writer *w, const struct message_chunk *m);
 void message_read_chunk(struct reader *r, struct message_chunk *ret);
 

@@ -295,11 +295,10 @@ static int take_tape(struct dealer_session *d, struct reader *r, struct err *err
 {
     struct message_tape m;
     struct served *s;
-    int rc;
+    int rc = message_read_tape(r, &m, err);
 
-    message_read_tape(r, &m);
-    if (!reader_done(r))
-        return err_set(err, -EPROTO, "a tape header that cannot be read");
+    if (rc < 0)
+        return rc;
     s = find_locked(d->p, m.model);
     rc = take_tape_of(d, s, &m, err);
     if (s)

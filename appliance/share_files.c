@@ -18,27 +18,42 @@ static int write_file(const char *folder, const char *name, unsigned int mode, c
     return file_write(path, mode, bytes, count, err);
 }
 
-int share_files_write(const char *folder, struct compiled *m, struct err *err)
+static int write_shares(const char *folder, const struct compiled *m, struct err *err)
 {
     static const char *const names[2] = {"party0.share", "party1.share"};
-    size_t share_bytes = model_file_bytes(m->plan), plan_bytes;
-    uint8_t *share[2], *plan = NULL;
-    int rc = plan_serialize(m->plan, &plan, &plan_bytes, err);
+    size_t bytes = model_file_bytes(m->plan);
+    uint8_t *share[2];
+    int rc = model_split(m->plan, (const int64_t *const *)m->weights, share, err);
 
     if (rc < 0)
         return rc;
-    rc = model_split(m->plan, (const int64_t *const *)m->weights, share, err);
-    if (rc < 0) {
-        free(plan);
-        return rc;
-    }
     for (unsigned int p = 0; p < 2; p++) {
         if (rc == 0)
-            rc = write_file(folder, names[p], 0600, share[p], share_bytes, err);
-        secret_free(share[p], share_bytes);
+            rc = write_file(folder, names[p], 0600, share[p], bytes, err);
+        secret_free(share[p], bytes);
     }
+    return rc;
+}
+
+int share_files_write(const char *folder, struct compiled *m, struct err *err)
+{
+    char client[PATH_MAX];
+    uint8_t *plan;
+    size_t count;
+    int rc = file_path(client, sizeof(client), folder, "client");
+
+    if (rc < 0)
+        return err_set(err, rc, "%s/client: the path is too long", folder);
+    rc = plan_serialize(m->plan, &plan, &count, err);
+    if (rc < 0)
+        return rc;
+    rc = file_make_folders(client, 0700, err);
     if (rc == 0)
-        rc = write_file(folder, "plan.mpcf", 0644, plan, plan_bytes, err);
+        rc = write_shares(folder, m, err);
+    if (rc == 0)
+        rc = write_file(client, "plan.mpcf", 0644, plan, count, err);
+    if (rc == 0)
+        rc = write_file(folder, "plan.mpcf", 0644, plan, count, err);
     free(plan);
     return rc;
 }

@@ -5,9 +5,10 @@
 #include "transformer/compile.h"
 
 /**
- * Split the weights with fresh randomness and write @folder/party0.share and party1.share (0600),
- * then plan.mpcf: where that stands, all stands. Files that are there are replaced, so the caller
- * looks first: two splits under one model id must never both leave this process.
+ * Split the weights with fresh randomness and write party0.share and party1.share (0600),
+ * client/plan.mpcf and plan.mpcf in @folder; what is missing of the folders is made. The plan
+ * comes last: where it stands, all stands. Files that are there are replaced, so the caller looks
+ * first: two splits under one model id must never both leave this process.
  */
 MUST_CHECK int share_files_write(const char *folder, struct compiled *m, struct err *err);
 

@@ -124,7 +124,8 @@ int tls_fd(const struct tls_session *session);
 MUST_CHECK int tls_export(struct tls_session *session, const char *label, const void *context,
                           size_t context_count, void *ret, size_t count);
 
-/** Tell the peer that no more is sent, if the session still lives. Never blocks; NULL is nothing. */
+/** Tell the peer that no more is sent, if the session still lives. Never blocks; NULL is nothing.
+ */
 void tls_shutdown(struct tls_session *session);
 
 /** Close the socket and wipe the keys; NULL is nothing. */

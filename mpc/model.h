@@ -52,13 +52,15 @@ size_t model_file_bytes(const struct plan *plan);
 
 /**
  * Split @weights (by number, integers at each weight's scale) into two share files with fresh
- * randomness. @ret_share[p] has model_file_bytes() bytes, for the caller to secret_free().
+ * randomness, and set the plan's commitments to them and, since the files name it, its hash: the
+ * plan is complete then. @ret_share[p] has model_file_bytes() bytes, for the caller to
+ * secret_free().
  */
-MUST_CHECK int model_split(const struct plan *plan, const int64_t *const *weights,
-                           uint8_t *ret_share[2], struct err *err);
+MUST_CHECK int model_split(struct plan *plan, const int64_t *const *weights, uint8_t *ret_share[2],
+                           struct err *err);
 
-/** A party's share file. Magic, version, id, plan hash, party, size and digest are checked, and a
- *  mismatch is named: -EPROTO, -EINVAL, -EBADMSG. */
+/** A party's share file. Magic, version, id, plan hash, party, size, digest and the plan's
+ *  commitment are checked, and a mismatch is named: -EPROTO, -EINVAL, -EBADMSG. */
 MUST_CHECK int model_load_share(const struct plan *plan, unsigned int party, const char *path,
                                 struct model **ret_model, struct err *err);
 

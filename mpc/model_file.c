@@ -1,11 +1,11 @@
 /*
- * Two files of one form: magic, u32 version, model id, plan hash, u8 party, a mask seed (zeros in a
- * share file), every weight packed at l/8 bytes an element in the order of the plan, and the
- * SHA-256 of all before it.
+ * Two files of one form: magic, u32 version, model id, plan hash, u8 party, 32 bytes, every weight
+ * packed at l/8 bytes an element in the order of the plan, and the SHA-256 of all before it.
  *
- *   "MPCFSHAR"  a party's share of the weights, from the model owner
- *   "MPCFOPEN"  what a party keeps of an opened model: W^, the shares that are only added, the
- *               seed of its share of the mask
+ *   "MPCFSHAR"  a party's share of the weights, from the model owner; the 32 bytes are the salt
+ *               of the plan's commitment to it
+ *   "MPCFOPEN"  what a party keeps of an opened model: W^, the shares that are only added; the 32
+ *               bytes are the seed of its share of the mask
  */
 #include "base/bytes.h"
 #include "base/file.h"
@@ -39,7 +39,7 @@ size_t model_file_bytes(const struct plan *plan)
 }
 
 static uint8_t *write_header(uint8_t *to, const char *magic, const struct plan *plan,
-                             unsigned int party, const uint8_t *seed)
+                             unsigned int party, const uint8_t seed_or_salt[PRG_SEED_BYTES])
 {
     memcpy(to, magic, MAGIC_BYTES);
     store_le32(to + MAGIC_BYTES, MODEL_FILE_VERSION);
@@ -48,10 +48,7 @@ static uint8_t *write_header(uint8_t *to, const char *magic, const struct plan *
     memcpy(to + PLAN_ID_BYTES, plan->hash, PLAN_HASH_BYTES);
     to += PLAN_ID_BYTES + PLAN_HASH_BYTES;
     *to++ = (uint8_t)party;
-    if (seed)
-        memcpy(to, seed, PRG_SEED_BYTES);
-    else
-        memset(to, 0, PRG_SEED_BYTES);
+    memcpy(to, seed_or_salt, PRG_SEED_BYTES);
     return to + PRG_SEED_BYTES;
 }
 
@@ -79,23 +76,52 @@ static int split_weight(const struct plan *plan, size_t i, const int64_t *w, uin
     return 0;
 }
 
-int model_split(const struct plan *plan, const int64_t *const *weights, uint8_t *ret_share[2],
+/* Salt and packed weights stand side by side in a file. */
+static void commit(const uint8_t *file, size_t total, uint8_t ret[PLAN_HASH_BYTES])
+{
+    hash_bytes(file + HEADER_BYTES - PRG_SEED_BYTES,
+               total - HASH_BYTES - (HEADER_BYTES - PRG_SEED_BYTES), ret);
+}
+
+static int split_all(struct plan *plan, const int64_t *const *weights, uint8_t *file[2],
+                     struct err *err)
+{
+    uint8_t *to[2] = {file[0] + HEADER_BYTES, file[1] + HEADER_BYTES}, *bytes;
+    size_t total = model_file_bytes(plan), count;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < plan->weight_count; i++)
+        rc = split_weight(plan, i, weights[i], to);
+    if (rc < 0)
+        return err_set(err, rc, "no memory to split the weights");
+    for (unsigned int p = 0; p < 2; p++) {
+        random_bytes(file[p] + HEADER_BYTES - PRG_SEED_BYTES, PRG_SEED_BYTES);
+        commit(file[p], total, plan->commitment[p]);
+    }
+    rc = plan_serialize(plan, &bytes, &count, err);
+    if (rc == 0)
+        free(bytes);
+    return rc;
+}
+
+int model_split(struct plan *plan, const int64_t *const *weights, uint8_t *ret_share[2],
                 struct err *err)
 {
     size_t total = model_file_bytes(plan);
-    uint8_t *file[2] = {secret_alloc(total), secret_alloc(total)}, *to[2];
-    int rc = file[0] && file[1] ? 0 : -ENOMEM;
+    uint8_t *file[2] = {secret_alloc(total), secret_alloc(total)};
+    int rc = file[0] && file[1] ? split_all(plan, weights, file, err)
+                                : err_set(err, -ENOMEM, "no memory to split the weights");
 
-    for (unsigned int p = 0; rc == 0 && p < 2; p++)
-        to[p] = write_header(file[p], share_magic, plan, p, NULL);
-    for (size_t i = 0; rc == 0 && i < plan->weight_count; i++)
-        rc = split_weight(plan, i, weights[i], to);
     if (rc < 0) {
         secret_free(file[0], total);
         secret_free(file[1], total);
-        return err_set(err, rc, "no memory to split %zu bytes of weights", total);
+        return rc;
     }
     for (unsigned int p = 0; p < 2; p++) {
+        uint8_t salt[PRG_SEED_BYTES];
+
+        memcpy(salt, file[p] + HEADER_BYTES - PRG_SEED_BYTES, sizeof(salt));
+        write_header(file[p], share_magic, plan, p, salt);
         write_digest(file[p], total);
         ret_share[p] = file[p];
     }
@@ -128,6 +154,11 @@ static int check_header(const struct plan *plan, unsigned int party, const char 
     hash_bytes(bytes, count - HASH_BYTES, digest);
     if (memcmp(digest, bytes + count - HASH_BYTES, HASH_BYTES))
         return err_set(err, -EBADMSG, "it is damaged: its digest does not match");
+    commit(bytes, count, digest);
+    if (magic == share_magic && memcmp(digest, plan->commitment[party], sizeof(digest)))
+        return err_set(err, -EINVAL,
+                       "it holds other weights than this model id was split with; share the "
+                       "model again for a new id");
     return 0;
 }
 
@@ -143,7 +174,8 @@ static int read_model(const struct plan *plan, unsigned int party, const char *m
     m = model_new(plan, party);
     if (!m)
         return err_set(err, -ENOMEM, "no memory for %zu bytes of weights", count);
-    memcpy(m->mask_seed, at - PRG_SEED_BYTES, PRG_SEED_BYTES);
+    if (magic == open_magic)
+        memcpy(m->mask_seed, at - PRG_SEED_BYTES, PRG_SEED_BYTES);
     for (size_t i = 0; i < plan->weight_count; i++) {
         size_t n = weight_elements(&plan->weights[i]);
 

@@ -126,6 +126,10 @@ struct plan {
     uint8_t ring, frac;
     uint32_t vocabulary, types, labels; /* input columns are vocabulary + types */
     double error_bound;                 /* of a logit against the clear executor; how: compiler */
+
+    /* SHA-256(salt || packed weights) of each party's share file, which holds its salt: a party
+     * can tell that its share is of this split, and nobody can test a guess of the weights. */
+    uint8_t commitment[2][PLAN_HASH_BYTES];
     size_t weight_count, table_count, variant_count;
     struct weight *weights;
     struct table *tables;

@@ -69,6 +69,7 @@ int plan_serialize(struct plan *plan, uint8_t **ret_bytes, size_t *ret_count, st
     write_u32(&w, plan->types);
     write_u32(&w, plan->labels);
     write_u64(&w, bound);
+    write_bytes(&w, plan->commitment, sizeof(plan->commitment));
     write_lists(&w, plan);
     if (w.failed) {
         writer_free(&w);
@@ -162,7 +163,7 @@ static int read_variants(struct reader *r, struct plan *plan, struct err *err)
 
 static int read_plan(struct reader *r, struct plan *plan, struct err *err)
 {
-    const uint8_t *id = read_bytes(r, PLAN_ID_BYTES);
+    const uint8_t *id = read_bytes(r, PLAN_ID_BYTES), *commitment;
     uint64_t bound;
     int rc;
 
@@ -176,6 +177,9 @@ static int read_plan(struct reader *r, struct plan *plan, struct err *err)
     plan->labels = read_u32(r);
     bound = read_u64(r);
     memcpy(&plan->error_bound, &bound, sizeof(bound));
+    commitment = read_bytes(r, sizeof(plan->commitment));
+    if (commitment)
+        memcpy(plan->commitment, commitment, sizeof(plan->commitment));
     if (reader_ok(r) && !ring_valid(plan->ring))
         return err_set(err, -EINVAL, "plan: a ring of %u bits", plan->ring);
     if (reader_ok(r) && plan->vocabulary > PLAN_DIM_MAX - 64)

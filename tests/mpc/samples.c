@@ -1,0 +1,172 @@
+#include "tests/mpc/samples.h"
+
+#include <stdlib.h>
+
+#define N SAMPLE_TOKENS
+
+const int64_t sample_input[SAMPLE_INPUTS] = {
+    17, -3,  0,  44, -50, 8,  -21, 33, 5,   -9, 12, -1, 2,   -37, 28, 49,  -14, 6,
+    -8, -26, 31, 1,  -45, 19, 40,  -5, -11, 22, -2, 7,  -30, 14,  3,  -48, 25,  -16,
+};
+
+static uint32_t input(struct build *b)
+{
+    return b->x;
+}
+
+static uint32_t unmask(struct build *b)
+{
+    return build_unmask(b, build_open(b, b->x));
+}
+
+static uint32_t weight(struct build *b, enum weight_use use, uint32_t rows)
+{
+    int64_t w[N * N];
+
+    for (size_t i = 0; i < rows * N; i++)
+        w[i] = sample_input[SAMPLE_INPUTS - 1 - i];
+    return build_weight(b, use, rows, N, w);
+}
+
+static uint32_t matmul_weight(struct build *b)
+{
+    uint32_t x = build_open(b, b->x);
+    uint32_t w = weight(b, WEIGHT_PRODUCT, N), bias = weight(b, WEIGHT_ADDED, 1);
+    uint32_t gain = weight(b, WEIGHT_GAIN, 1);
+
+    return build_linear(b, x, w, bias, x, gain);
+}
+
+/* Two heads of three columns: the scores of queries and keys that are one wire. */
+static uint32_t matmul_wires(struct build *b)
+{
+    const int64_t scores[MATMUL_ATTRS] = {
+        [MATMUL_BATCH] = 2,   [MATMUL_ROWS] = N,   [MATMUL_INNER] = 3,   [MATMUL_COLS] = N,
+        [MATMUL_A_BATCH] = 3, [MATMUL_A_ROW] = N,  [MATMUL_B_BATCH] = 3, [MATMUL_B_ROW] = 1,
+        [MATMUL_B_COL] = N,   [MATMUL_BESIDE] = 1,
+    };
+    uint32_t x = build_open(b, b->x);
+
+    return build_matmul(b, x, x, scores);
+}
+
+static uint32_t mul(struct build *b)
+{
+    uint32_t x = build_open(b, b->x), rows = build_open(b, build_row_sum(b, b->x));
+
+    return build_mul(b, x, rows);
+}
+
+static uint32_t square(struct build *b)
+{
+    return build_square(b, build_open(b, b->x), false);
+}
+
+static uint32_t square_sum(struct build *b)
+{
+    return build_square(b, build_open(b, b->x), true);
+}
+
+static uint32_t truncate_some(struct build *b)
+{
+    return build_truncate(b, build_affine(b, b->x, 1000, 0), 7);
+}
+
+static uint32_t affine(struct build *b)
+{
+    return build_affine(b, b->x, -3, 11);
+}
+
+static uint32_t add(struct build *b)
+{
+    return build_add(b, b->x, build_affine(b, b->x, 5, 0));
+}
+
+static uint32_t centre(struct build *b)
+{
+    return build_centre(b, b->x);
+}
+
+static uint32_t row_sum(struct build *b)
+{
+    return build_row_sum(b, b->x);
+}
+
+static uint32_t length_mask(struct build *b)
+{
+    return build_length_mask(b, b->x);
+}
+
+static uint32_t range(struct build *b)
+{
+    build_range(b, b->x, -50, 50);
+    return b->x;
+}
+
+static uint32_t bit_to_ring(struct build *b)
+{
+    return build_bit_to_ring(b, build_compare(b, build_open(b, b->x), (int64_t[]){-9, 7}, 2));
+}
+
+static uint32_t compare_select(struct build *b)
+{
+    uint32_t x = build_open(b, b->x);
+
+    return build_select(b, build_compare(b, x, (int64_t[]){0, 20}, 2), x);
+}
+
+static uint32_t dot(struct build *b)
+{
+    return build_dot(b, b->x, 100, (int64_t[]){1, -2, 3, -4, 5, -6}, N);
+}
+
+/* Sixteen index bits, so that every byte that opens the index is a random one. */
+static uint32_t lookup(struct build *b)
+{
+    size_t count = 2u << 16;
+    int64_t *entries = malloc(count * sizeof(*entries));
+    uint32_t y;
+
+    assert_non_null(entries);
+    for (size_t i = 0; i < count; i++)
+        entries[i] = i % 2 ? (int64_t)i : -3 * (int64_t)i;
+    y = build_lookup(b, build_affine(b, build_row_sum(b, b->x), 100, 30000), 16, 2, entries);
+    free(entries);
+    return y;
+}
+
+/* Of rows 1 and 3 the columns 4 and 5, and beside them 0 and 1 of the rows after. */
+static uint32_t view(struct build *b)
+{
+    return build_view(b, b->x, (int64_t[]){2, 2, 2, 10, 12, 2});
+}
+
+const struct sample samples[] = {
+    {"input", input},
+    {"open, unmask", unmask},
+    {"matmul, weight", matmul_weight},
+    {"matmul, wires", matmul_wires},
+    {"mul", mul},
+    {"square", square},
+    {"square, row sums", square_sum},
+    {"truncate", truncate_some, .rounds = true},
+    {"affine", affine},
+    {"add", add},
+    {"centre", centre},
+    {"row sum", row_sum},
+    {"length mask", length_mask},
+    {"range", range},
+    {"compare, bit to ring", bit_to_ring},
+    {"compare, select", compare_select},
+    {"dot", dot},
+    {"lookup", lookup},
+    {"view", view},
+};
+
+const size_t sample_count = ARRAY_LENGTH(samples);
+
+void sample_start(const struct sample *s, unsigned int ring, struct build *b)
+{
+    build_start(b, ring, SAMPLE_TOKENS, SAMPLE_TOKENS);
+    build_finish(b, s->build(b));
+}

@@ -1,0 +1,25 @@
+/* samples: one small plan for every kind of operation, for tests that want to see them all. */
+#ifndef TESTS_MPC_SAMPLES_H
+#define TESTS_MPC_SAMPLES_H
+
+#include "tests/mpc/build.h"
+
+#define SAMPLE_TOKENS 6
+#define SAMPLE_INPUTS (SAMPLE_TOKENS * SAMPLE_TOKENS)
+
+struct sample {
+    const char *name;
+    uint32_t (*build)(struct build *b); /* from the input to the wire that is the answer */
+    bool rounds;                        /* what comes out may be the floor or the ceiling */
+};
+
+extern const struct sample samples[];
+extern const size_t sample_count;
+
+/** The finished plan; build_end() takes it back. */
+void sample_start(const struct sample *s, unsigned int ring, struct build *b);
+
+/** The input of every sample: small numbers of both signs. */
+extern const int64_t sample_input[SAMPLE_INPUTS];
+
+#endif

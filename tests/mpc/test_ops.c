@@ -1,0 +1,655 @@
+/*
+ * Every operation, in every ring: dealer and both parties give exactly what the clear executor
+ * gives, for random shapes and for values at the ends of what the ring holds. Truncation, which
+ * rounds as it likes, gives the floor or the ceiling.
+ */
+#include "tests/mpc/samples.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NONE      OPERAND_NONE
+#define ROUNDS    6
+#define INPUT_MAX 1024
+
+static int64_t top(unsigned int bits)
+{
+    return (int64_t)ring_mask(bits - 1); /* the largest number of that many bits */
+}
+
+static size_t pick(size_t low, size_t high)
+{
+    return (size_t)random_in((int64_t)low, (int64_t)high);
+}
+
+static void test_samples(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++)
+        FOR_EACH_RING(ring)
+        {
+            struct build b;
+
+            sample_start(&samples[i], ring, &b);
+            if (!samples[i].rounds)
+                build_agree(&b, sample_input);
+            build_end(&b);
+        }
+}
+
+/* --- products --- */
+
+/* Magnitudes such that sums of @terms products of two of them stay in the ring. */
+static int64_t factor_top(unsigned int ring, size_t terms)
+{
+    unsigned int bits = 0;
+
+    while ((size_t)1 << bits < terms)
+        bits++;
+    return top((ring - bits - 1) / 2);
+}
+
+static uint32_t noise_weight(struct build *b, enum weight_use use, uint32_t rows, uint32_t cols,
+                             int64_t limit)
+{
+    int64_t values[INPUT_MAX];
+
+    assert_true((size_t)rows * cols <= INPUT_MAX);
+    build_noise(values, (size_t)rows * cols, -limit, limit);
+    return build_weight(b, use, rows, cols, values);
+}
+
+/* x W + bias + gain n, where n is itself a product, so that it has the shape it must have. */
+static void linear_once(unsigned int ring, bool bias, bool bias_rows, bool residual)
+{
+    uint32_t rows = (uint32_t)pick(1, 9), inner = (uint32_t)pick(1, 20),
+             cols = (uint32_t)pick(1, 30);
+    int64_t limit = factor_top(ring, 4 * inner), input[INPUT_MAX];
+    uint32_t x, w, n = NONE, gain = NONE, add = NONE;
+    struct build b;
+
+    build_start(&b, ring, rows, inner);
+    x = build_open(&b, b.x);
+    w = noise_weight(&b, WEIGHT_PRODUCT, inner, cols, limit);
+    if (residual) {
+        uint32_t small = noise_weight(&b, WEIGHT_PRODUCT, inner, cols, 0);
+
+        n = build_linear(&b, x, small, noise_weight(&b, WEIGHT_ADDED, rows, cols, limit), NONE,
+                         NONE);
+        n = build_open(&b, n);
+        gain = noise_weight(&b, WEIGHT_GAIN, 1, cols, limit);
+    }
+    if (bias)
+        add = noise_weight(&b, WEIGHT_ADDED, bias_rows ? rows + 2 : 1, cols, top(ring - 3));
+    build_finish(&b, build_linear(&b, x, w, add, n, gain));
+    build_noise(input, rows * inner, -limit, limit);
+    build_agree(&b, input);
+    build_end(&b);
+}
+
+static void test_matmul_weight(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (int i = 0; i < 8; i++)
+        linear_once(ring, i & 1, i & 2, i & 4);
+}
+
+/* A product's view need not begin at the wire's first element, nor take whole rows. */
+static void test_matmul_weight_view(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    {
+        int64_t limit = factor_top(ring, 5), input[7 * 9];
+        int64_t attrs[MATMUL_ATTRS] = {
+            [MATMUL_BATCH] = 1,    [MATMUL_ROWS] = 3,   [MATMUL_INNER] = 5,  [MATMUL_COLS] = 11,
+            [MATMUL_A_OFFSET] = 2, [MATMUL_A_ROW] = 18, [MATMUL_B_ROW] = 11, [MATMUL_B_COL] = 1,
+        };
+        struct build b;
+        uint32_t x, w;
+
+        build_start(&b, ring, 7, 9);
+        x = build_open(&b, b.x);
+        w = noise_weight(&b, WEIGHT_PRODUCT, 5, 11, limit);
+        build_finish(&b, build_matmul(&b, x, w, attrs));
+        build_noise(input, 7 * 9, -limit, limit);
+        build_agree(&b, input);
+        build_end(&b);
+    }
+}
+
+/* Scores Q K^T a head, stacked; context P V a head, side by side: as attention has them. */
+static void attention_once(unsigned int ring, int64_t t, int64_t heads, int64_t d)
+{
+    int64_t width = heads * d, limit = factor_top(ring, (size_t)d) >> 1, input[INPUT_MAX];
+    const int64_t scores[MATMUL_ATTRS] = {
+        [MATMUL_BATCH] = heads, [MATMUL_ROWS] = t,    [MATMUL_INNER] = d,
+        [MATMUL_COLS] = t,      [MATMUL_A_BATCH] = d, [MATMUL_A_ROW] = width,
+        [MATMUL_B_BATCH] = d,   [MATMUL_B_ROW] = 1,   [MATMUL_B_COL] = width,
+    };
+    const int64_t context[MATMUL_ATTRS] = {
+        [MATMUL_BATCH] = heads,   [MATMUL_ROWS] = t,   [MATMUL_INNER] = t,   [MATMUL_COLS] = d,
+        [MATMUL_A_BATCH] = t * t, [MATMUL_A_ROW] = t,  [MATMUL_B_BATCH] = d, [MATMUL_B_ROW] = width,
+        [MATMUL_B_COL] = 1,       [MATMUL_BESIDE] = 1,
+    };
+    struct build b;
+    uint32_t x, s;
+
+    build_start(&b, ring, (uint32_t)t, (uint32_t)width);
+    x = build_open(&b, b.x);
+    s = build_matmul(&b, x, x, scores);
+    build_finish(&b, s);
+    build_noise(input, (size_t)(t * width), -limit, limit);
+    build_agree(&b, input);
+    build_end(&b);
+
+    build_start(&b, ring, (uint32_t)t, (uint32_t)width);
+    x = build_open(&b, b.x);
+    s = build_open(&b, build_matmul(&b, x, x, scores));
+    build_finish(&b, build_matmul(&b, s, x, context));
+    build_noise(input, (size_t)(t * width), -50, 50);
+    build_agree(&b, input);
+    build_end(&b);
+}
+
+static void test_matmul_attention(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (int i = 0; i < ROUNDS; i++)
+        attention_once(ring, (int64_t)pick(1, 9), (int64_t)pick(1, 3), (int64_t)pick(1, 9));
+}
+
+/* Any view that stays inside its wire, strides of zero among them. */
+static void view_once(unsigned int ring)
+{
+    int64_t limit = factor_top(ring, 8), input[INPUT_MAX], attrs[MATMUL_ATTRS] = {0};
+    struct build b;
+    uint32_t x;
+
+    attrs[MATMUL_BATCH] = (int64_t)pick(1, 3);
+    attrs[MATMUL_ROWS] = (int64_t)pick(1, 5);
+    attrs[MATMUL_INNER] = (int64_t)pick(1, 8);
+    attrs[MATMUL_COLS] = (int64_t)pick(1, 20);
+    for (int i = MATMUL_A_OFFSET; i <= MATMUL_B_COL; i++)
+        attrs[i] = (int64_t)pick(0, 9);
+    attrs[MATMUL_BESIDE] = (int64_t)pick(0, 1);
+    build_start(&b, ring, 20, 25); /* 9 * (3 + 5 + 8 + 20) < 500 */
+    x = build_open(&b, b.x);
+    build_finish(&b, build_matmul(&b, x, x, attrs));
+    build_noise(input, 20 * 25, -limit, limit);
+    build_agree(&b, input);
+    build_end(&b);
+}
+
+static void test_matmul_views(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (int i = 0; i < 2 * ROUNDS; i++)
+        view_once(ring);
+}
+
+/* Longer than one slice of a kernel, and than one block of the link. */
+static void test_matmul_large(void **state)
+{
+    int64_t *input = malloc((size_t)40 * 1100 * sizeof(*input));
+
+    (void)state;
+    assert_non_null(input);
+    FOR_EACH_RING(ring)
+    {
+        int64_t limit = factor_top(ring, 1100), w[1100 * 9];
+        struct build b;
+        uint32_t x;
+
+        build_start(&b, ring, 40, 1100);
+        x = build_open(&b, b.x);
+        build_noise(w, ARRAY_LENGTH(w), -limit, limit);
+        build_finish(&b, build_linear(&b, x, build_weight(&b, WEIGHT_PRODUCT, 1100, 9, w), NONE,
+                                      NONE, NONE));
+        build_noise(input, (size_t)40 * 1100, -limit, limit);
+        build_agree(&b, input);
+        build_end(&b);
+    }
+    free(input);
+}
+
+/* mul and square: of a wire with itself, with one of a row's elements, summed or not. */
+static void elementwise_once(unsigned int ring, uint32_t (*body)(struct build *b))
+{
+    uint32_t rows = (uint32_t)pick(1, 20), cols = (uint32_t)pick(1, 40);
+    int64_t limit = factor_top(ring, 2 * (size_t)cols), input[INPUT_MAX];
+    struct build b;
+
+    build_start(&b, ring, rows, cols);
+    build_finish(&b, body(&b));
+    build_noise(input, (size_t)rows * cols, -limit, limit);
+    build_agree(&b, input);
+    build_end(&b);
+}
+
+static uint32_t mul_same(struct build *b)
+{
+    return build_mul(b, build_open(b, b->x), build_open(b, build_affine(b, b->x, -1, 3)));
+}
+
+static uint32_t mul_broadcast(struct build *b)
+{
+    int64_t first[40] = {1}; /* the row's first element: as large as any */
+
+    return build_mul(b, build_open(b, b->x),
+                     build_open(b, build_dot(b, b->x, -1, first, b->v->wires[b->x].cols)));
+}
+
+static uint32_t square(struct build *b)
+{
+    return build_square(b, build_open(b, b->x), false);
+}
+
+static uint32_t square_rows(struct build *b)
+{
+    return build_square(b, build_open(b, b->x), true);
+}
+
+/* One mask, read by three products. */
+static uint32_t square_and_mul(struct build *b)
+{
+    uint32_t x = build_open(b, b->x);
+
+    return build_add(b, build_mul(b, x, x), build_affine(b, build_square(b, x, false), -1, 9));
+}
+
+static void test_elementwise(void **state)
+{
+    uint32_t (*const bodies[])(struct build *) = {mul_same, mul_broadcast, square, square_rows,
+                                                  square_and_mul};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(bodies); i++)
+        FOR_EACH_RING(ring)
+    for (int j = 0; j < ROUNDS; j++)
+        elementwise_once(ring, bodies[i]);
+}
+
+/* --- local operations, to the last number that the ring holds --- */
+
+static uint32_t unmask(struct build *b)
+{
+    return build_unmask(b, build_open(b, b->x));
+}
+
+static uint32_t affine_and_back(struct build *b)
+{
+    return build_affine(b, build_affine(b, b->x, -1, -1), -1, -1);
+}
+
+static uint32_t add_to_minus_one(struct build *b)
+{
+    return build_add(b, b->x, build_affine(b, b->x, -1, -1));
+}
+
+static uint32_t length_mask(struct build *b)
+{
+    return build_length_mask(b, b->x);
+}
+
+static uint32_t select_positive(struct build *b)
+{
+    uint32_t x = build_open(b, b->x);
+
+    return build_select(b, build_compare(b, x, (int64_t[]){0}, 1), x);
+}
+
+/* Past where the clear executor, which bounds by doubles, follows. */
+static void whole_ring_once(unsigned int ring, uint32_t (*body)(struct build *b), bool relu)
+{
+    size_t n = pick(1, 25);
+    int64_t input[INPUT_MAX], expected[INPUT_MAX];
+    struct build b;
+
+    build_start(&b, ring, (uint32_t)n, (uint32_t)n);
+    build_finish(&b, body(&b));
+    build_noise(input, n * n, -top(ring) - 1, top(ring));
+    for (size_t i = 0; i < n * n; i++)
+        expected[i] = relu && input[i] < 0 ? 0 : input[i];
+    build_expect(&b, input, expected);
+    build_end(&b);
+}
+
+static void test_whole_ring(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (int i = 0; i < ROUNDS; i++) {
+        whole_ring_once(ring, unmask, false);
+        whole_ring_once(ring, length_mask, false);
+        whole_ring_once(ring, select_positive, true);
+    }
+}
+
+static uint32_t centre(struct build *b)
+{
+    return build_centre(b, b->x);
+}
+
+static uint32_t row_sum(struct build *b)
+{
+    return build_row_sum(b, b->x);
+}
+
+static uint32_t dot(struct build *b)
+{
+    size_t cols = b->v->wires[b->x].cols;
+    int64_t factors[40];
+
+    for (size_t i = 0; i < cols; i++)
+        factors[i] = random_in(-1, 1);
+    return build_dot(b, b->x, random_in(-1000, 1000), factors, cols);
+}
+
+static void test_sums(void **state)
+{
+    uint32_t (*const bodies[])(struct build *) = {centre, row_sum, dot, affine_and_back,
+                                                  add_to_minus_one};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(bodies); i++)
+        FOR_EACH_RING(ring)
+    for (int j = 0; j < ROUNDS; j++) {
+        uint32_t rows = (uint32_t)pick(1, 20), cols = (uint32_t)pick(1, 40);
+        int64_t input[INPUT_MAX];
+        struct build b;
+
+        build_start(&b, ring, rows, cols);
+        build_finish(&b, bodies[i](&b));
+        build_noise(input, (size_t)rows * cols, -top(ring - 8), top(ring - 8));
+        build_agree(&b, input);
+        build_end(&b);
+    }
+}
+
+/* Any blocks of a wire, side by side: element (r, b, c) is x[offset + r row + b block + c]. */
+static void test_view(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 10 * ROUNDS; i++) {
+        int64_t a[VIEW_ATTRS] = {(int64_t)pick(1, 6), (int64_t)pick(1, 5),  (int64_t)pick(1, 7),
+                                 (int64_t)pick(0, 9), (int64_t)pick(0, 20), (int64_t)pick(0, 20)};
+        int64_t input[250], expected[INPUT_MAX], *to = expected;
+        struct build b;
+
+        build_noise(input, 250, -top(40) - 1, top(40));
+        for (int64_t r = 0; r < a[VIEW_ROWS]; r++)
+            for (int64_t k = 0; k < a[VIEW_BLOCKS]; k++)
+                for (int64_t c = 0; c < a[VIEW_COLS]; c++)
+                    *to++ = input[a[VIEW_OFFSET] + r * a[VIEW_ROW] + k * a[VIEW_BLOCK] + c];
+        build_start(&b, 40, 10, 25);
+        build_finish(&b, build_view(&b, b.x, a));
+        build_expect(&b, input, expected);
+        build_end(&b);
+    }
+}
+
+/* Columns past the length are zero, those before it are not touched. */
+static void test_length(void **state)
+{
+    (void)state;
+    for (uint32_t length = 1; length <= SAMPLE_TOKENS; length++) {
+        int64_t got[SAMPLE_INPUTS], expected[SAMPLE_INPUTS];
+        struct replay *r;
+        struct build b;
+
+        build_start(&b, 48, SAMPLE_TOKENS, SAMPLE_TOKENS);
+        build_finish(&b, build_length_mask(&b, b.x));
+        r = build_replay(&b, kernels_here());
+        build_clear(&b, length, sample_input, expected);
+        build_run(&b, r, length, sample_input, got);
+        for (size_t i = 0; i < SAMPLE_INPUTS; i++) {
+            assert_int_equal(got[i], i % SAMPLE_TOKENS < length ? sample_input[i] : 0);
+            assert_int_equal(got[i], expected[i]);
+        }
+        replay_free(r);
+        build_end(&b);
+    }
+}
+
+/* --- comparisons --- */
+
+/* @count inputs against @thresholds, all differences in signed range: bit (e, k) is x_e >= T_k. */
+static void compare_once(unsigned int ring, const int64_t *input, size_t count,
+                         const int64_t *thresholds, size_t threshold_count)
+{
+    int64_t got[PLAN_LABELS_MAX];
+    struct replay *r;
+    struct build b;
+
+    build_start(&b, ring, 1, (uint32_t)count);
+    build_finish(&b, build_bit_to_ring(
+                         &b, build_compare(&b, build_open(&b, b.x), thresholds, threshold_count)));
+    r = build_replay(&b, kernels_here());
+    /* Several times: what decides is where the mask's digits fall. */
+    for (int i = 0; i < ROUNDS; i++) {
+        build_run(&b, r, 1, input, got);
+        for (size_t e = 0; e < count; e++)
+            for (size_t k = 0; k < threshold_count; k++)
+                if (got[e * threshold_count + k] != (input[e] >= thresholds[k]))
+                    fail_msg("ring %u: %" PRId64 " >= %" PRId64 " gave %" PRId64, ring, input[e],
+                             thresholds[k], got[e * threshold_count + k]);
+    }
+    replay_free(r);
+    build_end(&b);
+}
+
+static void test_compare_edges(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    {
+        const int64_t m = top(ring), t = m / 3;
+        const int64_t zero[] = {-m - 1, -m, -m + 1, -2, -1, 0, 1, 2, 15, 16, 17, m - 1, m};
+        const int64_t positive[] = {t - 1, t, t + 1, t - m, 0, -1, m, m - 1, 2 * t};
+        const int64_t negative[] = {-t - 1, -t, -t + 1, m - t, -m - 1, 0, 1, -m, -2 * t};
+        const int64_t thresholds[] = {-t, -t + 1, -1, 0, 1, t - 1, t};
+        const int64_t near[] = {-t - 1, -t,    -t + 1, -2, -1,    0,     1,
+                                2,      t - 2, t - 1,  t,  t + 1, 2 * t, -2 * t};
+
+        compare_once(ring, zero, ARRAY_LENGTH(zero), (int64_t[]){0}, 1);
+        compare_once(ring, positive, ARRAY_LENGTH(positive), (int64_t[]){t}, 1);
+        compare_once(ring, negative, ARRAY_LENGTH(negative), (int64_t[]){-t}, 1);
+        compare_once(ring, near, ARRAY_LENGTH(near), thresholds, ARRAY_LENGTH(thresholds));
+        /* The farthest there are: both signs of a difference of 2^(l-1) - 1. */
+        compare_once(ring, (int64_t[]){m, 0}, 2, (int64_t[]){0, m}, 2);
+        compare_once(ring, (int64_t[]){-m - 1, -1}, 2, (int64_t[]){-1, -m - 1}, 2);
+    }
+}
+
+/* As many lanes as make whole words, one more and one less; up to the most thresholds there are. */
+static void test_compare_noise(void **state)
+{
+    static const size_t lanes[][2] = {
+        {1, 1}, {63, 1}, {64, 1}, {65, 1}, {9, 7}, {8, 8}, {13, 5}, {128, 1}, {13, PLAN_ATTRS_MAX}};
+
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (size_t i = 0; i < ARRAY_LENGTH(lanes); i++) {
+        int64_t input[128], thresholds[PLAN_ATTRS_MAX], reach = top(ring) / 2;
+
+        build_noise(thresholds, lanes[i][1], -reach, reach);
+        for (size_t j = 0; j < lanes[i][0]; j++)
+            input[j] = j % 3 ? random_in(-reach, reach)
+                             : thresholds[j % lanes[i][1]] / 2 * 2 + random_in(-1, 1);
+        compare_once(ring, input, lanes[i][0], thresholds, lanes[i][1]);
+    }
+}
+
+/* Every bit of a row picks its own copy of the element, or zero. */
+static void test_select(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (int i = 0; i < ROUNDS; i++) {
+        uint32_t count = (uint32_t)pick(1, 90);
+        size_t thresholds = pick(1, 9);
+        int64_t input[90], t[9], reach = top(ring - 2);
+        struct build b;
+        uint32_t x;
+
+        build_noise(t, thresholds, -reach, reach);
+        build_noise(input, count, -reach, reach);
+        build_start(&b, ring, 1, count);
+        x = build_open(&b, b.x);
+        build_finish(&b, build_select(&b, build_compare(&b, x, t, thresholds), x));
+        build_agree(&b, input);
+        build_end(&b);
+    }
+}
+
+/* --- lookup --- */
+
+static void lookup_once(unsigned int ring, unsigned int bits, unsigned int cols)
+{
+    size_t rows = (size_t)1 << bits, count = MIN(rows - 2, 200u);
+    int64_t *entries = malloc(rows * cols * sizeof(*entries));
+    int64_t input[200], expected[200 * PLAN_TABLE_COLS_MAX];
+    struct build b;
+
+    assert_non_null(entries);
+    build_noise(entries, rows * cols, -top(ring) - 1, top(ring));
+    build_noise(input, count, 1, (int64_t)rows - 2);
+    for (size_t i = 0; i < count * cols; i++)
+        expected[i] = entries[(size_t)input[i / cols] * cols + i % cols];
+    build_start(&b, ring, 1, (uint32_t)count);
+    build_finish(&b, build_lookup(&b, b.x, bits, cols, entries));
+    build_expect(&b, input, expected);
+    build_end(&b);
+    free(entries);
+}
+
+static void test_lookup(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (unsigned int bits = 2; bits <= 10; bits++)
+        lookup_once(ring, bits, 1 + (bits + ring / 8) % PLAN_TABLE_COLS_MAX);
+}
+
+/* The guard entries at both ends are entries: an index that is one off finds them. */
+static void test_lookup_guards(void **state)
+{
+    const int64_t entries[] = {-7, 1, 2, 3, 4, 5, 6, 77}, input[] = {0, 7, 3};
+    int64_t got[3];
+    struct replay *r;
+    struct build b;
+
+    (void)state;
+    build_start(&b, 64, 1, 3);
+    build_finish(&b, build_lookup(&b, b.x, 3, 1, entries));
+    r = build_replay(&b, kernels_here());
+    for (int i = 0; i < 50; i++) {
+        build_run(&b, r, 1, input, got);
+        assert_int_equal(got[0], -7);
+        assert_int_equal(got[1], 77);
+        assert_int_equal(got[2], 3);
+    }
+    replay_free(r);
+    build_end(&b);
+}
+
+/* --- truncation --- */
+
+/* Every shift at the extremes of the stated bound -2^(l-2) <= x <= 2^(l-2) - 2^s. */
+static void truncate_once(unsigned int ring, int64_t shift)
+{
+    const int64_t low = -((int64_t)1 << (ring - 2)), unit = (int64_t)1 << shift;
+    const int64_t high = -low - unit;
+    int64_t input[64] = {low, low + 1, low + unit - 1, low + unit, high,      high - 1, 0,
+                         -1,  -unit,   1 - unit,       unit / 2,   -unit / 2, high / 2, low / 2};
+    int64_t got[64];
+    struct replay *r;
+    struct build b;
+
+    build_noise(input + 14, 50, low, high);
+    for (size_t i = 0; i < 14; i++)
+        input[i] = MIN(MAX(input[i], low), high);
+    build_start(&b, ring, 1, 64);
+    build_finish(&b, build_truncate(&b, b.x, shift));
+    r = build_replay(&b, kernels_here());
+    for (int i = 0; i < ROUNDS; i++) {
+        build_run(&b, r, 1, input, got);
+        for (size_t j = 0; j < 64; j++) {
+            int64_t floor = input[j] >> shift, ceiling = floor + (input[j] != floor * unit);
+
+            if (got[j] != floor && got[j] != ceiling)
+                fail_msg("ring %u: %" PRId64 " >> %" PRId64 " gave %" PRId64, ring, input[j], shift,
+                         got[j]);
+        }
+    }
+    replay_free(r);
+    build_end(&b);
+}
+
+static void test_truncate(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (int64_t shift = 1; shift <= (int64_t)ring - 2; shift++)
+        truncate_once(ring, shift);
+}
+
+/* The reference kernels and this CPU's give the same answer and the same bytes on the link. */
+static void test_kernels_agree(void **state)
+{
+    struct kernels reference = kernels_choose(0);
+
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        int64_t got[2][PLAN_LABELS_MAX];
+        struct replay *r[2];
+        struct build b;
+
+        sample_start(&samples[i], 48, &b);
+        for (int j = 0; j < 2; j++) {
+            random_fixed_restart(77);
+            r[j] = build_replay(&b, j ? kernels_here() : &reference);
+            build_run(&b, r[j], SAMPLE_TOKENS, sample_input, got[j]);
+        }
+        assert_memory_equal(got[0], got[1], b.plan->labels * sizeof(int64_t));
+        for (unsigned int p = 0; p < 2; p++) {
+            assert_int_equal(r[0]->sent[p].count, r[1]->sent[p].count);
+            if (r[0]->sent[p].count)
+                assert_memory_equal(r[0]->sent[p].bytes, r[1]->sent[p].bytes, r[0]->sent[p].count);
+        }
+        replay_free(r[0]);
+        replay_free(r[1]);
+        build_end(&b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_samples),
+        cmocka_unit_test(test_matmul_weight),
+        cmocka_unit_test(test_matmul_weight_view),
+        cmocka_unit_test(test_matmul_attention),
+        cmocka_unit_test(test_matmul_views),
+        cmocka_unit_test(test_matmul_large),
+        cmocka_unit_test(test_elementwise),
+        cmocka_unit_test(test_whole_ring),
+        cmocka_unit_test(test_sums),
+        cmocka_unit_test(test_view),
+        cmocka_unit_test(test_length),
+        cmocka_unit_test(test_compare_edges),
+        cmocka_unit_test(test_compare_noise),
+        cmocka_unit_test(test_select),
+        cmocka_unit_test(test_lookup),
+        cmocka_unit_test(test_lookup_guards),
+        cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_kernels_agree),
+    };
+
+    random_fixed_seed();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

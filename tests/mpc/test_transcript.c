@@ -1,0 +1,264 @@
+/*
+ * transcript: what leaves a party.
+ *
+ * Uniform: over many jobs on one input, with a sharing that hides nothing (party 1 holds the input
+ * itself), each byte that a party sends, and each byte of what both opened together, takes every
+ * value equally often. And the test can tell: the same jobs under one tape fail it by far.
+ *
+ * Golden: with fixed randomness each operation sends today what it sent yesterday, in every ring. A
+ * change that moves one byte on the wire or in a tape's use fails here. `test_transcript --print`
+ * prints the table of today.
+ */
+#include "base/bytes.h"
+#include "base/hash.h"
+#include "tests/mpc/samples.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define SENT_MIN ((size_t)12800) /* bytes a party, before they are counted */
+
+/* For 255 degrees of freedom: exceeded with probability below 1e-9 (Wilson and Hilferty). */
+#define CHI_SQUARE_MAX 425.0
+
+struct histogram {
+    size_t count[256], all;
+};
+
+static void histogram_add(struct histogram *h, const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        h->count[bytes[i]]++;
+    h->all += count;
+}
+
+static double chi_square(const struct histogram *h)
+{
+    double expected = (double)h->all / 256, sum = 0;
+
+    for (size_t i = 0; i < 256; i++) {
+        double off = (double)h->count[i] - expected;
+
+        sum += off * off / expected;
+    }
+    return sum;
+}
+
+/* The largest chi-square of the two parties' bytes and of the XOR of them. */
+static double worst(const struct sample *s, unsigned int ring, bool one_tape)
+{
+    struct histogram h[3] = {0};
+    double top = 0;
+    struct replay *r;
+    struct build b;
+
+    sample_start(s, ring, &b);
+    r = build_replay(&b, kernels_here());
+    r->input_plain = true;
+    for (size_t job = 0; h[0].all < SENT_MIN; job++) {
+        int64_t output[PLAN_LABELS_MAX];
+
+        if (one_tape)
+            random_fixed_restart(7);
+        r->sent[0].count = r->sent[1].count = 0;
+        build_run(&b, r, SAMPLE_TOKENS, sample_input, output);
+        if (r->sent[0].count == 0)
+            break; /* a local operation */
+        assert_int_equal(r->sent[0].count, r->sent[1].count);
+        histogram_add(&h[0], r->sent[0].bytes, r->sent[0].count);
+        histogram_add(&h[1], r->sent[1].bytes, r->sent[1].count);
+        for (size_t i = 0; i < r->sent[0].count; i++)
+            r->sent[0].bytes[i] ^= r->sent[1].bytes[i];
+        histogram_add(&h[2], r->sent[0].bytes, r->sent[0].count);
+    }
+    for (size_t i = 0; h[0].all && i < 3; i++)
+        top = chi_square(&h[i]) > top ? chi_square(&h[i]) : top;
+    replay_free(r);
+    build_end(&b);
+    return top;
+}
+
+static void test_uniform(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++)
+        for (unsigned int ring = 40; ring <= 64; ring += 24) {
+            double chi = worst(&samples[i], ring, false);
+
+            print_message("%-24s ring %u: chi-square %.0f\n", samples[i].name, ring, chi);
+            assert_true(chi < CHI_SQUARE_MAX);
+        }
+}
+
+static void test_one_tape_shows(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sample_count; i++) {
+        double chi = worst(&samples[i], 48, true);
+
+        if (chi > 0)
+            assert_true(chi > 10 * CHI_SQUARE_MAX);
+    }
+}
+
+static void test_model_open_uniform(void **state)
+{
+    struct histogram h[2] = {0};
+
+    (void)state;
+    while (h[0].all < SENT_MIN) {
+        const int64_t zeros[100] = {0};
+        struct build b;
+        struct replay *r;
+
+        build_start(&b, 48, 1, 10);
+        build_finish(&b, build_linear(&b, build_open(&b, b.x),
+                                      build_weight(&b, WEIGHT_PRODUCT, 10, 10, zeros), OPERAND_NONE,
+                                      OPERAND_NONE, OPERAND_NONE));
+        r = build_replay(&b, kernels_here());
+        assert_int_equal(r->sent[0].count, model_open_bytes(b.plan) + HASH_BYTES);
+        for (unsigned int p = 0; p < 2; p++)
+            histogram_add(&h[p], r->sent[p].bytes, r->sent[p].count);
+        replay_free(r);
+        build_end(&b);
+    }
+    assert_true(chi_square(&h[0]) < CHI_SQUARE_MAX);
+    assert_true(chi_square(&h[1]) < CHI_SQUARE_MAX);
+}
+
+/* --- golden --- */
+
+/* SHA-256 of all that party 0 and party 1 send in a job, rings 32 to 64 one after the other. */
+static const struct golden {
+    const char *name, *sent[2];
+} golden[] = {
+    {"input",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"open, unmask",
+     {"282c3f053ad7f6a8a990a8ce27998f563214193985142dd7e936daa0b9f4c980",
+      "cb777119f0f8599dee5d93ede4514861cbaf2e603f86b4c8b4a7ae880b2feb9e"}},
+    {"matmul, weight",
+     {"0cf1a70264846f87e17aeda49cc4143da430f7c6b2e6afc717c5cbebe5c2f43d",
+      "7db4d225c95ed7b947b67fb7a967595cdad220dd1899a544f3e7130b627c236f"}},
+    {"matmul, wires",
+     {"282c3f053ad7f6a8a990a8ce27998f563214193985142dd7e936daa0b9f4c980",
+      "cb777119f0f8599dee5d93ede4514861cbaf2e603f86b4c8b4a7ae880b2feb9e"}},
+    {"mul",
+     {"e4ca5d812dd898d20d0547103a977fb50c2c05c442fce6689a9ba80daab6a7aa",
+      "6d7e48eda016f68334e84691c9ffa2b11b107c9e929683ebd6af7001a0b660fd"}},
+    {"square",
+     {"282c3f053ad7f6a8a990a8ce27998f563214193985142dd7e936daa0b9f4c980",
+      "cb777119f0f8599dee5d93ede4514861cbaf2e603f86b4c8b4a7ae880b2feb9e"}},
+    {"square, row sums",
+     {"282c3f053ad7f6a8a990a8ce27998f563214193985142dd7e936daa0b9f4c980",
+      "cb777119f0f8599dee5d93ede4514861cbaf2e603f86b4c8b4a7ae880b2feb9e"}},
+    {"truncate",
+     {"0443f5471c63f78ab15d7061175fdb14481ada6cae35e1dc63d7beeaa9eef8d7",
+      "c1cecd6ea691649cfd201df523587a843d3187bede16d316ff9e3b62a8ef274a"}},
+    {"affine",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"add",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"centre",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"row sum",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"length mask",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"range",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"compare, bit to ring",
+     {"113dbade7cc1f7924caff5acf5f6bdb308bcde2f0f4fd82ce9250d7081b1e394",
+      "d53163590ba23b3b1ed797383e087f43848c2d7b9ca2365f72b9c8825fc6d8f4"}},
+    {"compare, select",
+     {"13e32dda4f53d6fe746ac3cc740f48d72b6aad5c87bb17ca324b390cbd8d8be6",
+      "98e3e56ffb74160c8ee6cb4412a47dfe077a84e0391cfa7cc94f4acc2a908d5a"}},
+    {"dot",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"lookup",
+     {"733d8461712255fad82bc8e12b98a52b42ca0456bc87603901379c17abc8affa",
+      "1f05f79b4572e8215eb4812ca54a7ebffc0e87708daa920298eb9e9bc45c3c46"}},
+    {"view",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+};
+
+static void transcript_of(const struct sample *s, char ret_hex[2][2 * HASH_BYTES + 1])
+{
+    struct hash *h[2] = {hash_new(), hash_new()};
+
+    assert_true(h[0] && h[1]);
+    FOR_EACH_RING(ring)
+    {
+        int64_t output[PLAN_LABELS_MAX];
+        struct replay *r;
+        struct build b;
+
+        random_fixed_restart(ring);
+        sample_start(s, ring, &b);
+        r = build_replay(&b, kernels_here());
+        build_run(&b, r, SAMPLE_TOKENS, sample_input, output);
+        for (unsigned int p = 0; p < 2; p++)
+            hash_add(h[p], r->sent[p].bytes, r->sent[p].count);
+        replay_free(r);
+        build_end(&b);
+    }
+    for (unsigned int p = 0; p < 2; p++) {
+        uint8_t digest[HASH_BYTES];
+
+        hash_end(h[p], digest);
+        hex_encode(digest, HASH_BYTES, ret_hex[p]);
+    }
+}
+
+static void test_golden(void **state)
+{
+    (void)state;
+    assert_int_equal(ARRAY_LENGTH(golden), sample_count);
+    for (size_t i = 0; i < sample_count; i++) {
+        char hex[2][2 * HASH_BYTES + 1];
+
+        transcript_of(&samples[i], hex);
+        assert_string_equal(golden[i].name, samples[i].name);
+        for (unsigned int p = 0; p < 2; p++)
+            if (strcmp(golden[i].sent[p], hex[p]) != 0)
+                fail_msg("%s: party %u sends other bytes than before; if that is meant, raise the "
+                         "protocol's version and print the new table",
+                         samples[i].name, p);
+    }
+}
+
+static void print_golden(void)
+{
+    for (size_t i = 0; i < sample_count; i++) {
+        char hex[2][2 * HASH_BYTES + 1];
+
+        transcript_of(&samples[i], hex);
+        printf("{\"%s\",\n {\"%s\",\n  \"%s\"}},\n", samples[i].name, hex[0], hex[1]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_uniform),
+        cmocka_unit_test(test_one_tape_shows),
+        cmocka_unit_test(test_model_open_uniform),
+        cmocka_unit_test(test_golden),
+    };
+
+    if (argc == 2 && strcmp(argv[1], "--print") == 0) {
+        print_golden();
+        return 0;
+    }
+    random_fixed_seed();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
