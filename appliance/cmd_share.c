@@ -14,7 +14,6 @@
 #include "base/file.h"
 #include "base/secret.h"
 #include "mpc/cost.h"
-#include "mpc/model.h"
 #include "transformer/sample.h"
 #include "transformer/trial.h"
 
@@ -110,19 +109,6 @@ static int copy_file(const struct options *o, const char *name, bool optional, s
     return rc;
 }
 
-static int copy_plan(const struct options *o, struct compiled *m, struct err *err)
-{
-    uint8_t *plan;
-    size_t count;
-    int rc = plan_serialize(m->plan, &plan, &count, err);
-
-    if (rc < 0)
-        return rc;
-    rc = write_file(o, "client/plan.mpcf", 0644, plan, count, err);
-    free(plan);
-    return rc;
-}
-
 static int write_all(const struct options *o, struct compiled *m, struct err *err)
 {
     char client[PATH_MAX];
@@ -136,9 +122,7 @@ static int write_all(const struct options *o, struct compiled *m, struct err *er
         rc = copy_file(o, "vocab.txt", false, err);
     if (rc == 0)
         rc = copy_file(o, "tokenizer_config.json", true, err);
-    if (rc == 0)
-        rc = share_files_write(o->out, m, err);
-    return rc < 0 ? rc : copy_plan(o, m, err);
+    return rc < 0 ? rc : share_files_write(o->out, m, err);
 }
 
 /* --- the work --- */

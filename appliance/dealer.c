@@ -72,10 +72,14 @@ static int take_grant(struct dealer_sessions *s, unsigned int party, struct read
     if (!reader_done(r))
         return err_set(err, -EPROTO, "a grant that cannot be read");
     m = dealer_find(s->d, id);
-    if (!m)
-        return 0;
+    /* Unloaded, perhaps loaded again since: in a new session it will subscribe anew. */
+    if (!m || !m->party[party].subscribed) {
+        if (m)
+            dealer_put(s->d, m);
+        return err_set(err, -ENOENT, "a grant for a model that was unloaded meanwhile");
+    }
     v = plan_variant(m->plan, tokens);
-    if (v && v->tokens == tokens && m->party[party].subscribed)
+    if (v && v->tokens == tokens)
         m->party[party].granted[v - m->plan->variants] = total;
     else
         rc = err_set(err, -EPROTO, "a grant for %u tokens, which the plan does not have", tokens);

@@ -114,19 +114,20 @@ static int draw_mask(struct dealer_state *d, struct dealt_model *m, struct err *
     return write_mask(d, m, m->reserved, err);
 }
 
-/* What makes it loaded again after a restart. */
-static int write_plan(struct dealer_state *d, const struct dealt_model *m, struct err *err)
+/* What makes it loaded again after a restart. A plan that is there is this one: see the mask. */
+static int keep_plan(struct dealer_state *d, const struct dealt_model *m, struct err *err)
 {
     char path[PATH_MAX];
     uint8_t *bytes;
     size_t count;
-    int rc = plan_serialize(m->plan, &bytes, &count, err);
+    int rc = model_path(d, m->id, "plan", path);
 
+    if (rc < 0 || access(path, F_OK) == 0)
+        return rc;
+    rc = plan_serialize(m->plan, &bytes, &count, err);
     if (rc < 0)
         return rc;
-    rc = model_path(d, m->id, "plan", path);
-    if (rc == 0)
-        rc = file_write(path, 0640, bytes, count, err);
+    rc = file_write(path, 0640, bytes, count, err);
     free(bytes);
     return rc;
 }
@@ -189,7 +190,7 @@ static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *er
     if (rc == 0)
         rc = access(path, F_OK) == 0 ? read_mask(d, m, err) : draw_mask(d, m, err);
     if (rc == 0)
-        rc = write_plan(d, m, err);
+        rc = keep_plan(d, m, err);
     if (rc < 0)
         return rc;
     m->masks = mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask_seed);

@@ -35,7 +35,8 @@ struct lab;
 
 /**
  * A lab in @state, which is made when it is not there and kept at the end; or, with NULL, in a
- * folder under $TMPDIR (or /tmp) that lab_free() removes with all that is in it. A lab in a kept
+ * folder under $TMPDIR (or /tmp) that lab_free() removes with all that is in it (and that stays
+ * when this process is killed outright). A lab in a kept
  * folder goes on with the certificates, the model and the state that it finds.
  *
  * From here on SIGINT, SIGTERM, SIGHUP and SIGCHLD are blocked in this process: lab_start() and

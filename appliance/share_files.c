@@ -18,7 +18,8 @@ static int write_file(const char *folder, const char *name, unsigned int mode, c
     return file_write(path, mode, bytes, count, err);
 }
 
-static int write_shares(const char *folder, const struct compiled *m, struct err *err)
+/* Also completes the plan: it commits to the shares. */
+static int write_shares(const char *folder, struct compiled *m, struct err *err)
 {
     static const char *const names[2] = {"party0.share", "party1.share"};
     size_t bytes = model_file_bytes(m->plan);
@@ -38,20 +39,20 @@ static int write_shares(const char *folder, const struct compiled *m, struct err
 int share_files_write(const char *folder, struct compiled *m, struct err *err)
 {
     char client[PATH_MAX];
-    uint8_t *plan;
+    uint8_t *plan = NULL;
     size_t count;
     int rc = file_path(client, sizeof(client), folder, "client");
 
     if (rc < 0)
         return err_set(err, rc, "%s/client: the path is too long", folder);
-    rc = plan_serialize(m->plan, &plan, &count, err);
-    if (rc < 0)
-        return rc;
     rc = file_make_folders(client, 0700, err);
     if (rc == 0)
         rc = write_shares(folder, m, err);
     if (rc == 0)
-        rc = write_file(client, "plan.mpcf", 0644, plan, count, err);
+        rc = plan_serialize(m->plan, &plan, &count, err);
+    if (rc < 0)
+        return rc;
+    rc = write_file(client, "plan.mpcf", 0644, plan, count, err);
     if (rc == 0)
         rc = write_file(folder, "plan.mpcf", 0644, plan, count, err);
     free(plan);
