@@ -315,6 +315,10 @@ static void drop(struct dealer_sessions *s, unsigned int party)
 
 static void take_arrivals(struct dealer_sessions *s)
 {
+    if (atomic_exchange(&s->d->renew, false)) {
+        drop(s, 0);
+        drop(s, 1);
+    }
     for (unsigned int party = 0; party < 2; party++) {
         struct tls_session *tls;
 

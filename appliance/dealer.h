@@ -50,7 +50,8 @@ struct dealer_state {
     size_t model_count;
     struct tls_session *arrived[2]; /* not yet taken by the dealing thread */
     bool party_up[2];
-    int wake; /* eventfd */
+    atomic_bool renew; /* a model went: the parties are to subscribe anew */
+    int wake;          /* eventfd */
     int listen_fd;
     atomic_bool stopping;
 };

@@ -282,6 +282,8 @@ int dealer_unload(struct dealer_state *d, const char *id, struct err *err)
     if (model_path(d, id, "plan", plan) == 0 && unlink(plan) < 0)
         log_error("plan-not-removed", log_text("plan", plan), log_text("error", strerror(errno)));
     dealer_put(d, found);
+    atomic_store(&d->renew, true);
+    eventfd_write(d->wake, 1);
     log_info("model-unloaded", log_text("model", id));
     return 0;
 }

@@ -145,6 +145,25 @@ static struct served *find_locked(struct party_state *p, const uint8_t *id)
     return s;
 }
 
+/* The first seed of a model is its mask's; a later one must be the same; the lock is held. */
+static void set_seed(struct party_state *p, struct served *s, const uint8_t seed[PRG_SEED_BYTES])
+{
+    s->subscribed = true;
+    if (s->state == SERVED_SEED) {
+        memcpy(s->model->mask_seed, seed, PRG_SEED_BYTES);
+        s->state = SERVED_PEER;
+    } else if (s->state != SERVED_FAILED &&
+               !secret_equal(s->model->mask_seed, seed, PRG_SEED_BYTES)) {
+        err_set(
+            &s->error, -EINVAL,
+            "the dealer has another mask for this model id than the one it was opened with (was "
+            "its state lost?); share the model again");
+        s->state = SERVED_FAILED;
+        log_error("model-failed", log_text("model", s->id), log_text("error", s->error.text));
+    }
+    party_changed(p);
+}
+
 static int take_seed(struct dealer_session *d, struct reader *r, struct err *err)
 {
     const uint8_t *id = read_bytes(r, PLAN_ID_BYTES), *seed = read_bytes(r, PRG_SEED_BYTES);
@@ -157,12 +176,7 @@ static int take_seed(struct dealer_session *d, struct reader *r, struct err *err
     if (!s)
         return 0;
     pthread_mutex_lock(&p->lock);
-    s->subscribed = true;
-    if (s->state == SERVED_SEED) {
-        memcpy(s->model->mask_seed, seed, PRG_SEED_BYTES);
-        s->state = SERVED_PEER;
-        party_changed(p);
-    }
+    set_seed(p, s, seed);
     pthread_mutex_unlock(&p->lock);
     served_put(p, s);
     return 0;

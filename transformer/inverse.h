@@ -4,7 +4,8 @@
  * For x in [2^lo, 2^(hi+1)): compare with the powers of two between; the bits, taken to the ring,
  * give 2^(hi-e) and so t = x 2^-e in [1, 2]; a lookup of 512 entries gives a first y, one Newton
  * step y (2 - t y), or y (3 - t y^2) / 2, a good one; the same bits give the power of two (times
- * a public factor) that takes it back. 16 and 18 rounds for any number of elements.
+ * a public factor) that takes it back. 19 and 21 rounds (one less at l=32) for any number of
+ * elements.
  *
  * Out of range the result would be silently wrong: a range operation says what was promised, which
  * the clear executor checks.
