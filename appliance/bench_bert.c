@@ -30,6 +30,9 @@
 #define TIMEOUT_MS 300000
 #define REPEAT_MAX 1000
 
+/* Between two looks at the stock. */
+#define TAPE_STEP_MS 20
+
 struct options {
     struct model_config config;
     uint32_t tokens;
@@ -259,14 +262,51 @@ static void add_stats(struct online_stats *to, const struct online_stats *from)
     }
 }
 
+/* Tapes in stock at a party, of the one model and variant there is. */
+static int count_tapes(const struct bench *b, const char *control, struct err *err)
+{
+    char socket[PATH_MAX];
+    json_t *reply, *tapes;
+    int rc = lab_path(b->lab, control, socket, err);
+
+    if (rc == 0)
+        rc = tool_ask(socket, "model list", NULL, &reply, err);
+    if (rc < 0)
+        return rc;
+    tapes = json_object_get(json_array_get(json_object_get(reply, "models"), 0), "tapes");
+    rc = (int)json_integer_value(json_object_iter_value(json_object_iter(tapes)));
+    json_decref(reply);
+    return rc;
+}
+
+/* A query whose dealer is stopped would wait for a tape for ever. */
+static int await_tapes(const struct bench *b, struct err *err)
+{
+    uint64_t deadline = time_ns() + (uint64_t)TIMEOUT_MS * 1000000;
+
+    while (time_ns() < deadline) {
+        int at0 = count_tapes(b, "party0.control", err);
+        int at1 = at0 < 0 ? at0 : count_tapes(b, "party1.control", err);
+
+        if (at0 < 0 || at1 < 0)
+            return MIN(at0, at1);
+        if (at0 && at1)
+            return 0;
+        usleep(TAPE_STEP_MS * 1000);
+    }
+    return err_set(err, -ETIMEDOUT, "no tape came in %d ms", TIMEOUT_MS);
+}
+
 static int repeat(const struct bench *b, struct client *c, size_t i, struct measured *m,
                   struct err *err)
 {
     const struct query *q = &b->queries[i + 1];
     pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
     struct client_figures f;
-    int rc = lab_settle(b->lab, err);
+    int rc = await_tapes(b, err);
 
+    if (rc == 0)
+        rc = lab_settle(b->lab, err);
     if (rc < 0)
         return rc;
     kill(dealer, SIGSTOP);

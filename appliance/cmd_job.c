@@ -49,6 +49,14 @@ static const struct argp_option option_table[] = {
 
 /* --- the data owner --- */
 
+static int job_path(const char *folder, unsigned int party, char ret[PATH_MAX])
+{
+    char name[16];
+
+    snprintf(name, sizeof(name), "party%u.job", party);
+    return file_path(ret, PATH_MAX, folder, name);
+}
+
 static int write_shares(const struct plan *plan, const struct encoding *e, struct prg *prg,
                         const char *folder, struct err *err)
 {
@@ -56,19 +64,21 @@ static int write_shares(const struct plan *plan, const struct encoding *e, struc
     struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
     size_t columns = onehot_columns(plan), bytes = v->tokens * columns * sizeof(uint64_t);
     uint64_t *share = secret_alloc(bytes);
-    char path[PATH_MAX], name[16];
+    char path[PATH_MAX];
     int rc = share ? 0 : err_set(err, -ENOMEM, "no memory for a share of the text");
 
     random_bytes(m.job, sizeof(m.job));
     memcpy(m.model, plan->model_id, sizeof(m.model));
     memcpy(m.plan_hash, plan->hash, sizeof(m.plan_hash));
     for (unsigned int party = 0; rc == 0 && party < 2; party++) {
-        for (size_t row = 0; row < v->tokens; row++)
-            onehot_share_row(plan, e, row, prg, party, share + row * columns);
-        snprintf(name, sizeof(name), "party%u.job", party);
-        rc = file_path(path, sizeof(path), folder, name);
+        rc = job_path(folder, party, path);
         if (rc == 0 && access(path, F_OK) == 0)
             rc = err_set(err, -EEXIST, "%s is there already; choose another folder", path);
+    }
+    for (unsigned int party = 0; rc == 0 && party < 2; party++) {
+        for (size_t row = 0; row < v->tokens; row++)
+            onehot_share_row(plan, e, row, prg, party, share + row * columns);
+        rc = job_path(folder, party, path);
         if (rc == 0)
             rc = job_file_write(path, plan, party, &m, share, err);
     }

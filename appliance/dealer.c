@@ -15,6 +15,7 @@
 
 #define POLL_MS       200
 #define WAIT_MS       1000
+#define HANDSHAKE_MS  3000
 #define REQUEST_BYTES 256
 
 /* A party may be preparing another tape while it is sent this one. */
@@ -37,7 +38,7 @@ static int answer_subscribe(struct dealer_sessions *s, unsigned int party, struc
     struct writer w = {0};
     int rc;
 
-    if (!reader_done(r))
+    if (!reader_done(r) || max > MESSAGE_TAPE_NUMBER_MAX)
         return err_set(err, -EPROTO, "a subscription that cannot be read");
     m = dealer_find(s->d, id);
     if (!m || memcmp(hash, m->plan->hash, PLAN_HASH_BYTES)) {
@@ -369,14 +370,15 @@ static void wait_for_something(struct dealer_sessions *s)
 static void deal_wanted(struct dealer_sessions *s)
 {
     struct err err = {0};
-    int rc = 1;
+    int rc;
 
-    while (rc > 0 && s->tls[0] && s->tls[1] && !s->d->stopping) {
-        rc = deal_next(s, &err);
+    /* Look for grants right before each look for work: none may be read and then slept upon. */
+    do {
         take_arrivals(s);
         serve_readable(s);
-    }
-    if (rc >= 0)
+        rc = s->tls[0] && s->tls[1] && !s->d->stopping ? deal_next(s, &err) : 0;
+    } while (rc > 0);
+    if (rc == 0)
         return;
     log_warning("tape-not-delivered", log_text("error", err_text(&err, rc)));
     drop(s, 0);
@@ -389,8 +391,6 @@ void *dealer_thread(void *state)
 
     s.timeout_ms = (int)s.d->config->timeout_ms;
     while (!s.d->stopping) {
-        take_arrivals(&s);
-        serve_readable(&s);
         deal_wanted(&s);
         wait_for_something(&s);
     }
@@ -408,7 +408,8 @@ static void take_session(struct dealer_state *d, int fd)
     int rc;
 
     net_peer(fd, from);
-    rc = tls_accept(d->tls, fd, &d->config->pins, (int)d->config->timeout_ms, &tls, &err);
+    rc = tls_accept(d->tls, fd, &d->config->pins, MIN((int)d->config->timeout_ms, HANDSHAKE_MS),
+                    &tls, &err);
     if (rc < 0) {
         log_warning("session-refused", log_text("from", from),
                     log_text("error", err_text(&err, rc)));

@@ -36,6 +36,8 @@ static void stop(struct dealer_state *d, struct daemon_threads *t)
     d->stopping = true;
     eventfd_write(d->wake, 1);
     daemon_join(t);
+    for (unsigned int party = 0; party < 2; party++)
+        tls_free(d->arrived[party]);
     while (d->model_count)
         dealer_put(d, d->models[--d->model_count]);
 }

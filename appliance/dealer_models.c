@@ -139,8 +139,7 @@ static void model_free_dealt(struct dealt_model *m)
     dealing_free(m->dealing);
     mask_weights_free(m->masks);
     plan_free(m->plan);
-    secret_wipe(m->mask_seed, sizeof(m->mask_seed));
-    free(m);
+    secret_free(m, sizeof(*m));
 }
 
 struct dealt_model *dealer_find(struct dealer_state *d, const uint8_t id[PLAN_ID_BYTES])
@@ -187,21 +186,28 @@ static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *er
     char path[PATH_MAX];
     int rc = model_path(d, m->id, "mask", path);
 
-    if (rc == 0)
-        rc = access(path, F_OK) == 0 ? read_mask(d, m, err) : draw_mask(d, m, err);
-    if (rc == 0)
-        rc = keep_plan(d, m, err);
+    if (rc < 0)
+        return rc;
+    /* Only where there is none for certain may one be drawn. */
+    if (access(path, F_OK) == 0)
+        rc = read_mask(d, m, err);
+    else if (errno == ENOENT)
+        rc = draw_mask(d, m, err);
+    else
+        rc = err_set(err, -errno, "%s: %s", path, strerror(errno));
     if (rc < 0)
         return rc;
     m->masks = mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask_seed);
     m->dealing = m->masks ? dealing_new(m->masks) : NULL;
-    return m->dealing ? 0 : err_set(err, -ENOMEM, "no memory for the masks of this model");
+    if (!m->dealing)
+        return err_set(err, -ENOMEM, "no memory for the masks of this model");
+    return keep_plan(d, m, err);
 }
 
 int dealer_load(struct dealer_state *d, const char *plan_path, char ret_id[2 * PLAN_ID_BYTES + 1],
                 struct err *err)
 {
-    struct dealt_model *m = calloc(1, sizeof(*m)), *old;
+    struct dealt_model *m = secret_alloc(sizeof(*m)), *old;
     int rc;
 
     if (!m)

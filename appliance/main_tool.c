@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 struct subcommand {
     const char *name;
@@ -59,8 +61,13 @@ static int run(const struct subcommand *subcommand, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    const struct rlimit none = {0, 0};
+
     argp_err_exit_status = EXIT_USAGE;
     signal(SIGPIPE, SIG_IGN);
+    /* A text, weights or keys may be in this process: none of it goes into a core dump. */
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;

@@ -29,6 +29,9 @@
 /** Of a tape's layout: what each operation takes from it, in which order. */
 #define MESSAGE_TAPE_VERSION 1
 
+/** Tape numbers end here, far from where a counter could wrap. */
+#define MESSAGE_TAPE_NUMBER_MAX ((uint64_t)1 << 62)
+
 enum message {
     MESSAGE_INFO = 1,   /* empty */
     MESSAGE_INFO_REPLY, /* u32 count, then struct message_model each */
@@ -40,7 +43,7 @@ enum message {
     MESSAGE_REFUSED,    /* u8 enum refusal, string: what is wrong and what to do */
     MESSAGE_HELD,       /* u32 count, then model id, u64 tape number each */
     MESSAGE_PROPOSE,    /* struct message_proposal */
-    MESSAGE_AGREED,     /* empty: party 1 has struck the number off */
+    MESSAGE_AGREED,     /* empty: party 1 has struck the number off; again when it keeps a model */
     MESSAGE_SUBSCRIBE,  /* model id, plan hash, u64 highest tape number struck or received */
     MESSAGE_SEED,       /* model id, 32 bytes: this party's seed of the model's mask */
     MESSAGE_GRANT,      /* model id, u32 tokens, u64 tapes of that variant taken in all */

@@ -10,6 +10,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* A peer that answers nothing for IDLE + COUNT * STEP seconds is gone. */
+#define KEEPALIVE_IDLE_S 5
+#define KEEPALIVE_STEP_S 2
+#define KEEPALIVE_COUNT  3
+
 #define BACKLOG 64
 
 uint64_t net_deadline(int timeout_ms)
@@ -119,16 +124,28 @@ static int resolve(const struct net_address *address, int flags, struct addrinfo
                    gai_strerror(rc));
 }
 
+/* Messages leave at once, and a peer whose host is gone is noticed also where nobody sends. */
+static int set_options(int fd)
+{
+    const int on = 1, idle_s = KEEPALIVE_IDLE_S, step_s = KEEPALIVE_STEP_S, count = KEEPALIVE_COUNT;
+
+    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &step_s, sizeof(step_s)) < 0 ||
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count)) < 0)
+        return -errno;
+    return 0;
+}
+
 static int make_socket(const struct addrinfo *a, int *ret_fd)
 {
-    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int on = 1;
+    int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), rc;
 
     if (fd < 0)
         return -errno;
-    if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
-        int rc = -errno;
-
+    rc = set_options(fd);
+    if (rc < 0) {
         close(fd);
         return rc;
     }
@@ -243,7 +260,6 @@ static bool accept_again(int code)
 int net_accept(int listen_fd, int timeout_ms, int *ret_fd, struct err *err)
 {
     uint64_t deadline = net_deadline(timeout_ms);
-    int on = 1;
 
     for (;;) {
         int rc = net_wait(listen_fd, POLLIN, deadline), fd;
@@ -256,7 +272,7 @@ int net_accept(int listen_fd, int timeout_ms, int *ret_fd, struct err *err)
         if (fd < 0)
             return err_set(err, -errno, "cannot accept a connection: %s", strerror(errno));
         /* Fails only on a connection that is dead already. */
-        if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)) < 0) {
+        if (set_options(fd) < 0) {
             close(fd);
             continue;
         }

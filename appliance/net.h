@@ -1,6 +1,7 @@
 /*
  * TCP addresses and connected sockets, before TLS. Every socket is non-blocking, close-on-exec and
- * sends without delay (TCP_NODELAY); every wait has a deadline.
+ * sends without delay (TCP_NODELAY); every wait has a deadline. Keep-alives end a connection whose
+ * peer's host has vanished within seconds, also where this side only waits.
  */
 #ifndef APPLIANCE_NET_H
 #define APPLIANCE_NET_H

@@ -54,6 +54,7 @@ static void stop(struct party_state *p, struct daemon_threads *t)
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
     daemon_join(t);
+    tls_free(p->peer_arrived);
     while (p->stock_count)
         tape_free(stock_take(p, &p->stock[0]).tape);
     while (p->served_count)
@@ -96,6 +97,7 @@ int party_main(const struct config *config, struct tls_context *tls, int stop_fd
     p->party = config->role == ROLE_PARTY1;
     p->tls = tls;
     p->listen_fd = p->link_listen_fd = p->dealer_wake = -1;
+    p->stock_bytes_max = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
     daemon_lock_init(&p->lock, &p->changed);
     rc = serve(p, stop_fd, &err);
     if (rc < 0)

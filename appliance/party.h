@@ -28,6 +28,7 @@
 #define PARTY_JOBS_MAX        64
 #define PARTY_JOBS_BYTES_MAX  ((size_t)2 << 30) /* of input shares that wait */
 #define PARTY_SESSION_THREADS 8
+#define PARTY_OWNERS_MAX      6 /* at once, of those threads */
 #define PARTY_STOCK_MAX       4096
 #define PARTY_DESK_MAX        64
 
@@ -81,6 +82,7 @@ struct job {
     uint32_t length;
     enum job_state state;
     uint64_t deadline_ns;
+    uint64_t retry_ns;       /* party 1 was not ready for it: not to be proposed before */
     uint64_t stuck_since_ns; /* the other party or the dealer was there */
     size_t input_bytes;      /* of the packed share */
     uint64_t *input, *output;
@@ -112,7 +114,7 @@ struct party_state {
     struct served *served[PARTY_MODELS_MAX];
     size_t served_count;
     struct held stock[PARTY_STOCK_MAX];
-    size_t stock_count;
+    size_t stock_count, stock_bytes, stock_bytes_max;
     struct job *jobs; /* oldest first */
     size_t job_count, job_bytes;
 
@@ -122,6 +124,7 @@ struct party_state {
     struct tls_session *peer_arrived; /* party 1: authenticated, not yet taken by online */
     bool peer_up, dealer_up;
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
+    atomic_uint owners; /* connected */
     int listen_fd, link_listen_fd;
 };
 
@@ -139,6 +142,9 @@ struct served *served_find(struct party_state *p, const uint8_t id[PLAN_ID_BYTES
 /** Give a reference back; the last one frees. Takes the lock. */
 void served_put(struct party_state *p, struct served *s);
 
+/** Takes the lock. */
+enum served_state served_state_of(struct party_state *p, const struct served *s);
+
 /** The number of a variant in its plan. */
 size_t served_variant(const struct served *s, const struct variant *v);
 
@@ -155,7 +161,8 @@ MUST_CHECK int party_unload(struct party_state *p, const char *id, struct err *e
 /** At start: every model that was opened here and not unloaded. */
 MUST_CHECK int party_load_kept(struct party_state *p, struct err *err);
 
-/** The model has been opened: keep it, make its online memory. Takes the lock. */
+/** The model has been opened: keep it, make its online memory. -ESTALE: it was unloaded or failed
+ *  meanwhile. Takes the lock. */
 MUST_CHECK int party_opened(struct party_state *p, struct served *s, struct err *err);
 
 /* Stock; the lock is held. A tape that is taken is the caller's. */
@@ -165,6 +172,7 @@ struct held *stock_find(struct party_state *p, const struct served *s, uint64_t 
 struct held *stock_lowest(struct party_state *p, const struct served *s, const struct variant *v);
 size_t stock_count(const struct party_state *p, const struct served *s, const struct variant *v);
 struct held stock_take(struct party_state *p, struct held *h);
+void stock_put_back(struct party_state *p, struct held h);
 void stock_destroy(struct party_state *p, struct held *h);
 
 /*
@@ -175,8 +183,8 @@ void stock_destroy(struct party_state *p, struct held *h);
 MUST_CHECK int job_admit(struct party_state *p, const struct message_submit *m, const char *owner,
                          struct job **ret_job, enum refusal *ret_why, struct err *err);
 
-/** Its input is complete: it may be run. Takes the lock. */
-void job_queue(struct party_state *p, struct job *job);
+/** Its input is complete: it may be run, for @patience_ms. Takes the lock. */
+void job_queue(struct party_state *p, struct job *job, uint64_t patience_ms);
 
 /** Why a job that is queued should not wait longer, or NULL; the lock is held. */
 const char *job_hopeless(struct party_state *p, struct job *job);

@@ -60,6 +60,11 @@ static uint64_t due(const struct party_state *p, const struct served *s, const s
 {
     size_t i = served_variant(s, v), have = p->party == 0 ? stock_count(p, s, v) : 0;
     uint64_t want = s->wanted[i] && s->state == SERVED_READY ? p->config->tapes : 0;
+    size_t room = (p->stock_bytes_max - MIN(p->stock_bytes, p->stock_bytes_max)) /
+                  (tape_memory(v, p->party) + 1);
+
+    /* One in any case, so that no job waits in vain. */
+    want = MIN(want, MAX((uint64_t)1, have + room));
 
     return s->taken[i] + (want > have ? want - have : 0);
 }
@@ -227,8 +232,10 @@ static int check_tape(struct party_state *p, const struct message_tape *m, const
 
     if (!s || memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
         return err_set(err, -EPROTO, "a tape of a model that was not asked for");
-    if (m->party != p->party || !v || v->tokens != m->tokens ||
-        m->bytes != (p->party == 1 ? v->tape_bytes : 0))
+    if (served_state_of(p, s) != SERVED_READY)
+        return err_set(err, -EPROTO, "a tape of a model that is not ready");
+    if (m->party != p->party || m->number > MESSAGE_TAPE_NUMBER_MAX || !v ||
+        v->tokens != m->tokens || m->bytes != (p->party == 1 ? v->tape_bytes : 0))
         return err_set(err, -EPROTO, "tape %" PRIu64 " does not fit the plan", m->number);
     /* Numbers only rise; one that comes again may be an old tape of a dealer that was restored. */
     if (m->number <= s->tape_max || m->number <= ledger_tape_max(p->ledger, s->plan->model_id))
@@ -379,7 +386,7 @@ static int take_message(struct dealer_session *d, struct err *err)
     default:
         rc = err_set(err, -EPROTO, "message %u is none that a dealer sends", type);
     }
-    secret_wipe(d->buffer, count);
+    secret_wipe(d->buffer, RECEIVE_BYTES);
     return rc;
 }
 

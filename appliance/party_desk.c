@@ -12,6 +12,9 @@
 
 #define POLL_MS 200
 
+/* Two operators act here, each in his own time. */
+#define PATIENCE_MS (12 * 3600 * 1000ull)
+
 static const char *const state_names[] = {
     [JOB_UPLOADING] = "arriving", [JOB_QUEUED] = "queued", [JOB_RUNNING] = "running",
     [JOB_DONE] = "done",          [JOB_FAILED] = "failed",
@@ -83,7 +86,7 @@ int desk_submit(struct party_state *p, const char *input, const char *output,
         memcpy(ret_name, job->name, sizeof(job->name));
         kernels_here()->unpack(job->input, f.share, wire_elements(&job->variant->wires[0]),
                                job->served->plan->ring);
-        job_queue(p, job);
+        job_queue(p, job, PATIENCE_MS);
     } else if (job) {
         job_discard(p, job);
     }

@@ -6,9 +6,8 @@
 
 #include <stdlib.h>
 
-/* A job waits this many steps' time for its turn, this long for somebody who is away. */
-#define JOB_TIMEOUTS 2
-#define STUCK_MS     3000
+/* A job waits this long for somebody who is away. */
+#define STUCK_MS 3000
 
 static const struct variant *exact_variant(const struct plan *plan, uint32_t tokens)
 {
@@ -134,13 +133,12 @@ int job_admit(struct party_state *p, const struct message_submit *m, const char 
     return 0;
 }
 
-void job_queue(struct party_state *p, struct job *job)
+void job_queue(struct party_state *p, struct job *job, uint64_t patience_ms)
 {
     pthread_mutex_lock(&p->lock);
     job->state = JOB_QUEUED;
     job->stuck_since_ns = time_ns();
-    job->deadline_ns =
-        job->stuck_since_ns + (uint64_t)JOB_TIMEOUTS * p->config->timeout_ms * 1000000;
+    job->deadline_ns = job->stuck_since_ns + patience_ms * 1000000;
     job->served->wanted[served_variant(job->served, job->variant)] = true;
     party_changed(p);
     pthread_mutex_unlock(&p->lock);

@@ -49,6 +49,16 @@ void served_put(struct party_state *p, struct served *s)
         served_free(s);
 }
 
+enum served_state served_state_of(struct party_state *p, const struct served *s)
+{
+    enum served_state state;
+
+    pthread_mutex_lock(&p->lock);
+    state = s->state;
+    pthread_mutex_unlock(&p->lock);
+    return state;
+}
+
 size_t served_variant(const struct served *s, const struct variant *v)
 {
     return (size_t)(v - s->plan->variants);
@@ -95,9 +105,17 @@ int party_opened(struct party_state *p, struct served *s, struct err *err)
     if (rc < 0)
         return err_set(err, rc, "cannot keep the opened model");
     pthread_mutex_lock(&p->lock);
-    s->state = SERVED_READY;
+    if (s->state != SERVED_PEER || s->gone)
+        rc = err_set(err, -ESTALE, "%s",
+                     s->gone ? "the model was unloaded while it was opened" : s->error.text);
+    else
+        s->state = SERVED_READY;
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
+    if (rc < 0) {
+        unlink(path); /* of no use: its id is struck */
+        return rc;
+    }
     log_info("model-ready", log_text("model", s->id));
     return 0;
 }

@@ -21,6 +21,12 @@
 /* A model that the other party does not have yet is proposed again after this long. */
 #define OPEN_RETRY_MS 300
 
+/* So is a job. */
+#define JOB_RETRY_MS 200
+
+/* What a large model takes to be written down, in steps' times. */
+#define KEEP_TIMEOUTS 30
+
 /* --- both parties: the work that was agreed --- */
 
 static int run_open(struct party_link *l, struct served *s, struct err *err)
@@ -85,6 +91,19 @@ static void finish_job(struct party_state *p, struct job *job, int rc, const str
     pthread_mutex_unlock(&p->lock);
 }
 
+/* The answer goes first; then what the run left is wiped. */
+static void end_run(struct party_state *p, struct job *job, int rc, const struct err *err)
+{
+    struct served *s = job->served;
+
+    pthread_mutex_lock(&p->lock);
+    s->users++;
+    pthread_mutex_unlock(&p->lock);
+    finish_job(p, job, rc, err);
+    party_wipe(s->party);
+    served_put(p, s);
+}
+
 static int strike_job(struct party_state *p, const struct job *job, const struct held *h,
                       struct err *err)
 {
@@ -130,6 +149,19 @@ static int propose(struct party_link *l, const struct message_proposal *m, enum 
     return rc < 0 ? rc : 1;
 }
 
+/* Party 1 says when it keeps the model too, so that no proposal has to wait for its disk. */
+static int await_kept(struct party_link *l, struct err *err)
+{
+    uint8_t type, none[1];
+    size_t count;
+    int rc =
+        tls_receive(l->tls, &type, none, sizeof(none), &count, KEEP_TIMEOUTS * l->timeout_ms, err);
+
+    if (rc == 0 && (type != MESSAGE_AGREED || count))
+        rc = err_set(err, -EPROTO, "message %u where party 1 was to keep the model", type);
+    return rc == -ETIMEDOUT ? -EIO : rc;
+}
+
 static int propose_open(struct party_link *l, struct served *s)
 {
     struct message_proposal m = {.what = PROPOSAL_OPEN};
@@ -150,12 +182,34 @@ static int propose_open(struct party_link *l, struct served *s)
     rc = strike_model(l->p, s, &err);
     if (rc == 0)
         rc = run_open(l, s, &err);
+    if (rc == 0)
+        rc = await_kept(l, &err);
     if (rc < 0)
         open_failed(l->p, s, rc, &err);
     return rc;
 }
 
-/* 0: the job has ended or waits for another tape; negative: so has the session. Frees the tape. */
+/* Nothing was struck and nothing sent: but for a tape that party 1 lacks, it is as good as before.
+ */
+static void proposal_refused(struct party_state *p, struct job *job, struct held *h,
+                             enum refusal why, const struct err *err)
+{
+    if (why == REFUSAL_NO_TAPE)
+        tape_free(h->tape);
+    pthread_mutex_lock(&p->lock);
+    if (why != REFUSAL_NO_TAPE)
+        stock_put_back(p, *h);
+    if (why == REFUSAL_NO_TAPE || why == REFUSAL_NOT_YET) {
+        job->retry_ns = why == REFUSAL_NOT_YET ? time_ns() + JOB_RETRY_MS * 1000000ull : 0;
+        job->state = JOB_QUEUED;
+        party_changed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (why != REFUSAL_NO_TAPE && why != REFUSAL_NOT_YET)
+        finish_job(p, job, -EREMOTEIO, err);
+}
+
+/* 0: the job has ended or waits for another try; negative: so has the session. Takes the tape. */
 static int propose_job(struct party_link *l, struct job *job, struct held *h)
 {
     struct message_proposal m = {.what = PROPOSAL_JOB,
@@ -174,22 +228,18 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     log_info("job-proposed", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
     rc = propose(l, &m, &why, &err);
-    if (rc == 0) {
-        rc = strike_job(p, job, h, &err);
-        if (rc == 0)
-            run_job(l, job, h, start, &err, &rc);
-    }
-    /* Before the job: the tape's plan may go with the job's use of its model. */
-    tape_free(h->tape);
-    if (rc > 0 && why == REFUSAL_NO_TAPE) {
-        pthread_mutex_lock(&p->lock);
-        job->state = JOB_QUEUED; /* with the next tape */
-        party_changed(p);
-        pthread_mutex_unlock(&p->lock);
+    if (rc > 0) {
+        proposal_refused(p, job, h, why, &err);
         return 0;
     }
-    finish_job(p, job, rc > 0 ? -EREMOTEIO : rc, &err);
-    return rc > 0 ? 0 : rc;
+    if (rc == 0)
+        rc = strike_job(p, job, h, &err);
+    if (rc == 0)
+        run_job(l, job, h, start, &err, &rc);
+    /* Before the job: the tape's plan may go with the job's use of its model. */
+    tape_free(h->tape);
+    end_run(p, job, rc, &err);
+    return rc;
 }
 
 /* Jobs of other models go on while one waits for the other party. */
@@ -213,10 +263,12 @@ static struct served *next_open(struct party_state *p)
 /* The oldest job that has a tape; both are the caller's then. */
 static struct job *next_job(struct party_state *p, struct held *ret_held)
 {
+    uint64_t now = time_ns();
+
     for (struct job *j = p->jobs; j; j = j->next) {
         struct held *h;
 
-        if (j->state != JOB_QUEUED)
+        if (j->state != JOB_QUEUED || j->retry_ns > now)
             continue;
         h = stock_lowest(p, j->served, j->variant);
         if (!h)
@@ -259,20 +311,10 @@ static int lead_step(struct party_link *l)
 
 /* --- party 1 --- */
 
-static enum served_state state_of(struct party_state *p, const struct served *s)
-{
-    enum served_state state;
-
-    pthread_mutex_lock(&p->lock);
-    state = s->state;
-    pthread_mutex_unlock(&p->lock);
-    return state;
-}
-
 static int check_open(struct party_state *p, const struct message_proposal *m, struct served *s,
                       enum refusal *why, struct err *err)
 {
-    enum served_state state = s ? state_of(p, s) : SERVED_SEED;
+    enum served_state state = s ? served_state_of(p, s) : SERVED_SEED;
 
     *why = REFUSAL_NOT_YET;
     if (!s)
@@ -312,6 +354,8 @@ static int answer_open(struct party_link *l, const struct message_proposal *m)
         rc = agree(l, &err);
         if (rc == 0)
             rc = run_open(l, s, &err);
+        if (rc == 0)
+            rc = agree(l, &err);
         if (rc < 0)
             open_failed(p, s, rc, &err);
     }
@@ -343,9 +387,10 @@ static void drop_below(struct party_state *p, const struct job *job, uint64_t nu
 static int check_job(const struct message_proposal *m, const struct job *job, enum refusal *why,
                      struct err *err)
 {
-    *why = REFUSAL_FAILED;
+    *why = REFUSAL_NOT_YET;
     if (!job)
         return err_set(err, -ENOENT, "party 1 does not have this job (any more)");
+    *why = REFUSAL_FAILED;
     if (memcmp(m->model, job->served->plan->model_id, PLAN_ID_BYTES) ||
         memcmp(m->plan_hash, job->served->plan->hash, PLAN_HASH_BYTES) ||
         m->tokens != job->variant->tokens || m->length != job->length)
@@ -354,16 +399,22 @@ static int check_job(const struct message_proposal *m, const struct job *job, en
 }
 
 /* The proposed tape, once it is prepared; the lock is held. */
-static int take_proposed(struct party_state *p, const struct message_proposal *m, struct served *s,
-                         struct held *ret_held, struct err *err)
+static int take_proposed(struct party_state *p, const struct message_proposal *m,
+                         const struct job *job, struct held *ret_held, enum refusal *why,
+                         struct err *err)
 {
     uint64_t deadline = net_deadline((int)p->config->timeout_ms / 2);
     struct held *h;
 
-    while ((h = stock_find(p, s, m->tape)) && !h->ready && time_ns() < deadline && !p->stopping)
+    while ((h = stock_find(p, job->served, m->tape)) && !h->ready && time_ns() < deadline &&
+           !p->stopping)
         party_wait(p, IDLE_MS);
-    if (!h || !h->ready)
+    *why = REFUSAL_NO_TAPE;
+    if (!h || h->tape->variant != job->variant)
         return err_set(err, -ENOENT, "party 1 does not hold tape %" PRIu64, m->tape);
+    *why = REFUSAL_NOT_YET;
+    if (!h->ready)
+        return err_set(err, -EAGAIN, "party 1 still prepares tape %" PRIu64, m->tape);
     *ret_held = stock_take(p, h);
     return 0;
 }
@@ -382,11 +433,9 @@ static int check_proposal(struct party_state *p, const struct message_proposal *
     if (rc == 0) {
         job->state = JOB_RUNNING; /* so that it stays while we wait for its tape */
         drop_below(p, job, m->tape);
-        rc = take_proposed(p, m, job->served, ret_held, err);
-        if (rc < 0) {
-            *why = REFUSAL_NO_TAPE;
+        rc = take_proposed(p, m, job, ret_held, why, err);
+        if (rc < 0)
             job->state = JOB_QUEUED;
-        }
         party_changed(p);
     }
     pthread_mutex_unlock(&p->lock);
@@ -416,7 +465,7 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
     if (rc == 0)
         run_job(l, job, &held, start, &err, &rc);
     tape_free(held.tape);
-    finish_job(p, job, rc, &err);
+    end_run(p, job, rc, &err);
     return rc;
 }
 

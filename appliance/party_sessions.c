@@ -13,7 +13,12 @@
 
 #define POLL_MS       200
 #define IDLE_MS       60000
+#define HANDSHAKE_MS  3000
 #define REQUEST_BYTES 4096
+
+/* A job waits this many steps' time for its turn; its upload may take this many. */
+#define JOB_TIMEOUTS    2
+#define UPLOAD_TIMEOUTS 6
 
 struct session {
     struct party_state *p;
@@ -55,10 +60,15 @@ static int answer_info(struct session *s, struct err *err)
 static int receive_input(struct session *s, struct job *job, struct err *err)
 {
     uint8_t *packed = secret_alloc(job->input_bytes), type;
+    uint64_t deadline = net_deadline(UPLOAD_TIMEOUTS * s->timeout_ms);
     size_t filled = 0, count;
     int rc = packed ? 0 : -ENOMEM;
 
     while (rc == 0 && filled < job->input_bytes) {
+        if (time_ns() > deadline) {
+            rc = err_set(err, -ETIMEDOUT, "its input took too long to come");
+            break;
+        }
         rc = tls_receive(s->tls, &type, packed + filled,
                          MIN(job->input_bytes - filled, MESSAGE_CHUNK_BYTES), &count, s->timeout_ms,
                          err);
@@ -123,7 +133,7 @@ static int run_job(struct session *s, struct job *job, struct err *err)
     if (rc < 0)
         return rc;
     /* First: once its owner knows, party 0 may propose it to us at any moment. */
-    job_queue(s->p, job);
+    job_queue(s->p, job, JOB_TIMEOUTS * (uint64_t)s->timeout_ms);
     rc = tls_send(s->tls, MESSAGE_QUEUED, NULL, 0, s->timeout_ms, err);
     if (rc < 0)
         return rc;
@@ -186,6 +196,18 @@ static void serve_owner(struct session *s)
                     log_text("error", err_text(&err, rc)));
 }
 
+/* Some threads are left for the other party, whatever owners do. */
+static void serve_if_room(struct session *s)
+{
+    static const struct err full = {"too many owners are connected; come again"};
+
+    if (atomic_fetch_add(&s->p->owners, 1) < PARTY_OWNERS_MAX)
+        serve_owner(s);
+    else if (refuse(s, REFUSAL_FULL, &full) < 0)
+        log_debug("refusal-not-sent", log_text("name", s->peer->name));
+    atomic_fetch_sub(&s->p->owners, 1);
+}
+
 static void hand_to_online(struct party_state *p, struct tls_session *tls)
 {
     struct tls_session *old;
@@ -206,7 +228,7 @@ static void serve(struct party_state *p, int fd)
     int rc;
 
     net_peer(fd, from);
-    rc = tls_accept(p->tls, fd, &p->config->pins, s.timeout_ms, &s.tls, &err);
+    rc = tls_accept(p->tls, fd, &p->config->pins, MIN(s.timeout_ms, HANDSHAKE_MS), &s.tls, &err);
     if (rc < 0) {
         log_warning("session-refused", log_text("from", from),
                     log_text("error", err_text(&err, rc)));
@@ -220,7 +242,7 @@ static void serve(struct party_state *p, int fd)
         return;
     }
     if (s.peer->role == ROLE_OWNER)
-        serve_owner(&s);
+        serve_if_room(&s);
     tls_shutdown(s.tls);
     tls_free(s.tls);
 }

@@ -24,6 +24,7 @@ int stock_add(struct party_state *p, struct served *s, struct tape *tape, uint64
 {
     if (p->stock_count == PARTY_STOCK_MAX)
         return -ENOSPC;
+    p->stock_bytes += tape_memory(tape->variant, tape->party);
     p->stock[p->stock_count++] = (struct held){.served = s, .tape = tape, .deal_ns = deal_ns};
     return 0;
 }
@@ -63,8 +64,19 @@ struct held stock_take(struct party_state *p, struct held *h)
 {
     struct held taken = *h;
 
+    p->stock_bytes -= tape_memory(taken.tape->variant, taken.tape->party);
     *h = p->stock[--p->stock_count];
     return taken;
+}
+
+void stock_put_back(struct party_state *p, struct held h)
+{
+    if (h.served->gone || stock_add(p, h.served, h.tape, h.deal_ns) < 0) {
+        tape_free(h.tape);
+        return;
+    }
+    p->stock[p->stock_count - 1] = h;
+    party_changed(p);
 }
 
 void stock_destroy(struct party_state *p, struct held *h)

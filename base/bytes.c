@@ -95,10 +95,16 @@ static bool reserve(struct writer *w, size_t count)
     if (need <= w->capacity)
         return true;
     capacity = MAX(need, 2 * w->capacity);
-    bytes = realloc(w->bytes, capacity);
+    /* Not realloc(): what it leaves behind may be secret. */
+    bytes = malloc(capacity);
     if (!bytes) {
         w->failed = true;
         return false;
+    }
+    if (w->bytes) {
+        memcpy(bytes, w->bytes, w->count);
+        explicit_bzero(w->bytes, w->count);
+        free(w->bytes);
     }
     w->bytes = bytes;
     w->capacity = capacity;

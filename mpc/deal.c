@@ -65,6 +65,8 @@ int deal_tape(struct dealing *d, const struct variant *v, const uint8_t seed[2][
     d->deal.prg[1] = prg_new(seed[1]);
     if (d->deal.prg[0] && d->deal.prg[1])
         rc = deal_ops(d, emit, context);
+    walk_wipe(&d->deal.walk);
+    secret_wipe(d->section, d->section_bytes);
     prg_free(d->deal.prg[0]);
     prg_free(d->deal.prg[1]);
     d->deal.prg[0] = d->deal.prg[1] = NULL;

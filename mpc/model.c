@@ -31,7 +31,7 @@ static void make_right(uint64_t *to, const uint64_t *values, const struct weight
 
 struct model *model_new(const struct plan *plan, unsigned int party)
 {
-    struct model *m = calloc(1, sizeof(*m));
+    struct model *m = secret_alloc(sizeof(*m));
 
     if (!m)
         return NULL;
@@ -70,8 +70,7 @@ void model_free(struct model *m)
     free(m->values);
     free(m->right_hat);
     free(m->right_online);
-    secret_wipe(m->mask_seed, sizeof(m->mask_seed));
-    free(m);
+    secret_free(m, sizeof(*m));
 }
 
 size_t model_open_bytes(const struct plan *plan)

@@ -34,6 +34,11 @@ void party_free(struct party *p)
     free(p);
 }
 
+void party_wipe(struct party *p)
+{
+    walk_wipe(&p->online.walk);
+}
+
 static int run_op(struct online *o, const struct op *op, struct online_stats *stats)
 {
     const struct op_kind *kind = op_kind(op->id);

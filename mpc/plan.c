@@ -46,12 +46,17 @@ static int grow(void *array, size_t count, size_t size, size_t count_max, const 
 
 int plan_add_weight(struct plan *plan, const struct weight *w, uint32_t *ret, struct err *err)
 {
+    size_t all = weight_elements(w);
     int rc;
 
     if (w->use < WEIGHT_PRODUCT || w->use > WEIGHT_ADDED || w->rows < 1 || w->cols < 1 ||
         w->rows > PLAN_DIM_MAX || w->cols > PLAN_DIM_MAX ||
         weight_elements(w) > PLAN_ELEMENTS_MAX || w->frac < -64 || w->frac > 64)
         return err_set(err, -EINVAL, "plan: weight %s has no sane shape", w->name);
+    for (size_t i = 0; i < plan->weight_count; i++)
+        all += weight_elements(&plan->weights[i]);
+    if (all > PLAN_VALUES_MAX)
+        return err_set(err, -E2BIG, "plan: more than %zu weights in all", PLAN_VALUES_MAX);
     rc = grow(&plan->weights, plan->weight_count, sizeof(*w), PLAN_WEIGHTS_MAX, "weights", err);
     if (rc < 0)
         return rc;

@@ -32,7 +32,8 @@
 #define PLAN_TOKENS_MAX     512
 #define PLAN_DIM_MAX        (1u << 24)        /* rows or columns of a wire or a weight */
 #define PLAN_ELEMENTS_MAX   ((size_t)1 << 28) /* of a wire or a weight */
-#define PLAN_WORDS_MAX      ((size_t)1 << 33) /* of a variant's arena */
+#define PLAN_VALUES_MAX     ((size_t)1 << 30) /* elements of all weights: three BERT-large */
+#define PLAN_WORDS_MAX      ((size_t)1 << 31) /* of a variant's arena, or of its tape */
 
 enum wire_kind {
     WIRE_SHARE = 1, /* [x]: an additive share at each party */

@@ -47,6 +47,14 @@ int walk_init(struct walk *w, const struct plan *plan)
     return allocate(w);
 }
 
+void walk_wipe(struct walk *w)
+{
+    if (!w->variant)
+        return;
+    secret_wipe(w->arena, w->variant->arena_words * sizeof(uint64_t));
+    secret_wipe(w->scratch, w->variant->scratch_words * sizeof(uint64_t));
+}
+
 void walk_free(struct walk *w)
 {
     secret_free(w->arena, arena_bytes(w));

@@ -10,6 +10,9 @@ MUST_CHECK int walk_init(struct walk *w, const struct plan *plan);
 /** The same for one variant only. */
 MUST_CHECK int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v);
 
+/** Wipe what one walk through its variant has left. */
+void walk_wipe(struct walk *w);
+
 void walk_free(struct walk *w);
 
 #endif
