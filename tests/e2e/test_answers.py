@@ -1,0 +1,231 @@
+"""The appliance as its users see it: right answers in three number formats, from arguments, lines
+and pairs, alone and side by side, and exit codes that scripts can rely on.
+"""
+
+import json
+import os
+import sys
+
+from cell import (NAMES, Cell, Failed, check_row, expect, expect_text, parse_arguments, run_cases)
+
+TEXTS = ("a film to remember", "tired and far too long", "warm, funny and never cruel",
+         "the jokes are old and the songs are worse", "a small wonder", "I want my evening back",
+         "two hours of people talking in a kitchen, and I would have stayed for two more",
+         "it has a plot, I am told", "not bad at all", "not good at all",
+         "the lead gives everything; the script gives nothing back",
+         "my grandmother slept, my children cried and I envied them both, which for a comedy of "
+         "this length and this price is really quite an achievement, if not the one they wanted")
+FORMATS = ((64, 16), (48, 12), (40, 11))
+
+
+def owner_of(cell, folder):
+    """The configuration of an owner who asks for another model."""
+    cell.write_config(f"owner-{folder}", [(key, f"{folder}/client" if key == "model" else value)
+                                          for key, value in cell.config("owner")])
+    return f"owner-{folder}"
+
+
+def formats(cell, options):
+    """Every format says what the float model says, within its plan's bound, at its plan's cost."""
+    said = []
+    for ring, frac in FORMATS[1:]:
+        cell.formats[f"f{ring}"] = cell.share(f"f{ring}", ring, frac, "16,48")
+        cell.load_all(f"f{ring}")
+        owner_of(cell, f"f{ring}")
+    for folder, shared in cell.formats.items():
+        config = "owner" if folder == "model" else f"owner-{folder}"
+        texts = TEXTS if options.long or shared["ring"] > 40 else TEXTS[:5]
+        a = cell.infer("--compare", *texts, config=config, timeout=60)
+        expect(a.code == 0 and len(a.rows) == len(texts), f"{folder}: exit {a.code}: {a.text}")
+        costs = {(v["bytes_online"], v["rounds_online"]) for v in shared["variants"]}
+        for row in a.rows:
+            check_row(row, shared)
+            expect((row["bytes_online"], row["rounds_online"]) in costs,
+                   f"{folder}: {row['bytes_online']} bytes in {row['rounds_online']} rounds, and "
+                   f"the plan says {costs}")
+        expect(len({row["label"] for row in a.rows}) == 2, f"{folder}: all labels are the same")
+        said.append(f"{shared['ring']}/{shared['frac']} {len(a.rows)} right")
+    return ", ".join(said)
+
+
+def lines(cell, _):
+    """Lines of standard input, in their order; a line that is none is named."""
+    answers = cell.run("infer", "--json", "--compare", "--config", "owner.conf",
+                       stdin="\n".join(TEXTS[:3]).encode() + b"\r\n")
+    rows = [json.loads(line) for line in answers.splitlines()]
+    expect(len(rows) == 3, f"{len(rows)} answers to 3 lines")
+    for row in rows:
+        check_row(row, cell.shared)
+    alone = cell.infer(TEXTS[1]).rows[0]
+    expect(rows[1]["label"] == alone["label"], "lines are answered out of order")
+    expect_text(r"standard input, line 2: .*NUL", cell.run(
+        "infer", "--config", "owner.conf", stdin=b"fine\nwith \0 inside\n", code=3), "a NUL")
+
+
+def pairs(cell, _):
+    a = cell.infer("--pair", "--compare", "a film", "it was good")
+    expect(a.code == 0 and len(a.rows) == 1, f"a pair: {a}")
+    check_row(a.rows[0], cell.shared)
+    answers = cell.run("infer", "--json", "--pair", "--config", "owner.conf",
+                       stdin=b"a film\tit was good\na film\tit was bad\n")
+    expect(len(answers.splitlines()) == 2, "two pairs on two lines")
+    expect_text("TEXT<tab>TEXT", cell.run("infer", "--pair", "--config", "owner.conf", code=3,
+                                          stdin=b"no tab\n"), "a line without a pair")
+
+
+def odd_texts(cell, _):
+    """Nothing that a text may hold gets in the way: empty, too long, other scripts."""
+    a = cell.infer("--compare", "", "word " * 500, "\u4f60\u597d, na\u00efve caf\u00e9 \U0001f600",
+                   "\ud7ff\u0301", "?!", timeout=60)
+    expect(a.code == 0 and len(a.rows) == 5, f"odd texts: {a}")
+    expect_text("text 2 is too long: its last .* tokens were left out", a.text, "a long text")
+    for row in a.rows:
+        check_row(row, cell.shared)
+    expect_text("line 1: the text is not UTF-8: byte 3", cell.run(
+        "infer", "--config", "owner.conf", stdin=b"caf\xe9\n", code=3), "a text in Latin-1")
+
+
+def exit_codes(cell, _):
+    run = cell.run
+    run("infer", "--config", "owner.conf", "--json", TEXTS[0], code=0)
+    expect_text("no-such-option", run("infer", "--no-such-option", code=2), "an unknown option")
+    expect_text("for --compare only", run("infer", "--model", ".", "x", code=2), "a lone --model")
+    expect_text("nowhere.conf.*No such file", run("infer", "--config", "nowhere.conf", "x", code=2),
+                "a configuration that is not there")
+    cell.write_config("odd", cell.config("owner") + [("colour", "blue")])
+    expect_text(r"odd.conf:\d+: .*unknown key `colour`", run(
+        "infer", "--config", "odd.conf", "x", code=2), "an unknown key")
+    cell.write_config("off", [(key, "127.0.0.1:1" if key == "party1" else value)
+                              for key, value in cell.config("owner")])
+    expect_text("party1: cannot connect to 127.0.0.1:1", run(
+        "infer", "--config", "off.conf", "x", code=3), "a party that is away")
+    expect_text("nobody.control", run("status", "--socket", "nobody.control", code=3), "no socket")
+    expect_text("load, unload or list", run("model", code=2), "no verb")
+    expect_text("never overwritten", run("share", "--model", cell.model, "--out", "model", code=3),
+                "sharing on top of a share")
+
+
+def keygen(cell, _):
+    """No key, request or certificate is ever replaced."""
+    for words in (("authority", "--name", "a", "--key", "authority.key", "--certificate", "new.pem"),
+                  ("request", "--name", "a", "--key", "owner.key", "--request", "new.csr"),
+                  ("sign", "--authority", "authority.pem", "--authority-key", "authority.key",
+                   "--request", "owner.csr", "--role", "owner", "--name", "owner", "--certificate",
+                   "owner.pem")):
+        before = {name: os.stat(cell.path(name)).st_mtime_ns
+                  for name in ("authority.key", "owner.key", "owner.pem")}
+        expect_text("exists|already|never", cell.run("keygen", *words, code=3), f"keygen {words[0]}")
+        for name, when in before.items():
+            expect(os.stat(cell.path(name)).st_mtime_ns == when, f"{name} was written to")
+    for name in ("authority.key", "owner.key"):
+        expect(os.stat(cell.path(name)).st_mode & 0o777 == 0o600, f"{name}: open to others")
+    expect_text("no role", cell.run("keygen", "sign", "--authority", "authority.pem",
+                                    "--authority-key", "authority.key", "--request", "owner.csr",
+                                    "--role", "king", "--name", "owner", "--certificate", "x.pem",
+                                    code=3), "an unknown role")
+
+
+def evaluate(cell, options):
+    """`eval` counts what `infer` says, and names lines that are none."""
+    texts = TEXTS if options.long else TEXTS[:6]
+    labels = [row["float_label"] == "positive" for row in
+              cell.infer("--compare", *texts, timeout=60).rows]
+    with open(cell.path("task.tsv"), "w") as f:
+        f.write("sentence\tlabel\n")
+        for i, (text, label) in enumerate(zip(texts, labels)):
+            f.write(f"{text}\t{int(label) ^ (i == 0)}\n")
+    words = ("eval", "--config", "owner.conf", "--data", "task.tsv", "--json")
+    r = json.loads(cell.run(*words, timeout=120))
+    right = (len(texts) - 1) / len(texts)
+    expect(r["n"] == len(texts) and r["agree"] == 1, f"eval: {r}")
+    expect(abs(r["private"] - right) < 1e-9 and r["private"] == r["float"], f"eval: {r}")
+    expect(0 <= r["logit_error_median"] <= r["logit_error_max"] < 0.01, f"eval: {r}")
+    expect(json.loads(cell.run(*words, "--limit", "3"))["n"] == 3, "eval --limit 3")
+    with open(cell.path("task.tsv"), "a") as f:
+        f.write("no label\nfine\t7\n")
+    p = cell.run(*words, "--limit", "20", timeout=120)
+    expect(json.loads(p)["n"] == len(texts), "eval counts lines that are none")
+    expect_text("sentence<tab>label", cell.run("eval", "--config", "owner.conf", "--data",
+                                               "owner.conf", code=3), "eval of no task")
+    return f"{r['n']} sentences, logit error at most {r['logit_error_max']:.1e}"
+
+
+def bench(cell, _):
+    shape = ("--layers", 1, "--hidden", 32, "--heads", 2, "--ffn", 64, "--tokens", 8, "--vocab", 100)
+    for ring, frac in FORMATS[:2]:
+        r = json.loads(cell.run("bench", "bert", *shape, "--ring", ring, "--frac", frac,
+                                "--repeat", 2, "--json", timeout=120))
+        expect(r["correct"] is True and r["error_max"] <= r["error_bound"], f"bench: {r}")
+        for what in ("bytes", "rounds"):
+            parts = sum(op[what] for op in r["ops"])
+            expect(parts == r[f"{what}_online"],
+                   f"bench {ring}: {r[f'{what}_online']} {what}, and its operations {parts}")
+
+
+def operators(cell, _):
+    """status, model list, unload, and load again, here and after a stop of all."""
+    for name in NAMES:
+        s = json.loads(cell.ask(name, "status", "--json"))
+        expect(s["role"] == name, f"{name} is {s['role']}")
+        models = json.loads(cell.ask(name, "model", "list", "--json"))["models"]
+        expect({m["model"] for m in models} == {f["model_id"] for f in cell.formats.values()},
+               f"{name} lists {models}")
+        expect(all(m["state"] == "ready" for m in models), f"{name}: {models}")
+        cell.ask(name, "status")
+    model = cell.shared["model_id"]
+    for name in NAMES:
+        cell.ask(name, "model", "unload", model)
+        expect_text("no model .* is loaded", cell.ask(name, "model", "unload", model, code=3),
+                    "unloading twice")
+    a = cell.infer(TEXTS[0])
+    expect(a.code == 3, f"a query for an unloaded model: {a}")
+    expect_text("does not serve this model: its operator has to load it", a.text, "unloaded")
+    for name in NAMES:
+        cell.ask(name, "model", "load", "--plan", "model/plan.mpcf")
+    cell.wait_ready()
+    cell.infer_right(TEXTS[0])
+    for name in NAMES:
+        cell.stop(name)
+    for name in NAMES:
+        cell.start(name)
+    cell.wait_ready()
+    cell.infer_right(TEXTS[0])
+
+
+def side_by_side(cell, options):
+    """Four owners' programs at once, of two models."""
+    for _ in range(10 if options.long else 2):
+        configs = ["owner", "owner-f48"] * 2
+        clients = [cell.infer_start("--compare", *TEXTS[i:i + 4], config=c)
+                   for i, c in enumerate(configs)]
+        for config, client in zip(configs, clients):
+            a = cell.infer_end(client, 60)
+            expect(a.code == 0 and len(a.rows) == 4, f"{config} side by side: {a}")
+            for row in a.rows:
+                check_row(row, cell.formats["model" if config == "owner" else "f48"])
+
+
+CASES = (formats, lines, pairs, odd_texts, exit_codes, keygen, evaluate, bench, operators,
+         side_by_side)
+
+
+def main():
+    options = parse_arguments(__doc__)
+    try:
+        with Cell(options, tokens="16,48") as cell:
+            cell.formats = {"model": cell.shared}
+            cell.start_all()
+            cell.load_all()
+            failed = run_cases(CASES, options, cell, options)
+            cell.check_alive()
+            cell.check_ledgers()
+            cell.check_logs()
+        expect(not failed, f"{failed} cases")
+    except Failed as e:
+        print(f"FAILED: {e}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
