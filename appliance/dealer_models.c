@@ -3,6 +3,7 @@
  * tape number never reserved, SHA-256 of all before it. Rewritten for every block of numbers.
  */
 #include "appliance/dealer.h"
+#include "appliance/kept.h"
 #include "appliance/log.h"
 #include "base/bytes.h"
 #include "base/file.h"
@@ -10,7 +11,6 @@
 #include "base/random.h"
 #include "base/secret.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,20 +27,13 @@ static const char magic[8] = "MPCFMASK";
 #define MASK_FILE_BYTES                                                                            \
     (sizeof(magic) + 4 + PLAN_ID_BYTES + PLAN_HASH_BYTES + 2 * PRG_SEED_BYTES + 8 + HASH_BYTES)
 
-static int model_path(const struct dealer_state *d, const char *id, const char *what, char *ret)
-{
-    int n = snprintf(ret, PATH_MAX, "%s/models/%s.%s", d->config->state, id, what);
-
-    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
-}
-
 static int write_mask(struct dealer_state *d, const struct dealt_model *m, uint64_t reserved,
                       struct err *err)
 {
     char path[PATH_MAX];
     uint8_t hash[HASH_BYTES];
     struct writer w = {0};
-    int rc = model_path(d, m->id, "mask", path);
+    int rc = kept_path(d->config->state, m->id, "mask", path);
 
     write_bytes(&w, magic, sizeof(magic));
     write_u32(&w, MASK_VERSION);
@@ -95,7 +88,7 @@ static int read_mask(struct dealer_state *d, struct dealt_model *m, struct err *
     struct err why = {0};
     uint8_t *bytes;
     size_t count;
-    int rc = model_path(d, m->id, "mask", path);
+    int rc = kept_path(d->config->state, m->id, "mask", path);
 
     if (rc == 0)
         rc = file_read(path, MASK_FILE_BYTES, &bytes, &count, err);
@@ -118,18 +111,11 @@ static int draw_mask(struct dealer_state *d, struct dealt_model *m, struct err *
 static int keep_plan(struct dealer_state *d, const struct dealt_model *m, struct err *err)
 {
     char path[PATH_MAX];
-    uint8_t *bytes;
-    size_t count;
-    int rc = model_path(d, m->id, "plan", path);
+    int rc = kept_path(d->config->state, m->id, "plan", path);
 
     if (rc < 0 || access(path, F_OK) == 0)
         return rc;
-    rc = plan_serialize(m->plan, &bytes, &count, err);
-    if (rc < 0)
-        return rc;
-    rc = file_write(path, 0640, bytes, count, err);
-    free(bytes);
-    return rc;
+    return kept_write_plan(d->config->state, m->id, m->plan, err);
 }
 
 static void model_free_dealt(struct dealt_model *m)
@@ -184,7 +170,7 @@ static int add(struct dealer_state *d, struct dealt_model *m, struct err *err)
 static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *err)
 {
     char path[PATH_MAX];
-    int rc = model_path(d, m->id, "mask", path);
+    int rc = kept_path(d->config->state, m->id, "mask", path);
 
     if (rc < 0)
         return rc;
@@ -236,35 +222,17 @@ fail:
     return rc;
 }
 
+static int load_one(void *context, const char *plan_path, struct err *err)
+{
+    char id[2 * PLAN_ID_BYTES + 1];
+
+    return dealer_load(context, plan_path, id, err);
+}
+
+/* A mask without a plan is an unloaded model's: kept, so that the id can never get a second one. */
 int dealer_load_kept(struct dealer_state *d, struct err *err)
 {
-    char folder[PATH_MAX], plan[PATH_MAX], id[2 * PLAN_ID_BYTES + 1];
-    struct dirent *entry;
-    int rc = file_path(folder, sizeof(folder), d->config->state, "models");
-    DIR *dir;
-
-    if (rc == 0)
-        rc = file_make_folders(folder, 0700, err);
-    if (rc < 0)
-        return rc;
-    dir = opendir(folder);
-    if (!dir)
-        return err_set(err, -errno, "%s: %s", folder, strerror(errno));
-    while (rc == 0 && (entry = readdir(dir))) {
-        const char *dot = strchr(entry->d_name, '.');
-        struct err why = {0};
-
-        if (!dot || strcmp(dot, ".mask") || dot - entry->d_name != 2 * PLAN_ID_BYTES)
-            continue;
-        snprintf(id, sizeof(id), "%.*s", 2 * PLAN_ID_BYTES, entry->d_name);
-        rc = model_path(d, id, "plan", plan);
-        if (rc == 0 && access(plan, F_OK) < 0)
-            continue; /* unloaded: the mask is kept, so that the id can never get a second one */
-        if (rc == 0 && dealer_load(d, plan, id, &why) < 0)
-            log_error("model-not-loaded", log_text("plan", plan), log_text("error", why.text));
-    }
-    closedir(dir);
-    return rc;
+    return kept_load_all(d->config->state, "mask", load_one, d, err);
 }
 
 int dealer_unload(struct dealer_state *d, const char *id, struct err *err)
@@ -285,7 +253,7 @@ int dealer_unload(struct dealer_state *d, const char *id, struct err *err)
     if (!found)
         return err_set(err, -ENOENT, "no model %s is loaded; `mpcformer model list` shows them",
                        id);
-    if (model_path(d, id, "plan", plan) == 0 && unlink(plan) < 0)
+    if (kept_path(d->config->state, id, "plan", plan) == 0 && unlink(plan) < 0)
         log_error("plan-not-removed", log_text("plan", plan), log_text("error", strerror(errno)));
     dealer_put(d, found);
     atomic_store(&d->renew, true);

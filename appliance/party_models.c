@@ -1,22 +1,14 @@
 /* The models of a party: loaded, opened, kept, unloaded. */
+#include "appliance/kept.h"
 #include "appliance/log.h"
 #include "appliance/party.h"
 #include "base/bytes.h"
 #include "base/file.h"
 
-#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-/* state/models/ID.plan beside ID.open; an unloaded model's is ID.unloaded. */
-static int model_path(const struct party_state *p, const char *id, const char *what, char *ret)
-{
-    int n = snprintf(ret, PATH_MAX, "%s/models/%s.%s", p->config->state, id, what);
-
-    return n < 0 || n >= PATH_MAX ? -ENAMETOOLONG : 0;
-}
 
 struct served *served_find(struct party_state *p, const uint8_t id[PLAN_ID_BYTES])
 {
@@ -75,29 +67,13 @@ static int make_online(struct served *s, struct err *err)
     return rc < 0 ? err_set(err, rc, "no memory to serve the model") : 0;
 }
 
-static int save_plan(struct party_state *p, struct served *s, struct err *err)
-{
-    char path[PATH_MAX];
-    uint8_t *bytes;
-    size_t count;
-    int rc = plan_serialize(s->plan, &bytes, &count, err);
-
-    if (rc < 0)
-        return rc;
-    rc = model_path(p, s->id, "plan", path);
-    if (rc == 0)
-        rc = file_write(path, 0640, bytes, count, err);
-    free(bytes);
-    return rc;
-}
-
 int party_opened(struct party_state *p, struct served *s, struct err *err)
 {
     char path[PATH_MAX];
-    int rc = save_plan(p, s, err);
+    int rc = kept_write_plan(p->config->state, s->id, s->plan, err);
 
     if (rc == 0)
-        rc = model_path(p, s->id, "open", path);
+        rc = kept_path(p->config->state, s->id, "open", path);
     if (rc == 0)
         rc = model_save(s->model, path, err);
     if (rc == 0)
@@ -124,11 +100,11 @@ int party_opened(struct party_state *p, struct served *s, struct err *err)
 static int load_kept(struct party_state *p, struct served *s, struct err *err)
 {
     char open[PATH_MAX], unloaded[PATH_MAX];
-    int rc = model_path(p, s->id, "open", open);
+    int rc = kept_path(p->config->state, s->id, "open", open);
     bool was_open;
 
     if (rc == 0)
-        rc = model_path(p, s->id, "unloaded", unloaded);
+        rc = kept_path(p->config->state, s->id, "unloaded", unloaded);
     if (rc < 0)
         return rc;
     was_open = access(open, F_OK) == 0;
@@ -231,34 +207,16 @@ fail:
     return rc;
 }
 
+static int load_one(void *context, const char *plan_path, struct err *err)
+{
+    char id[2 * PLAN_ID_BYTES + 1];
+
+    return party_load(context, plan_path, NULL, id, err);
+}
+
 int party_load_kept(struct party_state *p, struct err *err)
 {
-    char folder[PATH_MAX], plan[PATH_MAX], id[2 * PLAN_ID_BYTES + 1];
-    struct dirent *entry;
-    int rc = file_path(folder, sizeof(folder), p->config->state, "models");
-    DIR *dir;
-
-    if (rc == 0)
-        rc = file_make_folders(folder, 0700, err);
-    if (rc < 0)
-        return rc;
-    dir = opendir(folder);
-    if (!dir)
-        return err_set(err, -errno, "%s: %s", folder, strerror(errno));
-    while (rc == 0 && (entry = readdir(dir))) {
-        struct err why = {0};
-        const char *dot = strchr(entry->d_name, '.');
-
-        if (!dot || strcmp(dot, ".open") || dot - entry->d_name != 2 * PLAN_ID_BYTES)
-            continue;
-        snprintf(id, sizeof(id), "%.*s", 2 * PLAN_ID_BYTES, entry->d_name);
-        rc = model_path(p, id, "plan", plan);
-        /* One damaged model must not keep the others from being served. */
-        if (rc == 0 && party_load(p, plan, NULL, id, &why) < 0)
-            log_error("model-not-loaded", log_text("plan", plan), log_text("error", why.text));
-    }
-    closedir(dir);
-    return rc;
+    return kept_load_all(p->config->state, "open", load_one, p, err);
 }
 
 static struct served *take_out(struct party_state *p, const char *id)
@@ -305,8 +263,9 @@ int party_unload(struct party_state *p, const char *id, struct err *err)
     if (!s)
         return err_set(err, -ENOENT, "no model %s is loaded; `mpcformer model list` shows them",
                        id);
-    if (model_path(p, id, "open", open) == 0 && model_path(p, id, "unloaded", unloaded) == 0 &&
-        rename(open, unloaded) < 0 && errno != ENOENT)
+    if (kept_path(p->config->state, id, "open", open) == 0 &&
+        kept_path(p->config->state, id, "unloaded", unloaded) == 0 && rename(open, unloaded) < 0 &&
+        errno != ENOENT)
         log_error("model-not-put-away", log_text("model", id), log_text("error", strerror(errno)));
     served_put(p, s);
     log_info("model-unloaded", log_text("model", id));
