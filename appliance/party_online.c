@@ -189,8 +189,7 @@ static int propose_open(struct party_link *l, struct served *s)
     return rc;
 }
 
-/* Nothing was struck and nothing sent: but for a tape that party 1 lacks, it is as good as before.
- */
+/* Nothing was struck, nothing sent: but for a tape that party 1 lacks, it is as good as before. */
 static void proposal_refused(struct party_state *p, struct job *job, struct held *h,
                              enum refusal why, const struct err *err)
 {
