@@ -79,7 +79,7 @@ size_t model_open_bytes(const struct plan *plan)
 
     for (size_t i = 0; i < plan->weight_count; i++)
         if (weight_masked(&plan->weights[i]))
-            bytes += ring_bytes(weight_elements(&plan->weights[i]), plan->ring);
+            bytes += weight_bytes(&plan->weights[i]);
     return bytes;
 }
 
@@ -104,7 +104,7 @@ static void add_values(void *context, size_t first, size_t count, const uint8_t 
 
 static int open_weight(struct model *m, size_t weight, struct prg *prg, struct exchange *x)
 {
-    struct opening open = {.values = m->values[weight], .ring = m->plan->ring};
+    struct opening open = {.values = m->values[weight], .ring = m->plan->weights[weight].ring};
     size_t count = weight_elements(&m->plan->weights[weight]);
     uint64_t *mask = secret_alloc(value_bytes(m->plan, weight));
     int rc;
