@@ -1,97 +1,95 @@
 /*
- * Ring product on AVX2: a 64-bit product modulo 2^64 from three 32-bit ones,
+ * The ring product on AVX2: limbs of 16 bits up to 48 bits; above, a 64-bit product from an exact
+ * one of the low halves and, modulo 2^32, both cross products by one instruction:
  *
- *     a b = lo(a) lo(b) + 2^32 (hi(a) lo(b) + lo(a) hi(b)),
- *
- * with the two sums kept apart until the inner dimension is done, so that the shift is paid once.
- * Rows are taken two at a time: eight accumulators and the panel fit the sixteen registers.
+ *     a b = lo(a) lo(b) + 2^32 (hi(a) lo(b) + lo(a) hi(b)).
  */
-#include "mpc/kernels.h"
-
 #include <immintrin.h>
+#include <stdint.h>
 
-/* Steps of the inner dimension a panel slice takes: 8 columns x 512 x 8 bytes fit in half of L1. */
-#define INNER_BLOCK 512
-
+#define LANES 8
 #define ROWS  2
-#define PANEL 8
 
-struct sums {
-    __m256i low[2], cross[2]; /* 8 columns */
+typedef int32_t vec __attribute__((vector_size(32)));
+
+static inline vec dot(vec sum, vec a, vec b)
+{
+    return sum + (vec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+}
+
+static inline vec spread(const void *p)
+{
+    return (vec)_mm256_set1_epi32(*(const int32_t *)p);
+}
+
+#include "mpc/gemm/limbs.h"
+
+#define WORDS     4
+#define WORD_ROWS 2
+
+typedef uint64_t words __attribute__((vector_size(32)));
+
+struct word_sum {
+    words low, cross; /* cross: two halves, to be added */
 };
 
-static inline void step(struct sums *s, uint64_t a, __m256i b0, __m256i b1, __m256i h0, __m256i h1)
-{
-    __m256i al = _mm256_set1_epi64x((int64_t)a);
-    __m256i ah = _mm256_srli_epi64(al, 32);
+struct word_left {
+    words word, swapped;
+};
 
-    s->low[0] = _mm256_add_epi64(s->low[0], _mm256_mul_epu32(al, b0));
-    s->low[1] = _mm256_add_epi64(s->low[1], _mm256_mul_epu32(al, b1));
-    s->cross[0] = _mm256_add_epi64(s->cross[0], _mm256_mul_epu32(ah, b0));
-    s->cross[1] = _mm256_add_epi64(s->cross[1], _mm256_mul_epu32(ah, b1));
-    s->cross[0] = _mm256_add_epi64(s->cross[0], _mm256_mul_epu32(al, h0));
-    s->cross[1] = _mm256_add_epi64(s->cross[1], _mm256_mul_epu32(al, h1));
+static inline struct word_left word_left(const uint64_t *p)
+{
+    __m256i v = _mm256_set1_epi64x((int64_t)*p);
+
+    return (struct word_left){(words)v, (words)_mm256_shuffle_epi32(v, 0xb1)};
 }
 
-static inline void finish(uint64_t *to, const struct sums *s, size_t width, bool add)
+static inline void word_add(struct word_sum *s, const struct word_left *a, words b)
 {
-    uint64_t sum[PANEL];
+    __m256i cross =
+        _mm256_add_epi32((__m256i)s->cross, _mm256_mullo_epi32((__m256i)a->swapped, (__m256i)b));
 
-    for (int half = 0; half < 2; half++) {
-        __m256i v = _mm256_add_epi64(s->low[half], _mm256_slli_epi64(s->cross[half], 32));
-
-        _mm256_storeu_si256((__m256i *)(void *)(sum + 4 * half), v);
-    }
-    for (size_t j = 0; j < width; j++)
-        to[j] = sum[j] + (add ? to[j] : 0);
+    s->low += (words)_mm256_mul_epu32((__m256i)a->word, (__m256i)b);
+    s->cross = (words)cross;
 }
 
-static inline void rows_by_panel(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda,
-                                 const uint64_t *b, size_t rows, size_t inner, size_t width,
-                                 bool add)
+static inline words word_value(const struct word_sum *s)
 {
-    struct sums s[ROWS] = {0};
+    return s->low + (s->cross << 32) + (s->cross >> 32 << 32);
+}
 
-    for (size_t i = 0; i < inner; i++) {
-        const __m256i *at = (const __m256i *)(const void *)(b + i * PANEL);
-        __m256i b0 = _mm256_loadu_si256(at), b1 = _mm256_loadu_si256(at + 1);
-        __m256i h0 = _mm256_srli_epi64(b0, 32), h1 = _mm256_srli_epi64(b1, 32);
+#include "mpc/gemm/words.h"
 
-        for (size_t r = 0; r < rows; r++)
-            step(&s[r], a[r * lda + i], b0, b1, h0, h1);
-    }
-    for (size_t r = 0; r < rows; r++)
-        finish(c + r * ldc, &s[r], width, add);
+#define LIMBS_RING_MAX 48
+
+static size_t right_bytes(size_t inner, size_t cols, unsigned int ring)
+{
+    return ring <= LIMBS_RING_MAX ? limbs_right_bytes(inner, cols, ring)
+                                  : words_right_bytes(inner, cols);
+}
+
+static void pack_right(void *to, const uint64_t *b, size_t row_stride, size_t col_stride,
+                       size_t inner, size_t cols, unsigned int ring)
+{
+    if (ring <= LIMBS_RING_MAX)
+        limbs_pack_right(to, b, row_stride, col_stride, inner, cols, ring);
+    else
+        words_pack_right(to, b, row_stride, col_stride, inner, cols);
 }
 
 static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const void *right,
                     size_t rows, size_t inner, size_t cols, unsigned int ring, bool add,
                     void *scratch)
 {
-    const uint64_t *b = right;
-
-    (void)ring, (void)scratch;
-    for (size_t at = 0; at == 0 || at < inner; at += INNER_BLOCK) {
-        size_t depth = MIN(inner - at, (size_t)INNER_BLOCK);
-        bool more = add || at > 0;
-
-        for (size_t panel = 0; panel < cols; panel += PANEL) {
-            const uint64_t *from = b + panel * inner + at * PANEL;
-            size_t width = MIN(cols - panel, (size_t)PANEL), r = 0;
-
-            for (; r + ROWS <= rows; r += ROWS)
-                rows_by_panel(c + r * ldc + panel, ldc, a + r * lda + at, lda, from, ROWS, depth,
-                              width, more);
-            for (; r < rows; r++)
-                rows_by_panel(c + r * ldc + panel, ldc, a + r * lda + at, lda, from, 1, depth,
-                              width, more);
-        }
-    }
+    if (ring <= LIMBS_RING_MAX)
+        limbs_product(c, ldc, a, lda, right, rows, inner, cols, ring, add, scratch);
+    else
+        words_product(c, ldc, a, lda, right, rows, inner, cols, add, scratch);
 }
 
-/* The right-hand side is the reference's. */
 void kernels_fill_gemm_avx2(struct kernels *k)
 {
-    kernels_fill_gemm_c(k);
+    k->right_bytes = right_bytes;
+    k->pack_right = pack_right;
     k->product = product;
 }
