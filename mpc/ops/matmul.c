@@ -193,12 +193,14 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
                  struct op_cost *ret)
 {
     struct shape s = shape_of(op);
-    size_t count = out_count(&s), right = kernels_right_words(s.inner, s.cols);
+    size_t count = out_count(&s);
+    size_t right = kernels_right_bytes_max(s.inner, s.cols) / sizeof(uint64_t);
 
     (void)plan;
     ret->bytes_tape = ring_bytes(count, v->wires[op->out].ring);
     ret->prepared_words = fixed(op) ? count : turns(&s, 0) * s.rows * s.cols;
-    ret->scratch_words = MAX(2 * count, (s.rows + s.cols) * s.inner + right + count);
+    ret->scratch_words =
+        MAX(2 * count, wire_padded(MAX(count, (s.rows + s.cols) * s.inner)) + right);
     ret->macs_online =
         (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : s.batch + s.batch / 2);
 }
@@ -278,6 +280,14 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     return rc;
 }
 
+/* Matrix c from @a and a packed right-hand side. */
+static void multiply(const struct walk *w, const struct shape *s, uint64_t *c, size_t ldc,
+                     const uint64_t *a, size_t lda, const void *right, unsigned int ring, bool add)
+{
+    w->kernels->product(c, ldc, a, lda, right, s->rows, s->inner, s->cols, ring, add,
+                        w->product_scratch);
+}
+
 /* --- dealer --- */
 
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)
@@ -285,19 +295,18 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     struct shape s = shape_of(op);
     size_t count = out_count(&s);
     const uint64_t *ra = walk_mask(&d->walk, op->in[MATMUL_A]) + s.a_offset;
-    uint64_t *c = d->walk.scratch, *right = c + count;
+    uint64_t *c = d->walk.scratch, *right = c + wire_padded(count);
+    unsigned int ring = op_wire(&d->walk, op->out)->ring;
 
-    for (size_t h = 0; h < s.batch; h++) {
-        const uint64_t *packed = right;
+    if (fixed(op))
+        multiply(&d->walk, &s, c, s.c_row, ra, s.a_row,
+                 d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT], ring, false);
+    for (size_t h = 0; !fixed(op) && h < s.batch; h++) {
+        const uint64_t *rb = walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch;
 
-        if (fixed(op))
-            packed = d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT];
-        else
-            kernels_pack_right(right,
-                               walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch,
-                               s.b_row, s.b_col, s.inner, s.cols);
-        d->walk.kernels->product(c + h * s.c_batch, s.c_row, ra + h * s.a_batch, s.a_row, packed,
-                                 s.rows, s.inner, s.cols, false);
+        d->walk.kernels->pack_right(right, rb, s.b_row, s.b_col, s.inner, s.cols, ring);
+        multiply(&d->walk, &s, c + h * s.c_batch, s.c_row, ra + h * s.a_batch, s.a_row, right, ring,
+                 false);
     }
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&d->walk, op->in[MATMUL_RESIDUAL]);
@@ -306,8 +315,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
         for (size_t i = 0; i < count; i++)
             c[i] += rn[i] * rg[i % s.cols];
     }
-    op_deal_correction(d, op, STREAM_CORR, c, count, op_wire(&d->walk, op->out)->ring, tape,
-                       c + count);
+    op_deal_correction(d, op, STREAM_CORR, c, count, ring, tape, c + count);
 }
 
 /* --- parties --- */
@@ -316,10 +324,10 @@ static void prepare_fixed(struct prepare *p, const struct op *op, const struct s
 {
     size_t count = out_count(s);
     uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch;
+    unsigned int ring = op_wire(&p->walk, op->out)->ring;
 
-    p->walk.kernels->product(to, s->c_row, walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset,
-                             s->a_row, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
-                             s->rows, s->inner, s->cols, false);
+    multiply(&p->walk, s, to, s->c_row, walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset,
+             s->a_row, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT], ring, false);
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&p->walk, op->in[MATMUL_RESIDUAL]);
         const uint64_t *g = p->model->right_hat[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
@@ -327,8 +335,7 @@ static void prepare_fixed(struct prepare *p, const struct op *op, const struct s
         for (size_t i = 0; i < count; i++)
             to[i] += rn[i] * g[i % s->cols];
     }
-    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, count,
-                  op_wire(&p->walk, op->out)->ring);
+    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, count, ring);
     for (size_t i = 0; i < count; i++)
         to[i] = c[i] - to[i];
 }
@@ -338,16 +345,17 @@ static void prepare_wires(struct prepare *p, const struct op *op, const struct s
 {
     const uint64_t *ra = walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset;
     const uint64_t *rb = walk_mask(&p->walk, op->in[MATMUL_B]) + s->b_offset;
-    uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch, *right = c + out_count(s);
+    uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch;
+    uint64_t *right = c + wire_padded(out_count(s));
+    unsigned int ring = op_wire(&p->walk, op->out)->ring;
 
-    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, out_count(s),
-                  op_wire(&p->walk, op->out)->ring);
+    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, out_count(s), ring);
     for (size_t h = 0; h < s->batch; h++) {
         if (!turn_of(h, p->party))
             continue;
-        kernels_pack_right(right, rb + h * s->b_batch, s->b_row, s->b_col, s->inner, s->cols);
-        p->walk.kernels->product(to, s->cols, ra + h * s->a_batch, s->a_row, right, s->rows,
-                                 s->inner, s->cols, false);
+        p->walk.kernels->pack_right(right, rb + h * s->b_batch, s->b_row, s->b_col, s->inner,
+                                    s->cols, ring);
+        multiply(&p->walk, s, to, s->cols, ra + h * s->a_batch, s->a_row, right, ring, false);
         for (size_t r = 0; r < s->rows; r++, to += s->cols)
             for (size_t j = 0; j < s->cols; j++)
                 to[j] = c[h * s->c_batch + r * s->c_row + j] - to[j];
@@ -372,9 +380,9 @@ static void online_fixed(struct online *o, const struct op *op, const struct sha
     size_t bias_row = 0;
 
     memcpy(to, op_prepared(o->tape, op), out_count(s) * sizeof(*to));
-    o->walk.kernels->product(to, s->c_row, hat, s->a_row,
-                             o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT], s->rows,
-                             s->inner, s->cols, true);
+    multiply(&o->walk, s, to, s->c_row, hat, s->a_row,
+             o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+             op_wire(&o->walk, op->out)->ring, true);
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
         bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
         bias_row = plan_weight(o->walk.plan, op->in[MATMUL_BIAS])->rows == 1 ? 0 : s->cols;
@@ -413,22 +421,22 @@ static void gather(uint64_t *to, const struct gather *g, uint64_t plus, uint64_t
 
 /* Of one pair of matrices, with the corrections in @to already. */
 static void multiply_pair(struct online *o, const struct shape *s, const struct gather *a,
-                          const struct gather *b, bool turn, uint64_t *to)
+                          const struct gather *b, bool turn, unsigned int ring, uint64_t *to)
 {
     uint64_t *left = o->walk.scratch, *dense = left + s->rows * s->inner;
-    uint64_t *right = dense + s->inner * s->cols;
+    uint64_t *right = left + wire_padded((s->rows + s->cols) * s->inner);
 
     gather(dense, b, turn, 1);
-    kernels_pack_right(right, dense, s->cols, 1, s->inner, s->cols);
+    o->walk.kernels->pack_right(right, dense, s->cols, 1, s->inner, s->cols, ring);
     if (turn)
         gather(left, a, 1, 1);
-    o->walk.kernels->product(to, s->c_row, turn ? left : a->hat, turn ? s->inner : s->a_row, right,
-                             s->rows, s->inner, s->cols, true);
+    multiply(&o->walk, s, to, s->c_row, turn ? left : a->hat, turn ? s->inner : s->a_row, right,
+             ring, true);
     if (turn)
         return;
     gather(left, a, 0, 1);
-    kernels_pack_right(right, b->hat, s->b_row, s->b_col, s->inner, s->cols);
-    o->walk.kernels->product(to, s->c_row, left, s->inner, right, s->rows, s->inner, s->cols, true);
+    o->walk.kernels->pack_right(right, b->hat, s->b_row, s->b_col, s->inner, s->cols, ring);
+    multiply(&o->walk, s, to, s->c_row, left, s->inner, right, ring, true);
 }
 
 static void online_wires(struct online *o, const struct op *op, const struct shape *s)
@@ -447,15 +455,15 @@ static void online_wires(struct online *o, const struct op *op, const struct sha
                        .col = s->b_col};
     const uint64_t *prepared = op_prepared(o->tape, op);
     uint64_t *to = walk_at(&o->walk, op->out);
+    unsigned int ring = op_wire(&o->walk, op->out)->ring;
 
-    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s),
-                  op_wire(&o->walk, op->out)->ring);
+    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s), ring);
     for (size_t h = 0; h < s->batch; h++, to += s->c_batch) {
         bool turn = turn_of(h, o->party);
 
         for (size_t r = 0; turn && r < s->rows; r++, prepared += s->cols)
             memcpy(to + r * s->c_row, prepared, s->cols * sizeof(*to));
-        multiply_pair(o, s, &a, &b, turn, to);
+        multiply_pair(o, s, &a, &b, turn, ring, to);
         a.hat += s->a_batch;
         a.mask += s->a_batch;
         b.hat += s->b_batch;
