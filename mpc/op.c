@@ -49,7 +49,7 @@ void op_correction(struct prg *prg, const struct tape *tape, unsigned int party,
                    size_t count, unsigned int ring)
 {
     if (party == 0)
-        prg_words(prg, op->index, stream, ret, count);
+        prg_words(prg, op->index, stream, 0, ret, count);
     else
         kernels_here()->unpack(ret, op_tape(tape, op) + at, count, ring);
 }
@@ -58,7 +58,7 @@ void op_deal_correction(struct deal *d, const struct op *op, enum op_stream stre
                         const uint64_t *value, size_t count, unsigned int ring, uint8_t *tape,
                         uint64_t *scratch)
 {
-    prg_words(d->prg[0], op->index, stream, scratch, count);
+    prg_words(d->prg[0], op->index, stream, 0, scratch, count);
     for (size_t i = 0; i < count; i++)
         scratch[i] = value[i] - scratch[i];
     d->walk.kernels->pack(tape, scratch, count, ring);

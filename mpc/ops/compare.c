@@ -140,12 +140,12 @@ static uint16_t table_equal(uint64_t digit)
     return (uint16_t)(1u << digit);
 }
 
-static void deal_tables(struct deal *d, const struct op *op, const struct shape *s, uint16_t *to)
+static void deal_tables(struct deal *d, const struct op *op, const struct shape *s, uint64_t *to)
 {
     const uint64_t *r = walk_mask(&d->walk, op->in[0]);
-    uint16_t *lt = to, *eq = to + s->digits * s->elements;
+    uint16_t *lt = (uint16_t *)(void *)to, *eq = lt + s->digits * s->elements;
 
-    prg_bytes(d->prg[0], op->index, STREAM_TABLES, to, table_count(s) * sizeof(*to));
+    prg_words(d->prg[0], op->index, STREAM_TABLES, 0, to, table_words(s));
     for (size_t j = 0; j < s->digits; j++)
         for (size_t e = 0; e < s->elements; e++) {
             uint64_t low = r[e] & ring_mask(s->ring - 1), digit = low >> DIGIT_BITS * j & 15;
@@ -164,9 +164,9 @@ static void deal_triples(struct deal *d, const struct op *op, const struct shape
     uint64_t *m = d->walk.scratch + table_words(s), *m1 = m + mask_words(s);
     size_t w = s->words;
 
-    prg_words(d->prg[0], op->index, STREAM_TRIPLES, m, mask_words(s));
-    prg_words(d->prg[1], op->index, STREAM_TRIPLES, m1, mask_words(s));
-    prg_words(d->prg[0], op->index, STREAM_CORR, to, product_words(s));
+    prg_words(d->prg[0], op->index, STREAM_TRIPLES, 0, m, mask_words(s));
+    prg_words(d->prg[1], op->index, STREAM_TRIPLES, 0, m1, mask_words(s));
+    prg_words(d->prg[0], op->index, STREAM_CORR, 0, to, product_words(s));
     for (size_t i = 0; i < mask_words(s); i++)
         m[i] ^= m1[i];
     for (size_t left = s->digits; left > 1; left = (left + 1) / 2)
@@ -187,7 +187,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     size_t table_bytes = table_count(&s) * sizeof(uint16_t);
     uint64_t *products = d->walk.scratch + table_words(&s) + 2 * mask_words(&s);
 
-    deal_tables(d, op, &s, (uint16_t *)(void *)d->walk.scratch);
+    deal_tables(d, op, &s, d->walk.scratch);
     memcpy(tape, d->walk.scratch, table_bytes);
     deal_triples(d, op, &s, products);
     memcpy(tape + table_bytes, products, product_words(&s) * sizeof(*products));
@@ -296,7 +296,7 @@ static uint64_t *lay_out(struct online *o, const struct op *op, struct tree *t)
     uint64_t *at = o->walk.scratch + table_words(s), *products;
 
     t->masks = at;
-    prg_words(o->prg, op->index, STREAM_TRIPLES, at, mask_words(s));
+    prg_words(o->prg, op->index, STREAM_TRIPLES, 0, at, mask_words(s));
     at += mask_words(s);
     t->products = products = at;
     at += product_words(s);
@@ -319,8 +319,8 @@ static int online(struct online *o, const struct op *op)
     int rc = 0;
 
     if (o->party == 0) {
-        prg_bytes(o->prg, op->index, STREAM_TABLES, tables, table_bytes);
-        prg_words(o->prg, op->index, STREAM_CORR, products, product_words(s));
+        prg_words(o->prg, op->index, STREAM_TABLES, 0, o->walk.scratch, table_words(s));
+        prg_words(o->prg, op->index, STREAM_CORR, 0, products, product_words(s));
     } else {
         memcpy(tables, op_tape(o->tape, op), table_bytes);
         memcpy(products, op_tape(o->tape, op) + table_bytes, product_words(s) * sizeof(*products));

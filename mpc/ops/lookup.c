@@ -109,11 +109,11 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     uint64_t *hot = d->walk.scratch, *p = hot + count * words, *p1 = p + count;
     uint64_t *r = p1 + count, *r1 = r + values, *scratch = r1 + values;
 
-    prg_words(d->prg[0], op->index, STREAM_INDEX, p, count);
-    prg_words(d->prg[1], op->index, STREAM_INDEX, p1, count);
-    prg_words(d->prg[0], op->index, STREAM_TABLES, hot, count * words);
-    prg_words(d->prg[0], op->index, STREAM_MASK, r, values);
-    prg_words(d->prg[1], op->index, STREAM_MASK, r1, values);
+    prg_words(d->prg[0], op->index, STREAM_INDEX, 0, p, count);
+    prg_words(d->prg[1], op->index, STREAM_INDEX, 0, p1, count);
+    prg_words(d->prg[0], op->index, STREAM_TABLES, 0, hot, count * words);
+    prg_words(d->prg[0], op->index, STREAM_MASK, 0, r, values);
+    prg_words(d->prg[1], op->index, STREAM_MASK, 0, r1, values);
     for (size_t i = 0; i < count; i++) {
         uint64_t place = (p[i] + p1[i]) & ring_mask(t->bits);
 
@@ -155,7 +155,7 @@ static int open_index(struct online *o, const struct op *op, const struct table 
     const uint64_t *index = walk_at(&o->walk, op->in[0]);
     int rc;
 
-    prg_words(o->prg, op->index, STREAM_INDEX, v, count);
+    prg_words(o->prg, op->index, STREAM_INDEX, 0, v, count);
     for (size_t i = 0; i < count; i++)
         v[i] = (index[i] + v[i]) & ring_mask(t->bits);
     CT_DECLASSIFY(v, count * sizeof(*v));
@@ -194,14 +194,14 @@ static int online(struct online *o, const struct op *op)
     if (rc < 0)
         return rc;
     if (o->party == 0)
-        prg_words(o->prg, op->index, STREAM_TABLES, hot, count * words);
+        prg_words(o->prg, op->index, STREAM_TABLES, 0, hot, count * words);
     else
         memcpy(hot, op_tape(o->tape, op), hot_bytes);
     for (size_t i = 0; i < count; i++)
         masked_sum(t, hot + i * words, v[i], s + i * t->cols);
     for (size_t i = 0; i < values; i++)
         s[i] *= o->party == 0 ? 1 : UINT64_MAX;
-    prg_words(o->prg, op->index, STREAM_MASK, r, values);
+    prg_words(o->prg, op->index, STREAM_MASK, 0, r, values);
     rc = op_open(o, s, r, hat, values, out->ring);
     if (rc < 0)
         return rc;

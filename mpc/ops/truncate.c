@@ -65,7 +65,7 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     double limit = ldexp(1, out->ring - 2) - ldexp(1, (int)s), top = 0;
 
     if (c->rounding == CLEAR_RANDOM)
-        prg_words(c->rounding_prg, op->index, STREAM_BITS, draw, wire_elements(out));
+        prg_words(c->rounding_prg, op->index, STREAM_BITS, 0, draw, wire_elements(out));
     for (size_t i = 0; i < wire_elements(out); i++) {
         uint64_t up = c->rounding == CLEAR_RANDOM ? draw[i] & ring_mask(s) : 0;
 
@@ -87,9 +87,9 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     size_t count = wire_elements(op_wire(&d->walk, op->out)), words = ring_bit_words(count);
     uint64_t *c = d->walk.scratch, *a0 = c + count, *a1 = a0 + words;
 
-    prg_words(d->prg[0], op->index, STREAM_BITS, a0, words);
-    prg_words(d->prg[1], op->index, STREAM_BITS, a1, words);
-    prg_words(d->prg[0], op->index, STREAM_CORR, c, count);
+    prg_words(d->prg[0], op->index, STREAM_BITS, 0, a0, words);
+    prg_words(d->prg[1], op->index, STREAM_BITS, 0, a1, words);
+    prg_words(d->prg[0], op->index, STREAM_CORR, 0, c, count);
     for (size_t i = 0; i < count; i++)
         c[i] = ((a0[i / 64] & a1[i / 64]) >> i % 64 & 1) - c[i];
     ring_pack_fields(tape, c, count, shift_of(op));
@@ -120,7 +120,7 @@ static int online(struct online *o, const struct op *op)
     uint64_t offset = first * ((1ull << (l - 2)) + (1ull << s) - 1);
     int rc;
 
-    prg_words(o->prg, op->index, STREAM_BITS, a, words);
+    prg_words(o->prg, op->index, STREAM_BITS, 0, a, words);
     wrap_bits(o, op, offset, a, mine);
     memcpy(sum, mine, words * sizeof(*sum));
     rc = op_open_bits(o, sum, words);
@@ -128,7 +128,7 @@ static int online(struct online *o, const struct op *op)
         return rc;
     CT_DECLASSIFY(mine, words * sizeof(*mine));
     if (o->party == 0)
-        prg_words(o->prg, op->index, STREAM_CORR, c, count);
+        prg_words(o->prg, op->index, STREAM_CORR, 0, c, count);
     else
         ring_unpack_fields(c, op_tape(o->tape, op), count, s);
     for (size_t i = 0; i < count; i++) {
