@@ -1,20 +1,37 @@
 #include "mpc/kernels.h"
 
+#include "mpc/elementwise.h"
+
 #include <pthread.h>
 #include <string.h>
 
 unsigned int kernels_cpu_features(void)
 {
-    return __builtin_cpu_supports("avx2") ? KERNELS_AVX2 : 0;
+    unsigned int features = 0;
+
+    if (__builtin_cpu_supports("avx2"))
+        features |= KERNELS_AVX2;
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        features |= KERNELS_AVX512;
+    if (__builtin_cpu_supports("avx512vbmi"))
+        features |= KERNELS_VBMI;
+    return features;
 }
 
 struct kernels kernels_choose(unsigned int features)
 {
+    const unsigned int elementwise512 = KERNELS_AVX2 | KERNELS_AVX512 | KERNELS_VBMI;
     struct kernels k;
 
     kernels_fill_c(&k);
-    if (features & KERNELS_AVX2)
+    elementwise_loops_c(&k);
+    if (features & KERNELS_AVX2) {
         kernels_fill_avx2(&k);
+        elementwise_fill_avx2(&k);
+    }
+    if ((features & elementwise512) == elementwise512)
+        elementwise_fill_avx512(&k);
     return k;
 }
 

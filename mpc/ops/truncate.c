@@ -92,7 +92,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     prg_words(d->prg[0], op->index, STREAM_CORR, 0, c, count);
     for (size_t i = 0; i < count; i++)
         c[i] = ((a0[i / 64] & a1[i / 64]) >> i % 64 & 1) - c[i];
-    ring_pack_fields(tape, c, count, shift_of(op));
+    d->walk.kernels->pack_fields(tape, c, count, shift_of(op));
 }
 
 /* e = v XOR a in 64-element words; bits past the last element stay those of a, which are random. */
@@ -130,7 +130,7 @@ static int online(struct online *o, const struct op *op)
     if (o->party == 0)
         prg_words(o->prg, op->index, STREAM_CORR, 0, c, count);
     else
-        ring_unpack_fields(c, op_tape(o->tape, op), count, s);
+        o->walk.kernels->unpack_fields(c, op_tape(o->tape, op), count, s);
     for (size_t i = 0; i < count; i++) {
         uint64_t me = mine[i / 64] >> i % 64 & 1, other = (sum[i / 64] >> i % 64 & 1) ^ me;
         uint64_t bit = a[i / 64] >> i % 64 & 1;
