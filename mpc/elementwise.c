@@ -9,6 +9,8 @@
 #define JOIN2(a, b) a##b
 #define JOIN(a, b)  JOIN2(a, b)
 #define NAME(verb)  JOIN(verb, ELEMENTWISE)
+#define TEXT2(a)    #a
+#define TEXT(a)     TEXT2(a)
 
 /* No element of a loop depends on another, though outputs may be inputs. */
 #ifdef __clang__
@@ -243,6 +245,7 @@ static void look_up(uint64_t *bits, size_t bit_stride, const uint16_t *tables, s
 
 void NAME(elementwise_loops)(struct kernels *k)
 {
+    k->passes = &TEXT(ELEMENTWISE)[1]; /* without the underscore */
     k->pack_fields = NAME(fields_pack);
     k->unpack_fields = NAME(fields_unpack);
     k->hide = hide;

@@ -106,25 +106,67 @@ INLINE uint32_t look_up_lanes(__m256i table_low, __m256i table_high, __m256i dig
     return ~(uint32_t)_mm256_movemask_epi8(_mm256_permute4x64_epi64(missing, 0xd8));
 }
 
-/* The tables of @count lanes from @at on. Past them any digit finds a 0. */
-INLINE void tables_of(__m256i ret[2], const uint16_t *tables, size_t at, size_t count,
-                      size_t spread)
+/* Both halves of the tables of 32 lanes, of which the first is @at. */
+INLINE void tables_of(__m256i ret[2], const uint16_t *tables, size_t at, size_t spread)
 {
-    if (count == LANES && spread == 1) {
+    if (spread == 1) {
         ret[0] = load(tables + at);
         ret[1] = load(tables + at + LANES / 2);
-    } else if (count == LANES && spread == 2) {
+    } else if (spread == 2) {
         __m256i v = _mm256_permute4x64_epi64(load(tables + at / 2), 0xd8);
 
         ret[0] = _mm256_unpacklo_epi16(v, v);
         ret[1] = _mm256_unpackhi_epi16(v, v);
     } else {
-        uint16_t lane[LANES] = {0};
+        uint16_t lane[LANES];
 
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < LANES; i++)
             lane[i] = tables[(at + i) / spread];
         ret[0] = load(lane);
         ret[1] = load(lane + LANES / 2);
+    }
+}
+
+/* Whole words of @count lanes. */
+INLINE void look_up_words(uint64_t *bits, size_t bit_stride, const uint16_t *tables,
+                          size_t table_stride, const uint64_t *x, size_t count, unsigned int first,
+                          unsigned int digits, size_t spread)
+{
+    for (size_t at = 0; at < count; at += 64) {
+        __m256i plane[2][8];
+
+        byte_planes(plane[0], x + at);
+        byte_planes(plane[1], x + at + LANES);
+        for (unsigned int d = 0; d < digits; d++) {
+            uint64_t word = 0;
+
+            for (size_t half = 0; half < 2; half++) {
+                __m256i table[2], digit = plane[half][(first + d) / 2];
+
+                digit = _mm256_srl_epi16(digit, _mm_cvtsi32_si128((first + d) % 2 * 4));
+                digit = _mm256_and_si256(digit, _mm256_set1_epi8(15));
+                tables_of(table, tables + d * table_stride, at + LANES * half, spread);
+                word |= (uint64_t)look_up_lanes(table[0], table[1], digit) << LANES * half;
+            }
+            bits[d * bit_stride + at / 64] = word;
+        }
+    }
+}
+
+/* The last lanes: tables of zeros stand behind them. */
+static void look_up_rest(uint64_t *bits, size_t bit_stride, const uint16_t *tables,
+                         size_t table_stride, const uint64_t *x, size_t at, size_t count,
+                         unsigned int first, unsigned int digits, size_t spread)
+{
+    uint64_t lane[64] = {0};
+
+    memcpy(lane, x + at, (count - at) * sizeof(*x));
+    for (unsigned int d = 0; d < digits; d++) {
+        uint16_t table[64] = {0};
+
+        for (size_t i = at; i < count; i++)
+            table[i - at] = tables[d * table_stride + i / spread];
+        look_up_words(&bits[d * bit_stride + at / 64], 0, table, 0, lane, 64, first + d, 1, 1);
     }
 }
 
@@ -132,25 +174,17 @@ static void look_up(uint64_t *bits, size_t bit_stride, const uint16_t *tables, s
                     const uint64_t *x, size_t count, unsigned int first, unsigned int digits,
                     size_t spread)
 {
-    for (size_t at = 0, n; at < count; at += n) {
-        uint64_t lane[LANES] = {0};
-        __m256i plane[8], table[2];
+    size_t whole = count / 64 * 64;
 
-        n = MIN(count - at, (size_t)LANES);
-        memcpy(lane, x + at, n * sizeof(*x));
-        byte_planes(plane, lane);
-        for (unsigned int d = 0; d < digits; d++) {
-            __m256i digit = plane[(first + d) / 2];
-            uint64_t *to = &bits[d * bit_stride + at / 64];
-
-            if ((first + d) % 2)
-                digit = _mm256_srli_epi16(digit, 4);
-            digit = _mm256_and_si256(digit, _mm256_set1_epi8(15));
-            tables_of(table, tables + d * table_stride, at, n, spread);
-            *to = (at % 64 ? *to : 0) | (uint64_t)look_up_lanes(table[0], table[1], digit)
-                                            << at % 64;
-        }
-    }
+    if (spread == 1)
+        look_up_words(bits, bit_stride, tables, table_stride, x, whole, first, digits, 1);
+    else if (spread == 2)
+        look_up_words(bits, bit_stride, tables, table_stride, x, whole, first, digits, 2);
+    else
+        look_up_words(bits, bit_stride, tables, table_stride, x, whole, first, digits, spread);
+    if (whole < count)
+        look_up_rest(bits, bit_stride, tables, table_stride, x, whole, count, first, digits,
+                     spread);
 }
 
 void elementwise_fill_avx2(struct kernels *k)

@@ -1,8 +1,9 @@
 /*
- * Fields on AVX2. Eight fields are `bits` bytes, a group. Packing has a body for every width, which
- * the compiler unrolls to constant shifts. Unpacking takes the eight bytes from a field's first
- * byte on, two fields a lane, for any width up to 57; past that a field may have a ninth byte. A
- * group reads or writes up to SLACK bytes past its end, so the last ones go through a buffer.
+ * Fields on AVX2. Eight fields are `bits` bytes, a group. Packing has a body for every width: two
+ * fields a lane where they are whole bytes, else shifts by constants. Unpacking takes the eight
+ * bytes from a field's first byte on, two fields a lane, for any width up to 57; past that a field
+ * may have a ninth byte. A group reads or writes up to SLACK bytes past its end, so the last ones
+ * go through a buffer.
  */
 #include "mpc/elementwise.h"
 
@@ -47,12 +48,52 @@ INLINE void pack_group(uint8_t *to, const uint64_t *from, unsigned int bits)
         memcpy(to, &held, 8);
 }
 
+/* Two fields of 4 n bits are whole bytes: a lane. */
+struct lanes {
+    __m256i mask, shift, even, odd;
+    size_t bytes;
+};
+
+INLINE struct lanes lanes_of(unsigned int bits)
+{
+    uint8_t even[16], odd[16];
+    __m256i shift = _mm256_set_epi64x(bits % 8, 0, bits % 8, 0);
+
+    for (unsigned int i = 0; i < 16; i++) {
+        even[i] = 8 * i < bits ? (uint8_t)i : 0x80;
+        odd[i] = 8 * i + 8 > bits && 4 * i < bits ? (uint8_t)(8 + i - bits / 8) : 0x80;
+    }
+    return (struct lanes){
+        .mask = _mm256_set1_epi64x((int64_t)ring_mask(bits)),
+        .shift = shift,
+        .even = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)even)),
+        .odd = _mm256_broadcastsi128_si256(_mm_loadu_si128((const void *)odd)),
+        .bytes = bits / 4,
+    };
+}
+
+INLINE void pack_lanes(uint8_t *to, const uint64_t *from, const struct lanes *l)
+{
+    for (size_t half = 0; half < 2; half++, to += 2 * l->bytes) {
+        __m256i v = _mm256_loadu_si256((const void *)(from + 4 * half));
+
+        v = _mm256_sllv_epi64(_mm256_and_si256(v, l->mask), l->shift);
+        v = _mm256_or_si256(_mm256_shuffle_epi8(v, l->even), _mm256_shuffle_epi8(v, l->odd));
+        _mm_storeu_si128((void *)to, _mm256_castsi256_si128(v));
+        _mm_storeu_si128((void *)(to + l->bytes), _mm256_extracti128_si256(v, 1));
+    }
+}
+
 INLINE void pack_width(uint8_t *to, const uint64_t *from, size_t count, unsigned int bits)
 {
     size_t groups = groups_in_place(count, bits);
+    struct lanes l = lanes_of(bits);
 
     for (size_t i = 0; i < groups; i++, to += bits, from += 8)
-        pack_group(to, from, bits);
+        if (bits % 4 == 0)
+            pack_lanes(to, from, &l);
+        else
+            pack_group(to, from, bits);
     for (size_t left = count - 8 * groups, n; left; left -= n, to += bits, from += 8) {
         uint64_t fields[8] = {0};
         uint8_t packed[GROUP_BYTES];

@@ -41,6 +41,8 @@ struct kernels {
      * apart. A wire (packed elements or fields) may lie anywhere and no byte past it is touched.
      */
 
+    const char *passes; /* of what follows: "c", "avx2", "avx512" */
+
     /** Fields of 1..64 bits without gaps, least significant bit first: ring_field_bytes(). */
     void (*pack_fields)(uint8_t *to, const uint64_t *from, size_t count, unsigned int bits);
     void (*unpack_fields)(uint64_t *to, const uint8_t *from, size_t count, unsigned int bits);
