@@ -14,6 +14,7 @@ static const struct bench {
 } benches[] = {
     {"bert", bench_bert, "a private query of a BERT of any shape, with random weights"},
     {"product", bench_product, "the ring product on one core"},
+    {"kernels", bench_kernels, "the passes around it and the PRG, each beside its reference"},
     {"link", bench_link, "the share link between two pinned processes"},
 };
 

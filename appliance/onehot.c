@@ -25,7 +25,7 @@ void onehot_share_row(const struct plan *plan, const struct encoding *e, size_t 
     size_t at = MIN(row, e->count - 1);
     uint32_t id = e->ids[at], type = e->types[at];
 
-    prg_words(prg, (uint32_t)row, STREAM_MASK, ret, onehot_columns(plan));
+    prg_words(prg, (uint32_t)row, STREAM_MASK, 0, ret, onehot_columns(plan));
     if (party == 1)
         return;
     for (uint32_t i = 0; i < plan->vocabulary; i++)

@@ -30,7 +30,8 @@ static int take_block(struct exchange *x, size_t first, size_t count, size_t uni
 int exchange_all(struct exchange *x, size_t count, size_t unit_bytes, exchange_fill *fill,
                  exchange_use *use, void *context)
 {
-    size_t block = EXCHANGE_BLOCK_BYTES / unit_bytes, sent = 0, taken = 0;
+    size_t block = EXCHANGE_BLOCK_BYTES / unit_bytes & ~(size_t)(EXCHANGE_UNITS - 1);
+    size_t sent = 0, taken = 0;
     int rc = 0;
 
     x->rounds++;

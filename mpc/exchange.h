@@ -11,8 +11,11 @@
 #include "base/base.h"
 
 /* A block is at most this long, and this many may be committed before the first is taken. */
-#define EXCHANGE_BLOCK_BYTES ((size_t)256 << 10)
-#define EXCHANGE_WINDOW      8
+#define EXCHANGE_BLOCK_BYTES ((size_t)64 << 10)
+#define EXCHANGE_WINDOW      32
+
+/* Every block but the last of a round is a multiple of as many units. */
+#define EXCHANGE_UNITS 8
 
 struct exchange {
     /** Where the next block of 1..EXCHANGE_BLOCK_BYTES bytes goes; NULL: the link is dead. */

@@ -1,6 +1,7 @@
 #include "mpc/kernels.h"
 
 #include "base/secret.h"
+#include "mpc/elementwise.h"
 
 #include <cpuid.h>
 #include <pthread.h>
@@ -127,12 +128,24 @@ static bool trial_passes(const struct kernels *k)
     return !wrong;
 }
 
+static void choose_passes(struct kernels *k, unsigned int features)
+{
+    const unsigned int avx512 = KERNELS_AVX2 | KERNELS_AVX512 | KERNELS_VBMI;
+
+    elementwise_loops_c(k);
+    if (features & KERNELS_AVX2)
+        elementwise_fill_avx2(k);
+    if ((features & avx512) == avx512)
+        elementwise_fill_avx512(k);
+}
+
 struct kernels kernels_choose(unsigned int features)
 {
     struct kernels k;
     const char *refused = NULL;
 
     kernels_fill_c(&k);
+    choose_passes(&k, features);
     for (size_t i = 0; i < ARRAY_LENGTH(variants); i++) {
         const struct variant *v = &variants[i];
 

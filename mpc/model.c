@@ -114,7 +114,7 @@ static int open_weight(struct model *m, size_t weight, struct prg *prg, struct e
 
     if (!mask)
         return -ENOMEM;
-    prg_words(prg, (uint32_t)weight, STREAM_WEIGHT, mask, count);
+    prg_words(prg, (uint32_t)weight, STREAM_WEIGHT, 0, mask, count);
     for (size_t i = 0; i < count; i++)
         open.values[i] += mask[i];
     secret_free(mask, value_bytes(m->plan, weight));
@@ -180,7 +180,7 @@ static int pack_weight(struct model *m, size_t i, struct prg *prg)
     m->right_hat[i] = secret_alloc(right);
     m->right_online[i] = secret_alloc(right);
     if (online && m->right_hat[i] && m->right_online[i]) {
-        prg_words(prg, (uint32_t)i, STREAM_WEIGHT, online, count);
+        prg_words(prg, (uint32_t)i, STREAM_WEIGHT, 0, online, count);
         for (size_t j = 0; j < count; j++)
             online[j] = m->party * m->values[i][j] - online[j];
         make_right(m->kernels, m->right_hat[i], m->values[i], m->plan, i);
@@ -216,8 +216,8 @@ static int mask_weight(struct mask_weights *m, size_t i, struct prg *prg[2])
 
     m->right[i] = secret_alloc(right_bytes(m->kernels, m->plan, i));
     if (r && r1 && m->right[i]) {
-        prg_words(prg[0], (uint32_t)i, STREAM_WEIGHT, r, count);
-        prg_words(prg[1], (uint32_t)i, STREAM_WEIGHT, r1, count);
+        prg_words(prg[0], (uint32_t)i, STREAM_WEIGHT, 0, r, count);
+        prg_words(prg[1], (uint32_t)i, STREAM_WEIGHT, 0, r1, count);
         for (size_t j = 0; j < count; j++)
             r[j] += r1[j];
         make_right(m->kernels, m->right[i], r, m->plan, i);

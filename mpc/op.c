@@ -51,7 +51,7 @@ void op_correction(struct prg *prg, const struct tape *tape, unsigned int party,
                    size_t count, unsigned int ring)
 {
     if (party == 0)
-        prg_words(prg, op->index, stream, ret, count);
+        prg_words(prg, op->index, stream, 0, ret, count);
     else
         kernels_here()->unpack(ret, op_tape(tape, op) + at, count, ring);
 }
@@ -60,29 +60,30 @@ void op_deal_correction(struct deal *d, const struct op *op, enum op_stream stre
                         const uint64_t *value, size_t count, unsigned int ring, uint8_t *tape,
                         uint64_t *scratch)
 {
-    prg_words(d->prg[0], op->index, stream, scratch, count);
+    prg_words(d->prg[0], op->index, stream, 0, scratch, count);
     for (size_t i = 0; i < count; i++)
         scratch[i] = value[i] - scratch[i];
     d->walk.kernels->pack(tape, scratch, count, ring);
 }
 
-void op_fields(struct prg *prg, const struct tape *tape, unsigned int party, const struct op *op,
-               enum op_stream stream, size_t at, uint64_t *ret, size_t count, unsigned int bits)
+void op_fields(const struct online *o, const struct op *op, enum op_stream stream, size_t at,
+               size_t first, uint64_t *ret, size_t count, unsigned int bits)
 {
-    if (party == 0)
-        prg_words(prg, op->index, stream, ret, count);
+    if (o->party == 0)
+        prg_words(o->prg, op->index, stream, first, ret, count);
     else
-        ring_unpack_fields(ret, op_tape(tape, op) + at, count, bits);
+        o->walk.kernels->unpack_fields(ret, op_tape(o->tape, op) + at + first / 8 * bits, count,
+                                       bits);
 }
 
 void op_deal_fields(struct deal *d, const struct op *op, enum op_stream stream,
                     const uint64_t *value, size_t count, unsigned int bits, uint8_t *tape,
                     uint64_t *scratch)
 {
-    prg_words(d->prg[0], op->index, stream, scratch, count);
+    prg_words(d->prg[0], op->index, stream, 0, scratch, count);
     for (size_t i = 0; i < count; i++)
         scratch[i] = value[i] - scratch[i];
-    ring_pack_fields(tape, scratch, count, bits);
+    d->walk.kernels->pack_fields(tape, scratch, count, bits);
 }
 
 static void fill_words(void *context, size_t first, size_t count, uint8_t *to)
@@ -111,33 +112,37 @@ int op_open_bits(struct online *o, uint64_t *words, size_t count)
 }
 
 struct opening {
-    uint64_t *hat;
+    const struct online *o;
+    const struct op *op;
+    const uint64_t *share;
+    uint64_t *mask, *hat;
     unsigned int ring;
-    const struct kernels *kernels;
 };
 
 static void fill_elements(void *context, size_t first, size_t count, uint8_t *to)
 {
     const struct opening *open = context;
+    uint64_t *mask = open->mask + first;
 
-    open->kernels->pack(to, open->hat + first, count, open->ring);
+    prg_words(open->o->prg, open->op->index, STREAM_MASK, first, mask, count);
+    open->o->walk.kernels->hide(open->hat + first, to, open->share + first, mask, count,
+                                open->ring);
+    CT_DECLASSIFY(open->hat + first, count * sizeof(*open->hat));
 }
 
 static void add_elements(void *context, size_t first, size_t count, const uint8_t *from)
 {
     const struct opening *open = context;
 
-    open->kernels->unpack_add(open->hat + first, from, count, open->ring);
+    open->o->walk.kernels->unpack_add(open->hat + first, from, count, open->ring);
 }
 
-int op_open(struct online *o, const uint64_t *share, const uint64_t *mask, uint64_t *hat,
-            size_t count, unsigned int ring)
+int op_open(struct online *o, const struct op *op, const uint64_t *share, uint64_t *mask,
+            uint64_t *hat, size_t count, unsigned int ring)
 {
-    struct opening open = {.hat = hat, .ring = ring, .kernels = o->walk.kernels};
+    struct opening open = {
+        .o = o, .op = op, .share = share, .mask = mask, .hat = hat, .ring = ring};
 
-    for (size_t i = 0; i < count; i++)
-        hat[i] = share[i] + mask[i];
-    CT_DECLASSIFY(hat, count * sizeof(*hat));
     return exchange_all(o->exchange, count, ring / 8, fill_elements, add_elements, &open);
 }
 
@@ -164,7 +169,7 @@ int op_clear_truncate(struct clear *c, const struct op *op, unsigned int shift, 
     double limit = ldexp(1, in->ring - 2) - ldexp(1, (int)shift), top = 0;
 
     if (c->rounding == CLEAR_RANDOM)
-        prg_words(c->rounding_prg, op->index, STREAM_BITS, draw, wire_elements(in));
+        prg_words(c->rounding_prg, op->index, STREAM_BITS, 0, draw, wire_elements(in));
     for (size_t i = 0; i < wire_elements(in); i++) {
         uint64_t up = c->rounding == CLEAR_RANDOM ? draw[i] & ((1ull << shift) - 1) : 0;
 

@@ -216,9 +216,10 @@ void op_deal_correction(struct deal *d, const struct op *op, enum op_stream stre
                         const uint64_t *value, size_t count, unsigned int ring, uint8_t *tape,
                         uint64_t *scratch);
 
-/** The same of corrections modulo 2^@bits, any number of bits, packed without gaps. */
-void op_fields(struct prg *prg, const struct tape *tape, unsigned int party, const struct op *op,
-               enum op_stream stream, size_t at, uint64_t *ret, size_t count, unsigned int bits);
+/** The same of corrections modulo 2^@bits, any number of bits, packed without gaps: of the elements
+ *  from @first on, a multiple of 8, of those that start @at bytes into the section. */
+void op_fields(const struct online *o, const struct op *op, enum op_stream stream, size_t at,
+               size_t first, uint64_t *ret, size_t count, unsigned int bits);
 void op_deal_fields(struct deal *d, const struct op *op, enum op_stream stream,
                     const uint64_t *value, size_t count, unsigned int bits, uint8_t *tape,
                     uint64_t *scratch);
@@ -237,9 +238,9 @@ MUST_CHECK int op_clear_truncate(struct clear *c, const struct op *op, unsigned 
 /** One round: send words of bits, get the XOR of both sides in place. */
 MUST_CHECK int op_open_bits(struct online *o, uint64_t *words, size_t count);
 
-/** One round: open @share + @mask into @hat, in a ring of @ring bits. */
-MUST_CHECK int op_open(struct online *o, const uint64_t *share, const uint64_t *mask, uint64_t *hat,
-                       size_t count, unsigned int ring);
+/** One round: open @share under a mask drawn into @mask, into @hat, in a ring of @ring bits. */
+MUST_CHECK int op_open(struct online *o, const struct op *op, const uint64_t *share, uint64_t *mask,
+                       uint64_t *hat, size_t count, unsigned int ring);
 
 /** Keep the largest magnitude of an operation and its headroom below @limit, both in units. */
 void clear_note(struct clear *c, const struct op *op, double value_max, double limit);

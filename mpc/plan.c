@@ -75,7 +75,8 @@ int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, cons
     struct table *t;
     int rc;
 
-    if (bits < 2 || bits > PLAN_TABLE_BITS_MAX || cols < 1 || cols > PLAN_TABLE_COLS_MAX)
+    if (bits < PLAN_TABLE_BITS_MIN || bits > PLAN_TABLE_BITS_MAX || cols < 1 ||
+        cols > PLAN_TABLE_COLS_MAX)
         return err_set(err, -EINVAL, "plan: a table of 2^%u rows, %u columns", bits, cols);
     rc = grow(&plan->tables, plan->table_count, sizeof(*t), PLAN_TABLES_MAX, "tables", err);
     if (rc < 0)

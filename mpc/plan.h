@@ -25,6 +25,7 @@
 #define PLAN_WEIGHTS_MAX    8192
 #define PLAN_VARIANTS_MAX   64
 #define PLAN_TABLES_MAX     256
+#define PLAN_TABLE_BITS_MIN 6 /* a one-hot vector is whole words */
 #define PLAN_TABLE_BITS_MAX 16
 #define PLAN_TABLE_COLS_MAX 4
 #define PLAN_OPS_MAX        16384

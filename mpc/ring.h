@@ -54,11 +54,4 @@ static inline size_t ring_bit_words(size_t count)
     return (count + 63) / 64;
 }
 
-/**
- * Packed fields of 1..63 bits (the truncation's corrections), least significant bit first.
- * CT: timing depends on @count and @bits.
- */
-void ring_pack_fields(uint8_t *to, const uint64_t *from, size_t count, unsigned int bits);
-void ring_unpack_fields(uint64_t *to, const uint8_t *from, size_t count, unsigned int bits);
-
 #endif

@@ -68,8 +68,8 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     size_t count = wire_elements(out), words = ring_bit_words(count);
     uint64_t *b0 = d->walk.scratch, *b1 = b0 + words, *c = b1 + words, *scratch = c + count;
 
-    prg_words(d->prg[0], op->index, STREAM_BITS, b0, words);
-    prg_words(d->prg[1], op->index, STREAM_BITS, b1, words);
+    prg_words(d->prg[0], op->index, STREAM_BITS, 0, b0, words);
+    prg_words(d->prg[1], op->index, STREAM_BITS, 0, b1, words);
     for (size_t i = 0; i < count; i++)
         c[i] = (b0[i / 64] ^ b1[i / 64]) >> i % 64 & 1;
     op_deal_correction(d, op, STREAM_CORR, c, count, out->ring, tape, scratch);
@@ -88,7 +88,7 @@ static int open_bits(struct online *o, const struct op *op, uint64_t *m, uint64_
     const uint64_t *bits = walk_at(&o->walk, op->in[0]);
     size_t count = wire_elements(out), words = ring_bit_words(count);
 
-    prg_words(o->prg, op->index, STREAM_BITS, m, words);
+    prg_words(o->prg, op->index, STREAM_BITS, 0, m, words);
     for (size_t i = 0; i < words; i++)
         m[i] ^= bits[i];
     op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, ret_b, count, out->ring);

@@ -111,7 +111,7 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     ret->rounds_online = s.levels;
     ret->bytes_tape = table_count(&s) * sizeof(uint16_t) + product_words(&s) * sizeof(uint64_t);
     ret->scratch_words = 2 * table_words(&s) + 2 * mask_words(&s) + 2 * product_words(&s) +
-                         (2 * s.digits + 3 * (s.digits / 2)) * s.words;
+                         (2 * s.digits + 3 * (s.digits / 2)) * s.words + s.lanes;
 }
 
 static int clear(struct clear *c, const struct op *op, struct err *err)
@@ -150,12 +150,12 @@ static uint16_t table_equal(uint64_t digit)
     return (uint16_t)(1u << digit);
 }
 
-static void deal_tables(struct deal *d, const struct op *op, const struct shape *s, uint16_t *to)
+static void deal_tables(struct deal *d, const struct op *op, const struct shape *s, uint64_t *to)
 {
     const uint64_t *r = walk_mask(&d->walk, op->in[0]);
-    uint16_t *lt = to, *eq = to + s->digits * s->elements;
+    uint16_t *lt = (uint16_t *)(void *)to, *eq = lt + s->digits * s->elements;
 
-    prg_bytes(d->prg[0], op->index, STREAM_TABLES, to, table_count(s) * sizeof(*to));
+    prg_words(d->prg[0], op->index, STREAM_TABLES, 0, to, table_words(s));
     for (size_t j = 0; j < s->digits; j++)
         for (size_t e = 0; e < s->elements; e++) {
             uint64_t low = r[e] & ring_mask(s->bits - 1), digit = low >> DIGIT_BITS * j & 15;
@@ -174,9 +174,9 @@ static void deal_triples(struct deal *d, const struct op *op, const struct shape
     uint64_t *m = d->walk.scratch + table_words(s), *m1 = m + mask_words(s);
     size_t w = s->words;
 
-    prg_words(d->prg[0], op->index, STREAM_TRIPLES, m, mask_words(s));
-    prg_words(d->prg[1], op->index, STREAM_TRIPLES, m1, mask_words(s));
-    prg_words(d->prg[0], op->index, STREAM_CORR, to, product_words(s));
+    prg_words(d->prg[0], op->index, STREAM_TRIPLES, 0, m, mask_words(s));
+    prg_words(d->prg[1], op->index, STREAM_TRIPLES, 0, m1, mask_words(s));
+    prg_words(d->prg[0], op->index, STREAM_CORR, 0, to, product_words(s));
     for (size_t i = 0; i < mask_words(s); i++)
         m[i] ^= m1[i];
     for (size_t left = s->digits; left > 1; left = (left + 1) / 2)
@@ -197,7 +197,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     size_t table_bytes = table_count(&s) * sizeof(uint16_t);
     uint64_t *products = d->walk.scratch + table_words(&s) + 2 * mask_words(&s);
 
-    deal_tables(d, op, &s, (uint16_t *)(void *)d->walk.scratch);
+    deal_tables(d, op, &s, d->walk.scratch);
     memcpy(tape, d->walk.scratch, table_bytes);
     deal_triples(d, op, &s, products);
     memcpy(tape + table_bytes, products, product_words(&s) * sizeof(*products));
@@ -213,27 +213,26 @@ struct tree {
     uint64_t first; /* all ones at party 0 */
 };
 
-/* Look every digit of x^ - T up in the shared tables: the leaves, 64 lanes a word. */
-static void look_up(struct online *o, const struct op *op, struct tree *t, const uint16_t *tables)
+/* Look every digit of x^ - T up in the shared tables: the leaves, 64 lanes a word. @lanes: room for
+ * the low bits of every lane's x^ - T. */
+static void look_up(struct online *o, const struct op *op, struct tree *t, const uint16_t *tables,
+                    uint64_t *lanes)
 {
     const struct shape *s = &t->s;
     const uint64_t *hat = walk_at(&o->walk, op->in[0]);
-    const uint16_t *eq_tables = tables + s->digits * s->elements;
+    const struct kernels *k = o->walk.kernels;
+    size_t stride = 2 * s->words;
 
-    for (size_t j = 0; j < s->digits; j++) {
-        memset(t->lt[j], 0, s->words * sizeof(uint64_t));
-        memset(t->eq[j], 0, s->words * sizeof(uint64_t));
-        for (size_t lane = 0; lane < s->lanes; lane++) {
-            size_t e = lane / s->thresholds;
-            uint64_t x = hat[e] - (uint64_t)threshold_of(op, lane % s->thresholds);
-            unsigned int digit = (x & ring_mask(s->bits - 1)) >> DIGIT_BITS * j & 15;
-            uint64_t lt = tables[j * s->elements + e] >> digit & 1;
-            uint64_t eq = j > 0 ? eq_tables[(j - 1) * s->elements + e] >> digit & 1 : 0;
-
-            t->lt[j][lane / 64] |= lt << lane % 64;
-            t->eq[j][lane / 64] |= eq << lane % 64;
-        }
-    }
+    for (size_t e = 0; e < s->elements; e++)
+        for (size_t i = 0; i < s->thresholds; i++)
+            lanes[e * s->thresholds + i] =
+                (hat[e] - (uint64_t)threshold_of(op, i)) & ring_mask(s->bits - 1);
+    k->look_up(t->lt[0], stride, tables, s->elements, lanes, s->lanes, 0, (unsigned int)s->digits,
+               s->thresholds);
+    memset(t->eq[0], 0, s->words * sizeof(uint64_t));
+    if (s->digits > 1)
+        k->look_up(t->eq[1], stride, tables + s->digits * s->elements, s->elements, lanes, s->lanes,
+                   1, (unsigned int)s->digits - 1, s->thresholds);
 }
 
 static void hide_node(const struct tree *t, size_t node, uint64_t *to, const uint64_t *m)
@@ -306,7 +305,7 @@ static uint64_t *lay_out(struct online *o, const struct op *op, struct tree *t)
     uint64_t *at = o->walk.scratch + table_words(s), *products;
 
     t->masks = at;
-    prg_words(o->prg, op->index, STREAM_TRIPLES, at, mask_words(s));
+    prg_words(o->prg, op->index, STREAM_TRIPLES, 0, at, mask_words(s));
     at += mask_words(s);
     t->products = products = at;
     at += product_words(s);
@@ -329,13 +328,13 @@ static int online(struct online *o, const struct op *op)
     int rc = 0;
 
     if (o->party == 0) {
-        prg_bytes(o->prg, op->index, STREAM_TABLES, tables, table_bytes);
-        prg_words(o->prg, op->index, STREAM_CORR, products, product_words(s));
+        prg_words(o->prg, op->index, STREAM_TABLES, 0, o->walk.scratch, table_words(s));
+        prg_words(o->prg, op->index, STREAM_CORR, 0, products, product_words(s));
     } else {
         memcpy(tables, op_tape(o->tape, op), table_bytes);
         memcpy(products, op_tape(o->tape, op) + table_bytes, product_words(s) * sizeof(*products));
     }
-    look_up(o, op, &t, tables);
+    look_up(o, op, &t, tables, t.opened + 3 * (s->digits / 2) * s->words);
     for (size_t left = s->digits; rc == 0 && left > 1; left = (left + 1) / 2)
         rc = join_level(o, &t, left);
     if (rc < 0)

@@ -19,7 +19,8 @@
 #include "base/secret.h"
 #include "mpc/op.h"
 
-#include <string.h>
+/* Corrections that are unpacked at once: with what they are for they stay in the first cache. */
+#define FIELDS_AT_ONCE 1024
 
 static unsigned int shift_of(const struct op *op)
 {
@@ -55,6 +56,12 @@ static size_t groups(size_t count)
     return wire_padded(count) / 8;
 }
 
+/* Bytes of the corrections, whole groups too. */
+static size_t fields(size_t count, unsigned int bits)
+{
+    return groups(count) * bits;
+}
+
 static void cost(const struct plan *plan, const struct variant *v, const struct op *op,
                  struct op_cost *ret)
 {
@@ -64,8 +71,8 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     (void)plan;
     ret->bytes_online = groups(count) * out->cut;
     ret->rounds_online = 1;
-    ret->bytes_tape = 2 * ring_field_bytes(count, shift_of(op));
-    ret->scratch_words = 3 * count;
+    ret->bytes_tape = 2 * fields(count, shift_of(op));
+    ret->scratch_words = MAX(3 * wire_padded(count), 2 * FIELDS_AT_ONCE);
 }
 
 static int clear(struct clear *c, const struct op *op, struct err *err)
@@ -76,12 +83,12 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)
 {
     const struct wire *out = op_wire(&d->walk, op->out);
-    size_t count = wire_elements(out), bytes = ring_field_bytes(count, shift_of(op));
+    size_t count = wire_padded(wire_elements(out)), bytes = fields(count, shift_of(op));
     uint64_t *r = walk_mask(&d->walk, op->out), *b = d->walk.scratch, *m = b + count;
     uint64_t cut = ring_mask(out->cut);
 
-    prg_words(d->prg[0], op->index, STREAM_MASK, r, count);
-    prg_words(d->prg[1], op->index, STREAM_MASK, b, count);
+    prg_words(d->prg[0], op->index, STREAM_MASK, 0, r, count);
+    prg_words(d->prg[1], op->index, STREAM_MASK, 0, b, count);
     for (size_t i = 0; i < count; i++) {
         uint64_t sum = (r[i] & cut) + (b[i] & cut);
 
@@ -94,66 +101,61 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
 }
 
 struct opening {
-    uint64_t *hat;
-    unsigned int bits;
+    struct online *o;
+    const struct op *op;
+    const struct wire *out;
+    const uint64_t *x;
+    uint64_t *hat, *r;
+    size_t field_bytes; /* of the first corrections on the tape */
 };
 
+/* The last group is filled up with masks of its own, over whatever stands behind the share. */
 static void fill(void *context, size_t first, size_t count, uint8_t *to)
 {
     const struct opening *open = context;
+    const struct online *o = open->o;
+    unsigned int l = open->out->ring, s = shift_of(open->op);
+    uint64_t offset = o->party == 0 ? (1ull << (l - 2)) + (1ull << s) - 1 : 0;
+    size_t at = 8 * first, n = 8 * count;
 
-    ring_pack_fields(to, open->hat + 8 * first, 8 * count, open->bits);
+    prg_words(o->prg, open->op->index, STREAM_MASK, at, open->r + at, n);
+    o->walk.kernels->hide_cut(open->hat + at, to, open->x + at, open->r + at, n, offset, s, l,
+                              open->out->cut);
+    CT_DECLASSIFY(open->hat + at, n * sizeof(*open->hat));
 }
 
-static void add(void *context, size_t first, size_t count, const uint8_t *from)
+static void use(void *context, size_t first, size_t count, const uint8_t *from)
 {
     const struct opening *open = context;
-    uint64_t *hat = open->hat + 8 * first, theirs[8];
+    const struct online *o = open->o;
+    uint64_t *b = o->walk.scratch, *m = b + FIELDS_AT_ONCE;
+    size_t end = 8 * (first + count);
 
-    for (size_t i = 0; i < count; i++, hat += 8, from += open->bits) {
-        ring_unpack_fields(theirs, from, 8, open->bits);
-        for (size_t j = 0; j < 8; j++)
-            hat[j] += theirs[j];
+    for (size_t at = 8 * first; at < end; at += FIELDS_AT_ONCE) {
+        size_t n = MIN(end - at, (size_t)FIELDS_AT_ONCE);
+
+        op_fields(o, open->op, STREAM_CORR, 0, at, b, n, shift_of(open->op));
+        op_fields(o, open->op, STREAM_CORR_2, open->field_bytes, at, m, n, shift_of(open->op));
+        o->walk.kernels->reveal_cut(open->hat + at, open->r + at, from, b, m, n, open->out->cut);
+        from += n / 8 * open->out->cut;
     }
-}
-
-/* y^ of every element, and of what pads the last group, which is masks alone. */
-static int open_cut(struct online *o, const struct op *op)
-{
-    const struct wire *out = op_wire(&o->walk, op->out);
-    const uint64_t *x = walk_at(&o->walk, op->in[0]);
-    uint64_t *hat = walk_at(&o->walk, op->out), *r = walk_mask(&o->walk, op->out);
-    size_t count = wire_elements(out), padded = wire_padded(count);
-    unsigned int l = out->ring, s = shift_of(op);
-    uint64_t offset = o->party == 0 ? (1ull << (l - 2)) + (1ull << s) - 1 : 0;
-    struct opening open = {.hat = hat, .bits = out->cut};
-
-    prg_words(o->prg, op->index, STREAM_MASK, r, padded);
-    for (size_t i = 0; i < padded; i++) {
-        r[i] &= ring_mask(out->cut);
-        hat[i] = (i < count ? ((x[i] + offset) & ring_mask(l)) >> s : 0) + r[i];
-    }
-    CT_DECLASSIFY(hat, padded * sizeof(*hat));
-    return exchange_all(o->exchange, padded / 8, out->cut, fill, add, &open);
 }
 
 static int online(struct online *o, const struct op *op)
 {
     const struct wire *out = op_wire(&o->walk, op->out);
-    uint64_t *hat = walk_at(&o->walk, op->out), *r = walk_mask(&o->walk, op->out);
-    size_t count = wire_elements(out), bytes = ring_field_bytes(count, shift_of(op));
-    uint64_t *b = o->walk.scratch, *m = b + count;
-    int rc = open_cut(o, op);
+    size_t count = wire_elements(out);
+    struct opening open = {
+        .o = o,
+        .op = op,
+        .out = out,
+        .x = walk_at(&o->walk, op->in[0]),
+        .hat = walk_at(&o->walk, op->out),
+        .r = walk_mask(&o->walk, op->out),
+        .field_bytes = fields(count, shift_of(op)),
+    };
 
-    if (rc < 0)
-        return rc;
-    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR, 0, b, count, shift_of(op));
-    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR_2, bytes, m, count, shift_of(op));
-    for (size_t i = 0; i < count; i++) {
-        hat[i] = (hat[i] & ring_mask(out->cut)) - (1ull << (out->cut - 2));
-        r[i] -= (b[i] + op_carry(out, hat[i]) * m[i]) << out->cut;
-    }
-    return 0;
+    return exchange_all(o->exchange, groups(count), out->cut, fill, use, &open);
 }
 
 const struct op_kind op_cut = {

@@ -259,15 +259,6 @@ static int share_infer(const struct plan *plan, const struct variant *v, const s
     return rc;
 }
 
-static uint64_t row_total(const uint64_t *x, size_t cols)
-{
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < cols; i++)
-        sum += x[i];
-    return sum;
-}
-
 static double row_total_exact(const uint64_t *x, size_t cols)
 {
     double sum = 0;
@@ -281,13 +272,7 @@ static void centre(const struct walk *w, const struct op *op)
 {
     const struct wire *in = first_in(w, op);
 
-    for (size_t r = 0; r < in->rows; r++) {
-        const uint64_t *x = walk_at(w, op->in[0]) + r * in->cols;
-        uint64_t *y = walk_at(w, op->out) + r * in->cols, sum = row_total(x, in->cols);
-
-        for (size_t i = 0; i < in->cols; i++)
-            y[i] = in->cols * x[i] - sum;
-    }
+    w->kernels->centre(walk_at(w, op->out), walk_at(w, op->in[0]), in->rows, in->cols);
 }
 
 static int centre_clear(struct clear *c, const struct op *op, struct err *err)
@@ -342,8 +327,7 @@ static void row_sum(const struct walk *w, const struct op *op)
 {
     const struct wire *in = first_in(w, op);
 
-    for (size_t r = 0; r < in->rows; r++)
-        walk_at(w, op->out)[r] = row_total(walk_at(w, op->in[0]) + r * in->cols, in->cols);
+    w->kernels->row_sum(walk_at(w, op->out), walk_at(w, op->in[0]), in->rows, in->cols);
 }
 
 static int row_sum_clear(struct clear *c, const struct op *op, struct err *err)

@@ -160,7 +160,7 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
         return -ENOMEM;
     /* The low bits of the wire's mask: all lookups at one wire find the same row. */
     if (c->rounding == CLEAR_RANDOM)
-        prg_words(c->rounding_prg, op->in[0], STREAM_MASK, draw, s.count);
+        prg_words(c->rounding_prg, op->in[0], STREAM_MASK, 0, draw, s.count);
     for (size_t i = 0; i < s.count; i++) {
         uint64_t at = x[i] + (c->rounding == CLEAR_RANDOM ? draw[i] & low : 0);
         uint64_t row = at >> op->attr[LOOKUP_SHIFT] & ring_mask(s.table->bits);
@@ -238,9 +238,9 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     uint64_t *hot = d->walk.scratch, *mask = hot + s.count * s.words, *mask1 = mask + values;
     uint64_t *plane = mask1 + values, *carried = plane + planes, *scratch = carried + carries;
 
-    prg_words(d->prg[0], op->index, STREAM_TABLES, hot, s.count * s.words);
-    prg_words(d->prg[0], op->index, STREAM_MASK, mask, values);
-    prg_words(d->prg[1], op->index, STREAM_MASK, mask1, values);
+    prg_words(d->prg[0], op->index, STREAM_TABLES, 0, hot, s.count * s.words);
+    prg_words(d->prg[0], op->index, STREAM_MASK, 0, mask, values);
+    prg_words(d->prg[1], op->index, STREAM_MASK, 0, mask1, values);
     for (size_t i = 0; i < values; i++)
         mask[i] += mask1[i];
     for (size_t i = 0; i < s.count; i++) {
@@ -271,9 +271,7 @@ static void masked_sums(const struct online *o, const struct op *op, const struc
         const int64_t *entry = s->table->backward + (rows - 1 - v) * s->cols;
         uint64_t sum[PLAN_TABLE_COLS_MAX] = {0};
 
-        for (uint64_t j = 0; j < rows; j++)
-            for (size_t c = 0; c < s->cols; c++)
-                sum[c] += (0 - (hot[j / 64] >> j % 64 & 1)) & (uint64_t)entry[j * s->cols + c];
+        o->walk.kernels->masked_sum(sum, (const uint64_t *)entry, hot, rows, s->cols);
         for (size_t c = 0; c < s->cols; c++)
             ret[c * s->count + i] = sign * sum[c];
     }
@@ -327,17 +325,16 @@ static int online(struct online *o, const struct op *op)
     int rc;
 
     if (o->party == 0)
-        prg_words(o->prg, op->index, STREAM_TABLES, hot, s.count * s.words);
+        prg_words(o->prg, op->index, STREAM_TABLES, 0, hot, s.count * s.words);
     else
         memcpy(hot, op_tape(o->tape, op), hot_bytes(&s));
     masked_sums(o, op, &s, hot, sum);
-    prg_words(o->prg, op->index, STREAM_MASK, mask, values);
-    rc = op_open(o, sum, mask, opened, values, s.ring);
+    rc = op_open(o, op, sum, mask, opened, values, s.ring);
     if (rc < 0)
         return rc;
     op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, hot_bytes(&s), plane, planes, s.ring);
-    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR_2, hot_bytes(&s) + plane_bytes(&s),
-              carried, carries, s.carry_bits);
+    op_fields(o, op, STREAM_CORR_2, hot_bytes(&s) + plane_bytes(&s), 0, carried, carries,
+              s.carry_bits);
     finish(o, op, &s, opened, plane, carried);
     return 0;
 }

@@ -95,17 +95,11 @@ static int online(struct online *o, const struct op *op)
     uint64_t *z = walk_at(&o->walk, op->out), *q = o->walk.scratch;
 
     op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, z, count, out->ring);
-    for (size_t at = 0; at < count; at += width) {
-        uint64_t yh = y[at / width], w = o->party * yh - ry[at / width];
-
-        for (size_t i = at; i < at + width; i++)
-            z[i] += x[i] * w - rx[i] * yh;
-    }
+    o->walk.kernels->mul_rows(z, z, x, rx, y, ry, count / width, width, o->party);
     if (!in->cut)
         return 0;
-    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR_2, ring_bytes(count, out->ring), q, count,
-              wire_carry_bits(in));
-    product_add_carried(z, in, x, q, count, 1);
+    op_fields(o, op, STREAM_CORR_2, ring_bytes(count, out->ring), 0, q, count, wire_carry_bits(in));
+    product_add_carried(&o->walk, z, in, x, q, count, 1);
     return 0;
 }
 

@@ -39,26 +39,24 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     uint64_t *r = walk_mask(&d->walk, op->out), *r1 = d->walk.scratch;
 
     (void)tape;
-    prg_words(d->prg[0], op->index, STREAM_MASK, r, count);
-    prg_words(d->prg[1], op->index, STREAM_MASK, r1, count);
+    prg_words(d->prg[0], op->index, STREAM_MASK, 0, r, count);
+    prg_words(d->prg[1], op->index, STREAM_MASK, 0, r1, count);
     for (size_t i = 0; i < count; i++)
         r[i] += r1[i];
 }
 
 static void prepare(struct prepare *p, const struct op *op)
 {
-    prg_words(p->prg, op->index, STREAM_MASK, walk_mask(&p->walk, op->out),
+    prg_words(p->prg, op->index, STREAM_MASK, 0, walk_mask(&p->walk, op->out),
               wire_elements(op_wire(&p->walk, op->out)));
 }
 
 static int online(struct online *o, const struct op *op)
 {
     const struct wire *out = op_wire(&o->walk, op->out);
-    uint64_t *r = walk_mask(&o->walk, op->out);
 
-    prg_words(o->prg, op->index, STREAM_MASK, r, wire_elements(out));
-    return op_open(o, walk_at(&o->walk, op->in[0]), r, walk_at(&o->walk, op->out),
-                   wire_elements(out), out->ring);
+    return op_open(o, op, walk_at(&o->walk, op->in[0]), walk_mask(&o->walk, op->out),
+                   walk_at(&o->walk, op->out), wire_elements(out), out->ring);
 }
 
 const struct op_kind op_open_kind = {

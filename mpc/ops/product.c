@@ -17,9 +17,13 @@ int product_need_whole(const struct variant *v, uint32_t operand, struct err *er
     return rc;
 }
 
-void product_add_carried(uint64_t *z, const struct wire *w, const uint64_t *hat, const uint64_t *q,
-                         size_t count, size_t width)
+void product_add_carried(const struct walk *walk, uint64_t *z, const struct wire *w,
+                         const uint64_t *hat, const uint64_t *q, size_t count, size_t width)
 {
+    if (width == 1) {
+        walk->kernels->add_carried(z, hat, q, count, w->cut);
+        return;
+    }
     for (size_t i = 0; i < count; i++)
         for (size_t j = 0; j < width; j++, hat++, q++)
             z[i] += (op_carry(w, *hat) * *q) << w->cut;

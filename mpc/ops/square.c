@@ -104,9 +104,9 @@ static void add_carried(struct online *o, const struct op *op, uint64_t *z, size
     uint64_t *q = o->walk.scratch;
     size_t count = wire_elements(in);
 
-    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR_2,
-              ring_bytes(wire_elements(out), out->ring), q, count, wire_carry_bits(in));
-    product_add_carried(z, in, x, q, count / width, width);
+    op_fields(o, op, STREAM_CORR_2, ring_bytes(wire_elements(out), out->ring), 0, q, count,
+              wire_carry_bits(in));
+    product_add_carried(&o->walk, z, in, x, q, count / width, width);
 }
 
 static int online(struct online *o, const struct op *op)
@@ -114,12 +114,13 @@ static int online(struct online *o, const struct op *op)
     const struct wire *out = op_wire(&o->walk, op->out);
     const uint64_t *x = walk_at(&o->walk, op->in[0]), *r = walk_mask(&o->walk, op->in[0]);
     size_t count = wire_elements(out), width = width_of(&o->walk, op);
-    uint64_t *z = walk_at(&o->walk, op->out), party = o->party;
+    uint64_t *z = walk_at(&o->walk, op->out);
 
     op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, z, count, out->ring);
-    for (size_t i = 0; i < count; i++)
-        for (size_t j = 0; j < width; j++, x++, r++)
-            z[i] += *x * (party * *x - 2 * *r);
+    if (op->attr[SQUARE_SUM_ROWS])
+        o->walk.kernels->square_sum(z, z, x, r, count, width, o->party);
+    else
+        o->walk.kernels->square(z, z, x, r, count, o->party);
     if (op_wire(&o->walk, op->in[0])->cut)
         add_carried(o, op, z, width);
     return 0;

@@ -19,6 +19,11 @@
 
 #include <string.h>
 
+/* Words of bits that are used at once: what 64 times as many elements need stays in the first
+ * cache.
+ */
+#define WORDS_AT_ONCE 16
+
 static unsigned int shift_of(const struct op *op)
 {
     return (unsigned int)op->attr[TRUNCATE_SHIFT];
@@ -68,7 +73,7 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     ret->bytes_online = words * sizeof(uint64_t);
     ret->rounds_online = 1;
     ret->bytes_tape = ring_field_bytes(count, shift_of(op) + out->ring - in->ring);
-    ret->scratch_words = 2 * count + 3 * words;
+    ret->scratch_words = MAX(2 * count + 2 * words, 64 * WORDS_AT_ONCE + 2 * words);
 }
 
 static int clear(struct clear *c, const struct op *op, struct err *err)
@@ -81,56 +86,74 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     size_t count = wire_elements(op_wire(&d->walk, op->out)), words = ring_bit_words(count);
     uint64_t *c = d->walk.scratch, *a0 = c + count, *a1 = a0 + words;
 
-    prg_words(d->prg[0], op->index, STREAM_BITS, a0, words);
-    prg_words(d->prg[1], op->index, STREAM_BITS, a1, words);
+    prg_words(d->prg[0], op->index, STREAM_BITS, 0, a0, words);
+    prg_words(d->prg[1], op->index, STREAM_BITS, 0, a1, words);
     for (size_t i = 0; i < count; i++)
         c[i] = (a0[i / 64] & a1[i / 64]) >> i % 64 & 1;
     op_deal_fields(d, op, STREAM_CORR, c, count, field_bits(&d->walk, op), tape, a1 + words);
 }
 
-/* e = v XOR a in 64-element words; bits past the last element stay those of a, which are random. */
-static void wrap_bits(const struct online *o, const struct op *op, uint64_t offset,
-                      const uint64_t *a, uint64_t *e)
-{
-    const struct wire *in = op_wire(&o->walk, op->in[0]);
-    const uint64_t *x = walk_at(&o->walk, op->in[0]);
-    size_t count = wire_elements(in);
+struct opening {
+    struct online *o;
+    const struct op *op;
+    unsigned int ring, shift, bits; /* bits: of a correction */
+    uint64_t offset;
+    size_t count;
+    const uint64_t *x;
+    uint64_t *y, *a, *mine;
+};
 
-    memcpy(e, a, ring_bit_words(count) * sizeof(*e));
-    for (size_t i = 0; i < count; i++)
-        e[i / 64] ^= (~(x[i] + offset) >> (in->ring - 1) & 1) << i % 64;
+static void fill(void *context, size_t first, size_t count, uint8_t *to)
+{
+    const struct opening *open = context;
+    uint64_t *a = open->a + first, *mine = open->mine + first;
+    size_t n = MIN(open->count - 64 * first, 64 * count);
+
+    prg_words(open->o->prg, open->op->index, STREAM_BITS, first, a, count);
+    open->o->walk.kernels->wrap_bits(mine, open->x + 64 * first, a, n, open->offset, open->ring);
+    CT_DECLASSIFY(mine, count * sizeof(*mine));
+    memcpy(to, mine, count * sizeof(*mine));
+}
+
+static void use(void *context, size_t first, size_t count, const uint8_t *from)
+{
+    const struct opening *open = context;
+    const struct online *o = open->o;
+    uint64_t *c = o->walk.scratch, sum[WORDS_AT_ONCE];
+
+    for (size_t w = first; w < first + count; w += WORDS_AT_ONCE) {
+        size_t words = MIN(first + count - w, (size_t)WORDS_AT_ONCE), at = 64 * w;
+        size_t n = MIN(open->count - at, 64 * words);
+
+        memcpy(sum, from + (w - first) * sizeof(*sum), words * sizeof(*sum));
+        for (size_t i = 0; i < words; i++)
+            sum[i] ^= open->mine[w + i];
+        op_fields(o, open->op, STREAM_CORR, 0, at, c, n, open->bits);
+        o->walk.kernels->truncate(open->y + at, open->x + at, open->mine + w, sum, open->a + w, c,
+                                  n, open->offset, open->shift, open->ring, o->party == 0);
+    }
 }
 
 static int online(struct online *o, const struct op *op)
 {
     const struct wire *in = op_wire(&o->walk, op->in[0]);
     size_t count = wire_elements(in), words = ring_bit_words(count);
-    const uint64_t *x = walk_at(&o->walk, op->in[0]);
-    uint64_t *y = walk_at(&o->walk, op->out);
-    uint64_t *c = o->walk.scratch, *a = c + count, *mine = a + words, *sum = mine + words;
-    unsigned int l = in->ring, s = shift_of(op);
-    uint64_t first = o->party == 0;
-    uint64_t offset = first * ((1ull << (l - 2)) + (1ull << s) - 1);
-    int rc;
+    struct opening open = {
+        .o = o,
+        .op = op,
+        .ring = in->ring,
+        .shift = shift_of(op),
+        .bits = field_bits(&o->walk, op),
+        .count = count,
+        .x = walk_at(&o->walk, op->in[0]),
+        .y = walk_at(&o->walk, op->out),
+        .a = o->walk.scratch + 64 * WORDS_AT_ONCE,
+        .mine = o->walk.scratch + 64 * WORDS_AT_ONCE + words,
+    };
 
-    prg_words(o->prg, op->index, STREAM_BITS, a, words);
-    wrap_bits(o, op, offset, a, mine);
-    memcpy(sum, mine, words * sizeof(*sum));
-    rc = op_open_bits(o, sum, words);
-    if (rc < 0)
-        return rc;
-    CT_DECLASSIFY(mine, words * sizeof(*mine));
-    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR, 0, c, count, field_bits(&o->walk, op));
-    for (size_t i = 0; i < count; i++) {
-        uint64_t me = mine[i / 64] >> i % 64 & 1, other = (sum[i / 64] >> i % 64 & 1) ^ me;
-        uint64_t bit = a[i / 64] >> i % 64 & 1;
-        uint64_t both =
-            first * me * other + other * (1 - 2 * me) * bit + (1 - 2 * me) * (1 - 2 * other) * c[i];
-
-        y[i] = (((x[i] + offset) & ring_mask(l)) >> s) - ((first - both) << (l - s)) -
-               (first << (l - 2 - s));
-    }
-    return 0;
+    if (o->party == 0)
+        open.offset = (1ull << (open.ring - 2)) + (1ull << open.shift) - 1;
+    return exchange_all(o->exchange, words, sizeof(uint64_t), fill, use, &open);
 }
 
 const struct op_kind op_truncate = {

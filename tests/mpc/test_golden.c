@@ -21,7 +21,7 @@ static const char *folder = DATA_FOLDER;
 /* Small, with weights of every use, a table, and a correction of every form on the tape. */
 static void make_plan(struct build *b)
 {
-    const int64_t table[] = {0, 3, 1, 4, 1, 5, 9, 0}, thresholds[] = {-2, 2};
+    const int64_t table[1 << 6] = {0, 3, 1, 4, 1, 5, 9, 0}, thresholds[] = {-2, 2};
     const int64_t w[9] = {3, -1, 4, 1, -5, 9, -2, 6, 5}, row[3] = {7, -8, 9};
     uint32_t product, bias, gain, x, y, bits, index;
 
@@ -37,7 +37,7 @@ static void make_plan(struct build *b)
     y = build_truncate(b, y, 2);
     bits = build_compare(b, x, thresholds, 2);
     index = build_dot(b, build_bit_to_ring(b, bits), 1, (int64_t[]){1, 1}, 2);
-    build_lookup(b, build_cut(b, build_affine(b, index, 2, 0), 1), 0, x, 3, 1, table);
+    build_lookup(b, build_cut(b, build_affine(b, index, 2, 0), 1), 0, x, 6, 1, table);
     build_select(b, bits, x);
     build_square(b, x, true);
     build_finish(b, y);

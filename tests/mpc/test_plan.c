@@ -41,7 +41,7 @@ static uint32_t first_row(struct build *b)
 static void everything(struct build *b)
 {
     build_start(b, 48, SAMPLE_TOKENS, SAMPLE_TOKENS);
-    build_lookup(b, build_open(b, b->x), 3, NONE, 2, 2, (int64_t[]){5, -5, 4, -4, 3, -3, 2, -2});
+    build_lookup(b, build_open(b, b->x), 3, NONE, 6, 1, (int64_t[64]){5, -5, 4, -4, 3, -3, 2, -2});
     for (size_t i = 0; i < sample_count; i++)
         if (strncmp(samples[i].name, "lookup", 6) != 0) /* whose tables are large */
             samples[i].build(b);
@@ -417,8 +417,8 @@ static const struct refusal {
     {OP_LOOKUP, 1, 3, {HAT}, {-1}, "table -1 of 2"},
     {OP_LOOKUP, 1, 3, {HAT}, {0, 0, -65}, "-65 fraction bits"},
     {OP_LOOKUP, 1, 3, {X}, {0}, "no masked wire"},
-    {OP_LOOKUP, 1, 3, {HAT}, {0, 47}, "2 bits from bit 47 on"},
-    {OP_LOOKUP, 1, 3, {CUT}, {0, 45}, "2 bits from bit 45 on"},
+    {OP_LOOKUP, 1, 3, {HAT}, {0, 43}, "6 bits from bit 43 on"},
+    {OP_LOOKUP, 1, 3, {CUT}, {0, 41}, "6 bits from bit 41 on"},
     {OP_LOOKUP, 1, 3, {HAT}, {0, -1}, "from bit -1 on"},
     {OP_LOOKUP, 1, 3, {HAT}, {0, INT64_MAX}, "from bit"},
     {OP_LOOKUP, 2, 3, {HAT, X}, {0}, "no masked wire"},
@@ -516,7 +516,7 @@ static const struct refusal {
 
 static void test_refusals(void **state)
 {
-    const int64_t ones[SAMPLE_INPUTS] = {1};
+    const int64_t ones[3 << 6] = {1};
     uint32_t operand[BEYOND + 1];
     struct build b;
 
@@ -538,8 +538,8 @@ static void test_refusals(void **state)
     operand[GAIN] = build_weight(&b, WEIGHT_GAIN, 1, 6, ones);
     operand[NOTHING] = NONE;
     operand[BEYOND] = 1000;
-    build_lookup(&b, operand[HAT], 0, NONE, 2, 1, ones);
-    build_lookup(&b, operand[HAT], 0, NONE, 2, 3, ones);
+    build_lookup(&b, operand[HAT], 0, NONE, 6, 1, ones);
+    build_lookup(&b, operand[HAT], 0, NONE, 6, 3, ones);
     for (size_t i = 0; i < ARRAY_LENGTH(refusals); i++) {
         const struct refusal *at = &refusals[i];
         struct op op = {
@@ -614,8 +614,9 @@ static void test_parts(void **state)
     w.cols = 1;
     w.ring = 8;
     assert_int_equal(plan_add_weight(b.plan, &w, &operand, NULL), -EINVAL);
+    assert_int_equal(plan_add_table(b.plan, 5, 1, entries, &table, NULL), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 17, 1, entries, &table, &err[1]), -EINVAL);
-    assert_int_equal(plan_add_table(b.plan, 2, 5, entries, &table, &err[2]), -EINVAL);
+    assert_int_equal(plan_add_table(b.plan, 6, 5, entries, &table, &err[2]), -EINVAL);
     assert_int_equal(plan_add_variant(b.plan, 2, &v, &err[3]), -EINVAL);
     assert_non_null(strstr(err[3].text, "order of length"));
     assert_int_equal(plan_add_variant(b.plan, PLAN_TOKENS_MAX + 1, &v, &err[4]), -EINVAL);

@@ -1,9 +1,10 @@
-#include "mpc/ring.h"
+/* The reference. */
+#include "mpc/elementwise.h"
 
-/* Wide enough for a field of 63 bits behind 7 that wait. */
+/* Wide enough for a field of 64 bits behind 7 that wait. */
 __extension__ typedef unsigned __int128 wide;
 
-void ring_pack_fields(uint8_t *to, const uint64_t *from, size_t count, unsigned int bits)
+void fields_pack_c(uint8_t *to, const uint64_t *from, size_t count, unsigned int bits)
 {
     wide held = 0;
     unsigned int held_bits = 0;
@@ -22,7 +23,7 @@ void ring_pack_fields(uint8_t *to, const uint64_t *from, size_t count, unsigned 
         *to = (uint8_t)held;
 }
 
-void ring_unpack_fields(uint64_t *to, const uint8_t *from, size_t count, unsigned int bits)
+void fields_unpack_c(uint64_t *to, const uint8_t *from, size_t count, unsigned int bits)
 {
     wide held = 0;
     unsigned int held_bits = 0;
