@@ -54,12 +54,15 @@ unsigned int kernels_cpu_features(void)
     return features;
 }
 
-/* Best first. What a variant needs includes what its file is compiled for. */
+#define NEEDS_AMX (KERNELS_AVX512 | KERNELS_VBMI | KERNELS_AMX_INT8)
+
+/* Best first. What a variant needs includes all that its file is compiled for. */
 static const struct variant {
     const char *isa;
     unsigned int needs;
     void (*fill)(struct kernels *k);
 } variants[] = {
+    {"amx", NEEDS_AMX, kernels_fill_gemm_amx},
     {"avx2", KERNELS_AVX2, kernels_fill_gemm_avx2},
     {"c", 0, kernels_fill_gemm_c},
 };
