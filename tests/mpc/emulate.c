@@ -1,7 +1,10 @@
 /*
- * The AMX product where there is no AMX: its own object code, compiled for AVX2 but for the tile
- * instructions. Each of those is illegal here, and the signal handler carries it out on tiles in
- * memory.
+ * The products of other CPUs, compiled for this one.
+ *
+ * AVX-512: with its few instructions in C (emulate_avx512.h).
+ *
+ * AMX: for AVX2 but for the tile instructions, which are those of the product itself. Each of them
+ * is illegal here, and the signal handler carries it out on tiles in memory.
  *
  * Known are the VEX forms of LDTILECFG, TILERELEASE, TILEZERO, TILELOADD, TILELOADDT1, TILESTORED
  * and TDPBUUD, in map 0F38 (Intel SDM volume 2, "AMX"). Anything else ends the test.
@@ -18,6 +21,8 @@
 #define ROWS     16
 #define ROW_SIZE 64
 
+void kernels_fill_gemm_avx512_emulated(struct kernels *k);
+void kernels_fill_gemm_ifma_emulated(struct kernels *k);
 void kernels_fill_gemm_amx_emulated(struct kernels *k);
 
 static struct {
@@ -38,7 +43,7 @@ static void must(bool ok, const char *what)
 {
     if (ok)
         return;
-    (void)!write(STDERR_FILENO, "emulate_amx: ", 13);
+    (void)!write(STDERR_FILENO, "emulate: ", 9);
     (void)!write(STDERR_FILENO, what, strlen(what));
     (void)!write(STDERR_FILENO, "\n", 1);
     _exit(1);
@@ -210,10 +215,16 @@ static void emulated_product(uint64_t *c, size_t ldc, const uint64_t *a, size_t 
 
 size_t variants_here(struct kernels ret[VARIANTS_MAX])
 {
-    native = kernels_choose(0);
+    for (size_t i = 0; i < 3; i++)
+        ret[i] = kernels_choose(0);
+    kernels_fill_gemm_avx512_emulated(&ret[0]);
+    ret[0].isa = "avx512";
+    kernels_fill_gemm_ifma_emulated(&ret[1]);
+    ret[1].isa = "ifma";
     kernels_fill_gemm_amx_emulated(&native);
-    native.isa = "amx";
-    ret[0] = native;
-    ret[0].product = emulated_product;
-    return 1;
+    ret[2].right_bytes = native.right_bytes;
+    ret[2].pack_right = native.pack_right;
+    ret[2].product = emulated_product;
+    ret[2].isa = "amx";
+    return 3;
 }
