@@ -55,12 +55,18 @@ unsigned int kernels_cpu_features(void)
     return features;
 }
 
-/* Best first. What a variant needs includes what its file is compiled for. */
+#define NEEDS_AMX  (KERNELS_AVX512 | KERNELS_VBMI | KERNELS_AMX_INT8)
+#define NEEDS_VNNI (KERNELS_AVX512 | KERNELS_VNNI)
+
+/* Best first. What a variant needs includes all that its file is compiled for. */
 static const struct variant {
     const char *isa;
     unsigned int needs;
     void (*fill)(struct kernels *k);
 } variants[] = {
+    {"amx", NEEDS_AMX, kernels_fill_gemm_amx},
+    {"ifma", NEEDS_VNNI | KERNELS_IFMA, kernels_fill_gemm_ifma},
+    {"avx512", NEEDS_VNNI, kernels_fill_gemm_avx512},
     {"avx2", KERNELS_AVX2, kernels_fill_gemm_avx2},
     {"c", 0, kernels_fill_gemm_c},
 };

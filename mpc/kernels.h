@@ -168,5 +168,8 @@ size_t kernels_right_bytes_max(size_t inner, size_t cols);
 void kernels_fill_c(struct kernels *k);
 void kernels_fill_gemm_c(struct kernels *k);
 void kernels_fill_gemm_avx2(struct kernels *k);
+void kernels_fill_gemm_avx512(struct kernels *k);
+void kernels_fill_gemm_ifma(struct kernels *k);
+void kernels_fill_gemm_amx(struct kernels *k);
 
 #endif

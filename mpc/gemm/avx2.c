@@ -5,6 +5,7 @@
  *     a b = lo(a) lo(b) + 2^32 (hi(a) lo(b) + lo(a) hi(b)).
  */
 #include <immintrin.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #define LANES 8
@@ -24,8 +25,8 @@ static inline vec spread(const void *p)
 
 #include "mpc/gemm/limbs.h"
 
-#define WORDS     4
-#define WORD_ROWS 2
+#define WORDS           4
+#define WORD_ROWS(wide) 2
 
 typedef uint64_t words __attribute__((vector_size(32)));
 
@@ -33,28 +34,27 @@ struct word_sum {
     words low, cross; /* cross: two halves, to be added */
 };
 
-struct word_left {
-    words word, swapped;
-};
-
-static inline struct word_left word_left(const uint64_t *p)
+static inline words words_of(const uint64_t *p)
 {
-    __m256i v = _mm256_set1_epi64x((int64_t)*p);
-
-    return (struct word_left){(words)v, (words)_mm256_shuffle_epi32(v, 0xb1)};
+    return (words)_mm256_set1_epi64x((int64_t)*p);
 }
 
-static inline void word_add(struct word_sum *s, const struct word_left *a, words b)
+static inline uint64_t word_companion(uint64_t a)
 {
-    __m256i cross =
-        _mm256_add_epi32((__m256i)s->cross, _mm256_mullo_epi32((__m256i)a->swapped, (__m256i)b));
-
-    s->low += (words)_mm256_mul_epu32((__m256i)a->word, (__m256i)b);
-    s->cross = (words)cross;
+    return a << 32 | a >> 32;
 }
 
-static inline words word_value(const struct word_sum *s)
+static inline void word_add(struct word_sum *s, const words a[2], words b, bool wide)
 {
+    (void)wide;
+    s->low += (words)_mm256_mul_epu32((__m256i)a[0], (__m256i)b);
+    s->cross =
+        (words)_mm256_add_epi32((__m256i)s->cross, _mm256_mullo_epi32((__m256i)a[1], (__m256i)b));
+}
+
+static inline words word_value(const struct word_sum *s, bool wide)
+{
+    (void)wide;
     return s->low + (s->cross << 32) + (s->cross >> 32 << 32);
 }
 
@@ -84,7 +84,7 @@ static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, cons
     if (ring <= LIMBS_RING_MAX)
         limbs_product(c, ldc, a, lda, right, rows, inner, cols, ring, add, scratch);
     else
-        words_product(c, ldc, a, lda, right, rows, inner, cols, add, scratch);
+        words_product(c, ldc, a, lda, right, rows, inner, cols, add, true, scratch);
 }
 
 void kernels_fill_gemm_avx2(struct kernels *k)

@@ -2,23 +2,34 @@
  * The ring product on words of 64 bits as they stand, for instructions that multiply them or parts
  * of them. Included once by each file that has such ones, which says before:
  *
- *   WORDS, WORD_ROWS     words of a vector; rows of a left side taken at once
- *   words                that vector
- *   struct word_sum      what a lane's sum is kept in
- *   word_add(s, a, b)    add a product to it
- *   word_value(s)        the sum
- *   struct word_left, word_left(p)  the word at p in each lane, as word_add() takes it
+ *   WORDS                    words of a vector
+ *   WORD_ROWS(wide)          rows of a left side taken at once
+ *   words                    that vector
+ *   words_of(p)              the word at p in each lane
+ *   struct word_sum          what lanes are summed in
+ *   word_add(s, a, b, wide)  add the products of a left word and its companion, a[0] and a[1]
+ *   word_value(s, wide)      the sum
+ *   word_companion(a)        what a wide product needs of a left word besides it
  *
- * Nothing is packed on the left. Right: [panel of columns][inner][WORD_PANEL], padded with zeros.
+ * A product that is not wide has no companions; what it means is the includer's business.
+ *
+ * Left, a block: [row][WORD_DEPTH], words, each followed by its companion if wide.
+ * Right: [panel of columns][inner][WORD_PANEL], padded with zeros.
  */
 #include "mpc/kernels.h"
 
 #include <string.h>
 
-#define WORD_PANEL (2 * WORDS)
-#define WORD_DEPTH 256 /* of a panel, in L1 */
-#define WORD_BLOCK 64  /* rows by that depth, in L2 */
-#define INLINE     static inline __attribute__((always_inline))
+#define WORD_PANEL    (2 * WORDS)
+#define WORD_ROWS_MAX 8
+#define WORD_DEPTH    256 /* of a panel, in L1 */
+#define WORD_BLOCK    64  /* rows by that depth, in L2 */
+#define INLINE        static inline __attribute__((always_inline))
+
+#define WORD_STRIDE(wide) ((wide) ? 2 * WORD_DEPTH : WORD_DEPTH)
+
+_Static_assert(WORD_BLOCK *WORD_STRIDE(true) * sizeof(uint64_t) <= KERNELS_SCRATCH_BYTES,
+               "a block must fit the scratch");
 
 static size_t words_right_bytes(size_t inner, size_t cols)
 {
@@ -44,53 +55,68 @@ static void words_pack_right(void *right, const uint64_t *b, size_t row_stride, 
     }
 }
 
-INLINE void word_store(uint64_t *c, const struct word_sum s[2], size_t width, bool add)
+INLINE void word_store(uint64_t *c, const struct word_sum s[2], size_t width, bool add, bool wide)
 {
     uint64_t sum[WORD_PANEL];
-    words v[2] = {word_value(&s[0]), word_value(&s[1])};
+    words v[2] = {word_value(&s[0], wide), word_value(&s[1], wide)};
 
     memcpy(sum, v, sizeof(sum));
     for (size_t j = 0; j < width; j++)
         c[j] = sum[j] + (add ? c[j] : 0);
 }
 
-INLINE void words_by_panel(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const words *b,
-                           size_t rows, size_t depth, size_t width, bool add)
+INLINE void words_by_panel(uint64_t *c, size_t ldc, const uint64_t *a, const words *b, size_t rows,
+                           size_t depth, size_t width, bool add, bool wide)
 {
-    struct word_sum s[WORD_ROWS][2] = {0};
+    struct word_sum s[WORD_ROWS_MAX][2] = {0};
 
-    for (size_t i = 0; i < depth; i++, b += 2)
+    for (size_t i = 0; i < depth; i++, a += wide ? 2 : 1, b += 2)
 #pragma GCC unroll 8
         for (size_t r = 0; r < rows; r++) {
-            struct word_left left = word_left(a + r * lda + i);
+            const uint64_t *at = a + r * WORD_STRIDE(wide);
+            words left[2] = {words_of(at)};
 
-            word_add(&s[r][0], &left, b[0]);
-            word_add(&s[r][1], &left, b[1]);
+            if (wide)
+                left[1] = words_of(at + 1);
+            word_add(&s[r][0], left, b[0], wide);
+            word_add(&s[r][1], left, b[1], wide);
         }
     for (size_t r = 0; r < rows; r++)
         if (width == WORD_PANEL)
-            word_store(c + r * ldc, s[r], WORD_PANEL, add);
+            word_store(c + r * ldc, s[r], WORD_PANEL, add, wide);
         else
-            word_store(c + r * ldc, s[r], width, add);
+            word_store(c + r * ldc, s[r], width, add, wide);
 }
 
-static void words_block(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const uint64_t *b,
-                        size_t rows, size_t inner, size_t depth, size_t cols, bool add)
+INLINE void words_block(uint64_t *c, size_t ldc, const uint64_t *a, const uint64_t *b, size_t rows,
+                        size_t inner, size_t depth, size_t cols, bool add, bool wide)
 {
     for (size_t j = 0; j < cols; j += WORD_PANEL, b += inner * WORD_PANEL) {
         const words *panel = (const void *)b;
         size_t width = MIN(cols - j, (size_t)WORD_PANEL), r = 0;
 
-        for (; r + WORD_ROWS <= rows; r += WORD_ROWS)
-            words_by_panel(c + r * ldc + j, ldc, a + r * lda, lda, panel, WORD_ROWS, depth, width,
-                           add);
+        for (; r + WORD_ROWS(wide) <= rows; r += WORD_ROWS(wide))
+            words_by_panel(c + r * ldc + j, ldc, a + r * WORD_STRIDE(wide), panel, WORD_ROWS(wide),
+                           depth, width, add, wide);
         for (; r < rows; r++)
-            words_by_panel(c + r * ldc + j, ldc, a + r * lda, lda, panel, 1, depth, width, add);
+            words_by_panel(c + r * ldc + j, ldc, a + r * WORD_STRIDE(wide), panel, 1, depth, width,
+                           add, wide);
     }
 }
 
-static void words_product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const void *right,
-                          size_t rows, size_t inner, size_t cols, bool add, void *scratch)
+INLINE void words_pack_row(uint64_t *to, const uint64_t *a, size_t depth, bool wide)
+{
+    if (!wide)
+        memcpy(to, a, depth * sizeof(*a));
+    for (size_t i = 0; wide && i < depth; i++) {
+        to[2 * i] = a[i];
+        to[2 * i + 1] = word_companion(a[i]);
+    }
+}
+
+INLINE void words_product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const void *right,
+                          size_t rows, size_t inner, size_t cols, bool add, bool wide,
+                          void *scratch)
 {
     const uint64_t *b = right;
     uint64_t *packed = scratch;
@@ -101,8 +127,9 @@ static void words_product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda
             size_t depth = MIN(inner - at, (size_t)WORD_DEPTH);
 
             for (size_t r = 0; r < some; r++)
-                memcpy(packed + r * WORD_DEPTH, a + (row + r) * lda + at, depth * sizeof(*a));
-            words_block(c + row * ldc, ldc, packed, WORD_DEPTH, b + at * WORD_PANEL, some, inner,
-                        depth, cols, add || at > 0);
+                words_pack_row(packed + r * WORD_STRIDE(wide), a + (row + r) * lda + at, depth,
+                               wide);
+            words_block(c + row * ldc, ldc, packed, b + at * WORD_PANEL, some, inner, depth, cols,
+                        add || at > 0, wide);
         }
 }
