@@ -58,10 +58,10 @@ size_t served_variant(const struct served *s, const struct variant *v)
 
 static int make_online(struct served *s, struct err *err)
 {
-    int rc = model_pack(s->model);
+    int rc = model_pack(s->model, kernels_here());
 
     if (rc == 0) {
-        s->party = party_new(s->model, kernels_here());
+        s->party = party_new(s->model);
         rc = s->party ? 0 : -ENOMEM;
     }
     return rc < 0 ? err_set(err, rc, "no memory to serve the model") : 0;

@@ -219,9 +219,12 @@ int model_load(const struct plan *plan, unsigned int party, const char *path,
 int model_save(const struct model *m, const char *path, struct err *err)
 {
     size_t total = model_file_bytes(m->plan);
-    uint8_t *bytes = secret_alloc(total), *to;
+    uint8_t *bytes, *to;
     int rc;
 
+    if (m->kernels)
+        return err_set(err, -EINVAL, "a model that is packed cannot be saved");
+    bytes = secret_alloc(total);
     if (!bytes)
         return err_set(err, -ENOMEM, "no memory to save a model");
     to = write_header(bytes, open_magic, m->plan, m->party, m->mask_seed);

@@ -45,7 +45,8 @@ struct walk {
     const struct kernels *kernels;
     uint64_t *arena, *scratch; /* at least the variant's arena_words and scratch_words */
     size_t arena_words, scratch_words;
-    uint32_t length; /* tokens that are there, <= variant->tokens; public */
+    void *product_scratch; /* KERNELS_SCRATCH_BYTES */
+    uint32_t length;       /* tokens that are there, <= variant->tokens; public */
 };
 
 enum clear_rounding {

@@ -169,16 +169,25 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     return rc;
 }
 
+/* A packed right-hand side follows words in the scratch, where it may start. */
+static size_t aligned_words(size_t words)
+{
+    size_t unit = KERNELS_ALIGN / sizeof(uint64_t);
+
+    return (words + unit - 1) / unit * unit;
+}
+
 static void cost(const struct plan *plan, const struct variant *v, const struct op *op,
                  struct op_cost *ret)
 {
     struct shape s = shape_of(op);
-    size_t count = out_count(&s), right = kernels_right_words(s.inner, s.cols);
+    size_t count = out_count(&s);
+    size_t right = kernels_right_bytes_max(s.inner, s.cols) / sizeof(uint64_t);
 
     (void)plan;
     ret->bytes_tape = ring_bytes(count, v->wires[op->out].ring);
     ret->prepared_words = fixed(op) ? count : 0;
-    ret->scratch_words = MAX(2 * count, s.inner * s.cols + right + count);
+    ret->scratch_words = MAX(2 * count, aligned_words(MAX(count, s.inner * s.cols)) + right);
     ret->macs_online = (fixed(op) ? 1u : 2u) * (uint64_t)count * s.inner;
 }
 
@@ -257,6 +266,14 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     return rc;
 }
 
+/* Matrix @h of the batch's result, from @a and a packed right-hand side. */
+static void multiply(const struct walk *w, const struct shape *s, size_t h, uint64_t *c,
+                     const uint64_t *a, const void *right, unsigned int ring, bool add)
+{
+    w->kernels->product(c + h * s->c_batch, s->c_row, a + h * s->a_batch, s->a_row, right, s->rows,
+                        s->inner, s->cols, ring, add, w->product_scratch);
+}
+
 /* --- dealer --- */
 
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)
@@ -264,19 +281,17 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     struct shape s = shape_of(op);
     size_t count = out_count(&s);
     const uint64_t *ra = walk_mask(&d->walk, op->in[MATMUL_A]) + s.a_offset;
-    uint64_t *c = d->walk.scratch, *right = c + count;
+    uint64_t *c = d->walk.scratch, *right = c + aligned_words(count);
+    unsigned int ring = op_wire(&d->walk, op->out)->ring;
 
-    for (size_t h = 0; h < s.batch; h++) {
-        const uint64_t *packed = right;
+    if (fixed(op))
+        multiply(&d->walk, &s, 0, c, ra, d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+                 d->walk.plan->ring, false);
+    for (size_t h = 0; !fixed(op) && h < s.batch; h++) {
+        const uint64_t *rb = walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch;
 
-        if (fixed(op))
-            packed = d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT];
-        else
-            kernels_pack_right(right,
-                               walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch,
-                               s.b_row, s.b_col, s.inner, s.cols);
-        d->walk.kernels->product(c + h * s.c_batch, s.c_row, ra + h * s.a_batch, s.a_row, packed,
-                                 s.rows, s.inner, s.cols, false);
+        d->walk.kernels->pack_right(right, rb, s.b_row, s.b_col, s.inner, s.cols, ring);
+        multiply(&d->walk, &s, h, c, ra, right, ring, false);
     }
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&d->walk, op->in[MATMUL_RESIDUAL]);
@@ -285,8 +300,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
         for (size_t i = 0; i < count; i++)
             c[i] += rn[i] * rg[i % s.cols];
     }
-    op_deal_correction(d, op, STREAM_CORR, c, count, op_wire(&d->walk, op->out)->ring, tape,
-                       c + count);
+    op_deal_correction(d, op, STREAM_CORR, c, count, ring, tape, c + count);
 }
 
 /* --- parties --- */
@@ -300,9 +314,8 @@ static void prepare(struct prepare *p, const struct op *op)
     if (!fixed(op))
         return;
     to = op_prepared(p->tape, op);
-    p->walk.kernels->product(to, s.c_row, walk_mask(&p->walk, op->in[MATMUL_A]) + s.a_offset,
-                             s.a_row, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
-                             s.rows, s.inner, s.cols, false);
+    multiply(&p->walk, &s, 0, to, walk_mask(&p->walk, op->in[MATMUL_A]) + s.a_offset,
+             p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT], p->walk.plan->ring, false);
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&p->walk, op->in[MATMUL_RESIDUAL]);
         const uint64_t *g = p->model->right_hat[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
@@ -324,9 +337,8 @@ static void online_fixed(struct online *o, const struct op *op, const struct sha
     size_t bias_row = 0;
 
     memcpy(to, op_prepared(o->tape, op), out_count(s) * sizeof(*to));
-    o->walk.kernels->product(to, s->c_row, hat, s->a_row,
-                             o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT], s->rows,
-                             s->inner, s->cols, true);
+    multiply(&o->walk, s, 0, to, hat, o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+             o->walk.plan->ring, true);
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
         bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
         bias_row = plan_weight(o->walk.plan, op->in[MATMUL_BIAS])->rows == 1 ? 0 : s->cols;
@@ -347,11 +359,11 @@ static void online_fixed(struct online *o, const struct op *op, const struct sha
     }
 }
 
-/* dense = factor * hat - mask, gathered from a strided view; then in panels. */
-static const uint64_t *pack_view(struct online *o, const struct shape *s, const uint64_t *hat,
-                                 const uint64_t *mask, uint64_t factor)
+/* dense = factor * hat - mask, gathered from a strided view; then packed. */
+static const void *pack_view(struct online *o, const struct shape *s, const uint64_t *hat,
+                             const uint64_t *mask, uint64_t factor, unsigned int ring)
 {
-    uint64_t *dense = o->walk.scratch, *right = dense + s->inner * s->cols;
+    uint64_t *dense = o->walk.scratch, *right = dense + aligned_words(s->inner * s->cols);
 
     for (size_t i = 0; i < s->inner; i++)
         for (size_t j = 0; j < s->cols; j++) {
@@ -359,7 +371,7 @@ static const uint64_t *pack_view(struct online *o, const struct shape *s, const 
 
             dense[i * s->cols + j] = factor * hat[at] - (mask ? mask[at] : 0);
         }
-    kernels_pack_right(right, dense, s->cols, 1, s->inner, s->cols);
+    o->walk.kernels->pack_right(right, dense, s->cols, 1, s->inner, s->cols, ring);
     return right;
 }
 
@@ -369,19 +381,17 @@ static void online_wires(struct online *o, const struct op *op, const struct sha
     const uint64_t *ra = walk_mask(&o->walk, op->in[MATMUL_A]) + s->a_offset;
     const uint64_t *b = walk_at(&o->walk, op->in[MATMUL_B]) + s->b_offset;
     const uint64_t *rb = walk_mask(&o->walk, op->in[MATMUL_B]) + s->b_offset;
+    unsigned int ring = op_wire(&o->walk, op->out)->ring;
     uint64_t *to = walk_at(&o->walk, op->out);
 
-    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s),
-                  op_wire(&o->walk, op->out)->ring);
+    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s), ring);
     for (size_t h = 0; h < s->batch; h++) {
-        const uint64_t *right;
+        const void *right;
 
-        right = pack_view(o, s, b + h * s->b_batch, rb + h * s->b_batch, o->party);
-        o->walk.kernels->product(to + h * s->c_batch, s->c_row, a + h * s->a_batch, s->a_row, right,
-                                 s->rows, s->inner, s->cols, true);
-        right = pack_view(o, s, b + h * s->b_batch, NULL, UINT64_MAX);
-        o->walk.kernels->product(to + h * s->c_batch, s->c_row, ra + h * s->a_batch, s->a_row,
-                                 right, s->rows, s->inner, s->cols, true);
+        right = pack_view(o, s, b + h * s->b_batch, rb + h * s->b_batch, o->party, ring);
+        multiply(&o->walk, s, h, to, a, right, ring, true);
+        right = pack_view(o, s, b + h * s->b_batch, NULL, UINT64_MAX, ring);
+        multiply(&o->walk, s, h, to, ra, right, ring, true);
     }
 }
 

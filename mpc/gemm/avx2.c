@@ -13,7 +13,8 @@
 /* Steps of the inner dimension a panel slice takes: 8 columns x 512 x 8 bytes fit in half of L1. */
 #define INNER_BLOCK 512
 
-#define ROWS 2
+#define ROWS  2
+#define PANEL 8
 
 struct sums {
     __m256i low[2], cross[2]; /* 8 columns */
@@ -34,7 +35,7 @@ static inline void step(struct sums *s, uint64_t a, __m256i b0, __m256i b1, __m2
 
 static inline void finish(uint64_t *to, const struct sums *s, size_t width, bool add)
 {
-    uint64_t sum[KERNELS_PANEL];
+    uint64_t sum[PANEL];
 
     for (int half = 0; half < 2; half++) {
         __m256i v = _mm256_add_epi64(s->low[half], _mm256_slli_epi64(s->cross[half], 32));
@@ -52,7 +53,7 @@ static inline void rows_by_panel(uint64_t *c, size_t ldc, const uint64_t *a, siz
     struct sums s[ROWS] = {0};
 
     for (size_t i = 0; i < inner; i++) {
-        const __m256i *at = (const __m256i *)(const void *)(b + i * KERNELS_PANEL);
+        const __m256i *at = (const __m256i *)(const void *)(b + i * PANEL);
         __m256i b0 = _mm256_loadu_si256(at), b1 = _mm256_loadu_si256(at + 1);
         __m256i h0 = _mm256_srli_epi64(b0, 32), h1 = _mm256_srli_epi64(b1, 32);
 
@@ -63,16 +64,20 @@ static inline void rows_by_panel(uint64_t *c, size_t ldc, const uint64_t *a, siz
         finish(c + r * ldc, &s[r], width, add);
 }
 
-static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const uint64_t *b,
-                    size_t rows, size_t inner, size_t cols, bool add)
+static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const void *right,
+                    size_t rows, size_t inner, size_t cols, unsigned int ring, bool add,
+                    void *scratch)
 {
+    const uint64_t *b = right;
+
+    (void)ring, (void)scratch;
     for (size_t at = 0; at == 0 || at < inner; at += INNER_BLOCK) {
         size_t depth = MIN(inner - at, (size_t)INNER_BLOCK);
         bool more = add || at > 0;
 
-        for (size_t panel = 0; panel < cols; panel += KERNELS_PANEL) {
-            const uint64_t *from = b + panel * inner + at * KERNELS_PANEL;
-            size_t width = MIN(cols - panel, (size_t)KERNELS_PANEL), r = 0;
+        for (size_t panel = 0; panel < cols; panel += PANEL) {
+            const uint64_t *from = b + panel * inner + at * PANEL;
+            size_t width = MIN(cols - panel, (size_t)PANEL), r = 0;
 
             for (; r + ROWS <= rows; r += ROWS)
                 rows_by_panel(c + r * ldc + panel, ldc, a + r * lda + at, lda, from, ROWS, depth,
@@ -84,8 +89,9 @@ static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, cons
     }
 }
 
-void kernels_fill_avx2(struct kernels *k)
+/* The right-hand side is the reference's. */
+void kernels_fill_gemm_avx2(struct kernels *k)
 {
-    k->isa = "avx2";
+    kernels_fill_gemm_c(k);
     k->product = product;
 }
