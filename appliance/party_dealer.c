@@ -284,7 +284,7 @@ static int accept_tape(struct dealer_session *d, struct served *s, struct tape *
     }
     write_u64(&w, number);
     rc = message_send(d->tls, MESSAGE_TAPE_OK, &w, d->timeout_ms, err);
-    prepared = rc == 0 ? tape_prepare(tape, s->model) : rc;
+    prepared = rc == 0 ? tape_prepare(tape, s->model, NULL) : rc;
     stock_ready(p, s, number, prepared);
     if (prepared < 0)
         return err_set(err, prepared, "tape %" PRIu64 " could not be prepared", number);

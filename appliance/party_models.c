@@ -61,7 +61,7 @@ static int make_online(struct served *s, struct err *err)
     int rc = model_pack(s->model, kernels_here());
 
     if (rc == 0) {
-        s->party = party_new(s->model);
+        s->party = party_new(s->model, NULL);
         rc = s->party ? 0 : -ENOMEM;
     }
     return rc < 0 ? err_set(err, rc, "no memory to serve the model") : 0;

@@ -8,6 +8,7 @@
 #ifndef MPC_OP_H
 #define MPC_OP_H
 
+#include "base/workers.h"
 #include "mpc/exchange.h"
 #include "mpc/kernels.h"
 #include "mpc/plan.h"
@@ -45,8 +46,9 @@ struct walk {
     const struct kernels *kernels;
     uint64_t *arena, *scratch; /* at least the variant's arena_words and scratch_words */
     size_t arena_words, scratch_words;
-    void *product_scratch; /* KERNELS_SCRATCH_BYTES */
-    uint32_t length;       /* tokens that are there, <= variant->tokens; public */
+    struct workers *workers;  /* the reader's, to share work out to; NULL: it works alone */
+    uint8_t *product_scratch; /* (workers, KERNELS_SCRATCH_BYTES) */
+    uint32_t length;          /* tokens that are there, <= variant->tokens; public */
 };
 
 enum clear_rounding {

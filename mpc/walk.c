@@ -14,23 +14,30 @@ static size_t scratch_bytes(const struct walk *w)
     return w->scratch_words * sizeof(uint64_t);
 }
 
+static size_t product_scratch_bytes(const struct walk *w)
+{
+    return workers_count(w->workers) * KERNELS_SCRATCH_BYTES;
+}
+
 static int allocate(struct walk *w)
 {
     w->arena = secret_alloc(arena_bytes(w));
     w->scratch = secret_alloc(scratch_bytes(w));
-    w->product_scratch = secret_alloc(KERNELS_SCRATCH_BYTES);
+    w->product_scratch = secret_alloc(product_scratch_bytes(w));
     if (w->arena && w->scratch && w->product_scratch)
         return 0;
     walk_free(w);
     return -ENOMEM;
 }
 
-int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v)
+int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v,
+                      struct workers *workers)
 {
     *w = (struct walk){
         .plan = plan,
         .variant = v,
         .kernels = kernels_here(),
+        .workers = workers,
         .length = v->tokens,
         .arena_words = v->arena_words,
         .scratch_words = v->scratch_words,
@@ -38,9 +45,9 @@ int walk_init_variant(struct walk *w, const struct plan *plan, const struct vari
     return allocate(w);
 }
 
-int walk_init(struct walk *w, const struct plan *plan)
+int walk_init(struct walk *w, const struct plan *plan, struct workers *workers)
 {
-    *w = (struct walk){.plan = plan, .kernels = kernels_here()};
+    *w = (struct walk){.plan = plan, .kernels = kernels_here(), .workers = workers};
     for (size_t i = 0; i < plan->variant_count; i++) {
         w->arena_words = MAX(w->arena_words, plan->variants[i].arena_words);
         w->scratch_words = MAX(w->scratch_words, plan->variants[i].scratch_words);
@@ -54,14 +61,14 @@ void walk_wipe(struct walk *w)
         return;
     secret_wipe(w->arena, w->variant->arena_words * sizeof(uint64_t));
     secret_wipe(w->scratch, w->variant->scratch_words * sizeof(uint64_t));
-    secret_wipe(w->product_scratch, KERNELS_SCRATCH_BYTES);
+    secret_wipe(w->product_scratch, product_scratch_bytes(w));
 }
 
 void walk_free(struct walk *w)
 {
     secret_free(w->arena, arena_bytes(w));
     secret_free(w->scratch, scratch_bytes(w));
-    secret_free(w->product_scratch, KERNELS_SCRATCH_BYTES);
+    secret_free(w->product_scratch, product_scratch_bytes(w));
     w->arena = w->scratch = NULL;
     w->product_scratch = NULL;
 }

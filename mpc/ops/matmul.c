@@ -17,6 +17,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows that a kernel takes at once, at the least; multiply-adds that take tens of microseconds. */
+#define PART_ROWS     8
+#define PART_MACS_MIN ((size_t)1 << 18)
+
 struct shape {
     size_t batch, rows, inner, cols;
     size_t a_offset, a_batch, a_row;
@@ -266,12 +270,52 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     return rc;
 }
 
+struct multiplication {
+    const struct walk *walk;
+    const struct shape *shape;
+    uint64_t *c;
+    const uint64_t *a;
+    const void *right;
+    size_t part_rows;
+    unsigned int ring;
+    bool add;
+};
+
+static void multiply_part(void *context, size_t part, unsigned int worker)
+{
+    const struct multiplication *m = context;
+    const struct shape *s = m->shape;
+    size_t first = part * m->part_rows, rows = MIN(m->part_rows, s->rows - first);
+
+    m->walk->kernels->product(m->c + first * s->c_row, s->c_row, m->a + first * s->a_row, s->a_row,
+                              m->right, rows, s->inner, s->cols, m->ring, m->add,
+                              m->walk->product_scratch + worker * KERNELS_SCRATCH_BYTES);
+}
+
+/* By rows, since a packed right-hand side is one piece: as many each worker, in whole blocks, and
+ * no fewer than are worth a wake-up. */
+static size_t part_rows(const struct walk *w, const struct shape *s)
+{
+    size_t workers = workers_count(w->workers), row_macs = s->inner * s->cols;
+    size_t rows = MAX((s->rows + workers - 1) / workers, PART_MACS_MIN / row_macs);
+
+    return (rows + PART_ROWS - 1) / PART_ROWS * PART_ROWS;
+}
+
 /* Matrix @h of the batch's result, from @a and a packed right-hand side. */
 static void multiply(const struct walk *w, const struct shape *s, size_t h, uint64_t *c,
                      const uint64_t *a, const void *right, unsigned int ring, bool add)
 {
-    w->kernels->product(c + h * s->c_batch, s->c_row, a + h * s->a_batch, s->a_row, right, s->rows,
-                        s->inner, s->cols, ring, add, w->product_scratch);
+    struct multiplication m = {.walk = w,
+                               .shape = s,
+                               .c = c + h * s->c_batch,
+                               .a = a + h * s->a_batch,
+                               .right = right,
+                               .part_rows = part_rows(w, s),
+                               .ring = ring,
+                               .add = add};
+
+    workers_run(w->workers, multiply_part, &m, (s->rows + m.part_rows - 1) / m.part_rows);
 }
 
 /* --- dealer --- */
