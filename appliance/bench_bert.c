@@ -13,6 +13,7 @@
 #include "appliance/lab.h"
 #include "appliance/share_files.h"
 #include "appliance/tool.h"
+#include "base/workers.h"
 #include "mpc/clear.h"
 #include "mpc/cost.h"
 #include "transformer/trial.h"
@@ -38,6 +39,7 @@ struct options {
     uint32_t tokens;
     unsigned int ring, frac;
     size_t repeat;
+    unsigned int workers;
     bool json;
 };
 
@@ -55,6 +57,8 @@ static const struct argp_option option_table[] = {
     {"ring", 'r', "L", 0, "Bits of a number (64)", 0},
     {"frac", 'f', "F", 0, "Fraction bits of them (16)", 0},
     {"repeat", 'n', "N", 0, "Repetitions (5)", 0},
+    {"workers", 'w', "N", 0,
+     "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
@@ -113,6 +117,9 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'n':
         o->repeat = bench_number(state, "repeat", text, 1, REPEAT_MAX);
+        return 0;
+    case 'w':
+        o->workers = (unsigned int)bench_number(state, "workers", text, 1, WORKERS_MAX);
         return 0;
     case 'j':
         o->json = true;
@@ -357,14 +364,14 @@ static int report(const struct bench *b, struct measured *m)
 
     cost_variant(plan, b->variant, &cost, NULL);
     figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:o}",
+        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:o}",
         "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
         tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
         "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
         (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "rounds_online",
         (json_int_t)m->rounds, "gmac_online", (double)cost.macs_online / 1e9, "correct", correct,
         "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
-        plan->frac, "repeat", (int)n, "ops", describe_ops(m, n));
+        plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "ops", describe_ops(m, n));
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;
@@ -421,7 +428,8 @@ static int measure(void *context)
 
 static int start(struct bench *b, struct err *err)
 {
-    const struct lab_options options = {.tapes = 1, .timeout_ms = TIMEOUT_MS};
+    const struct lab_options options = {
+        .tapes = 1, .timeout_ms = TIMEOUT_MS, .workers = b->o->workers};
     char model[PATH_MAX];
     int rc = lab_new(NULL, &b->lab, err);
 
@@ -461,7 +469,8 @@ int bench_bert(int argc, char **argv)
                         .tokens = 128,
                         .ring = 64,
                         .frac = 16,
-                        .repeat = 5};
+                        .repeat = 5,
+                        .workers = 1};
     struct bench b = {.o = &o};
     struct err err = {""};
     int code, rc;

@@ -1,9 +1,11 @@
 /* mpcformer lab: the three appliances on this machine, and a command among them. */
+#include "appliance/bench.h"
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/lab.h"
 #include "appliance/tool.h"
 #include "base/file.h"
+#include "base/workers.h"
 
 #include <argp.h>
 #include <fcntl.h>
@@ -15,6 +17,7 @@
 
 struct options {
     const char *model, *ring, *frac, *tokens, *state; /* NULL: the default */
+    unsigned int workers;                             /* 0: the default */
     char **command;                                   /* NULL: none */
 };
 
@@ -25,6 +28,8 @@ static const struct argp_option option_table[] = {
     {"frac", 'f', "BITS", 0, "Fraction bits, likewise", 0},
     {"tokens", 't', "LIST", 0, "Lengths that are planned for, likewise", 0},
     {"link", 'l', "DRIVER", 0, "Of the share link: uring", 0},
+    {"workers", 'w', "N", 0,
+     "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
     {"state", 's', "DIR", 0,
      "Keep everything in DIR, and go on with what is there (default: a folder that is removed)", 0},
     {0},
@@ -50,6 +55,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     case 'l':
         if (strcmp(argument, "uring") != 0)
             argp_error(state, "--link %s: this version has uring", argument);
+        return 0;
+    case 'w':
+        options->workers = (unsigned int)bench_number(state, "workers", argument, 1, WORKERS_MAX);
         return 0;
     case 's':
         options->state = argument;
@@ -192,7 +200,7 @@ static void explain(const struct lab *lab)
 
 static int run_lab(struct lab *lab, const struct options *o)
 {
-    const struct lab_options defaults = {.tapes = 0};
+    const struct lab_options options = {.workers = o->workers};
     struct err err = {""};
     int code = EXIT_OK, rc;
 
@@ -201,7 +209,7 @@ static int run_lab(struct lab *lab, const struct options *o)
     if (code != EXIT_OK)
         return code;
     say("starting party0, party1 and the dealer");
-    rc = lab_start(lab, &defaults, &err);
+    rc = lab_start(lab, &options, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
     if (!o->command) {

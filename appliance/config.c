@@ -1,6 +1,7 @@
 #include "appliance/config.h"
 
 #include "base/file.h"
+#include "mpc/kernels.h"
 
 #include <ini.h>
 #include <libgen.h>
@@ -32,6 +33,8 @@ enum type {
     TYPE_SOCKET, /* a path that fits a Unix socket's address */
     TYPE_NUMBER,
     TYPE_LINK,
+    TYPE_CPUS, /* see cpu_list.h */
+    TYPE_ISA,
     TYPE_PINS, /* may stand on several lines */
 };
 
@@ -92,6 +95,13 @@ static const struct key keys[] = {
     {"timeout_ms", TYPE_NUMBER, ALL, 0, "10000", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, 0, AT(timeout_ms),
      "longest wait for a peer in one step of a session"},
     {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link), "driver of the share link: uring"},
+    {"workers", TYPE_CPUS, DAEMONS, 0, "1 anywhere", 0, 0, 0, AT(workers),
+     "threads of a job, or at the dealer of a tape: 0-7 or 0,2-3 a CPU each, or 4 anywhere"},
+    {"offline_workers", TYPE_CPUS, PARTIES, 0, NULL, 0, 0, 0, AT(offline_workers),
+     "threads that prepare tapes while no job needs the CPUs (default: as many, where `workers` "
+     "are)"},
+    {"isa", TYPE_ISA, DAEMONS, 0, "auto", 0, 0, 0, AT(isa),
+     "instructions of the ring product: auto, amx, ifma, avx512, avx2 or c"},
 };
 
 /* The file is read twice: first for the role alone, since it decides what other keys mean. */
@@ -211,6 +221,22 @@ static int set_role(const struct parser *p, const char *text, enum role *ret_rol
     return 0;
 }
 
+static int set_isa(const char *text, unsigned int *ret_features, struct err *err)
+{
+    unsigned int here = kernels_cpu_features();
+
+    if (strcmp(text, "auto") == 0) {
+        *ret_features = here;
+        return 0;
+    }
+    if (kernels_isa_features(text, ret_features) < 0)
+        return err_set(err, -EINVAL, "\"%.40s\" is none: write auto, amx, ifma, avx512, avx2 or c",
+                       text);
+    if (*ret_features & ~here)
+        return err_set(err, -EINVAL, "this machine has no %s: write auto", text);
+    return 0;
+}
+
 static int set_value(struct parser *p, const struct key *key, const char *text, struct err *err)
 {
     void *field = (char *)p->config + key->offset;
@@ -234,6 +260,10 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
         return strcmp(text, "uring") == 0
                    ? 0
                    : err_set(err, -EINVAL, "\"%.40s\" is no link driver: write uring", text);
+    case TYPE_CPUS:
+        return cpu_list_parse(text, field, err);
+    case TYPE_ISA:
+        return set_isa(text, field, err);
     case TYPE_PINS:
         return add_pins(p, key, text, err);
     }
@@ -420,6 +450,8 @@ static int load(const char *path, unsigned int roles, struct config **ret_config
     else if ((rc = parse(&p, (char *)text, true)) == 0 &&
              (rc = parse(&p, (char *)text, false)) == 0)
         rc = check_missing(&p);
+    if (rc == 0 && !p.config->offline_workers.count)
+        p.config->offline_workers = p.config->workers;
     free(text);
     if (rc < 0)
         config_free(p.config);
@@ -457,7 +489,7 @@ void config_help(FILE *out)
     for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
         const struct key *key = &keys[i];
 
-        fprintf(out, "  %-12s %s\n  %-12s (%s%s%s%s)\n", key->name, key->help, "",
+        fprintf(out, "  %-15s %s\n  %-15s (%s%s%s%s)\n", key->name, key->help, "",
                 role_names_of(key->roles), key->required ? ", required" : "",
                 key->default_value ? ", default " : "",
                 key->default_value ? key->default_value : "");

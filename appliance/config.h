@@ -9,6 +9,7 @@
 #ifndef APPLIANCE_CONFIG_H
 #define APPLIANCE_CONFIG_H
 
+#include "appliance/cpu_list.h"
 #include "appliance/identity.h"
 #include "appliance/net.h"
 #include "appliance/tls.h"
@@ -39,6 +40,9 @@ struct config {
     unsigned int tapes;      /* kept in stock a plan variant */
     unsigned int timeout_ms; /* of one step of a session */
     enum config_link link;
+    struct cpu_list workers;         /* a party online, the first its online thread; the dealer */
+    struct cpu_list offline_workers; /* parties: preparation; `workers` where it is not said */
+    unsigned int isa;                /* enum kernels_feature that may be used */
 };
 
 /**

@@ -6,6 +6,7 @@
 #include "appliance/net.h"
 #include "appliance/party.h"
 #include "base/file.h"
+#include "mpc/kernels.h"
 
 #include <limits.h>
 #include <poll.h>
@@ -29,6 +30,15 @@ int daemon_thread(struct daemon_threads *t, const char *name, void *(*body)(void
         return err_set(err, -rc, "thread %s: %s", name, strerror(rc));
     pthread_setname_np(t->thread[t->count++], name);
     return 0;
+}
+
+void daemon_lead(struct workers *workers)
+{
+    struct err err = {0};
+    int rc = workers_lead(workers, &err);
+
+    if (rc < 0)
+        log_warning("no-place", log_text("error", err_text(&err, rc)));
 }
 
 void daemon_wait(int stop_fd)
@@ -89,7 +99,12 @@ static int run(const struct config *config, int stop_fd, struct err *err)
 int daemon_run(const struct config *config, int stop_fd)
 {
     struct err err = {0};
-    int rc = run(config, stop_fd, &err);
+    int rc;
+
+    /* Before the first thread, which inherits the one, and before the first use of the other. */
+    cpu_list_bind_memory(&config->workers);
+    kernels_mask(config->isa);
+    rc = run(config, stop_fd, &err);
 
     if (rc < 0) {
         log_error("cannot-start", log_text("error", err_text(&err, rc)));

@@ -20,6 +20,10 @@ struct daemon_threads {
 MUST_CHECK int daemon_thread(struct daemon_threads *t, const char *name, void *(*body)(void *),
                              void *state, struct err *err);
 
+/** The calling thread takes its place as worker 0; a place that is lost since the start costs only
+ *  speed, and a warning. */
+void daemon_lead(struct workers *workers);
+
 /** Wait until @stop_fd is readable. */
 void daemon_wait(int stop_fd);
 

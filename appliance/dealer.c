@@ -1,6 +1,7 @@
 /* The dealing thread and the sessions of the two parties. */
 #include "appliance/dealer.h"
 
+#include "appliance/daemon.h"
 #include "appliance/log.h"
 #include "appliance/net.h"
 #include "base/bytes.h"
@@ -389,6 +390,7 @@ void *dealer_thread(void *state)
 {
     struct dealer_sessions s = {.d = state};
 
+    daemon_lead(s.d->workers);
     s.timeout_ms = (int)s.d->config->timeout_ms;
     while (!s.d->stopping) {
         deal_wanted(&s);

@@ -44,7 +44,8 @@ struct dealt_model {
 struct dealer_state {
     const struct config *config;
     struct tls_context *tls;
-    struct ledger *ledger; /* empty: its lock keeps a second dealer out of the folder */
+    struct workers *workers; /* the dealing thread's */
+    struct ledger *ledger;   /* empty: its lock keeps a second dealer out of the folder */
     pthread_mutex_t lock;
     struct dealt_model *models[DEALER_MODELS_MAX];
     size_t model_count;

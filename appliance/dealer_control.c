@@ -49,12 +49,15 @@ static int model_unload(void *context, json_t *request, json_t *reply, struct er
 static int status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct dealer_state *d = context;
+    char workers[CPU_LIST_TEXT_SIZE];
 
     pthread_mutex_lock(&d->lock);
     json_object_set_new(reply, "role", json_string(role_name(d->config->role)));
     json_object_set_new(reply, "party0", json_string(d->party_up[0] ? "connected" : "away"));
     json_object_set_new(reply, "party1", json_string(d->party_up[1] ? "connected" : "away"));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
+    cpu_list_text(&d->config->workers, workers);
+    json_object_set_new(reply, "workers", json_string(workers));
     pthread_mutex_unlock(&d->lock);
     return model_list(context, request, reply, err);
 }

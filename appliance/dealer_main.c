@@ -40,6 +40,7 @@ static void stop(struct dealer_state *d, struct daemon_threads *t)
         tls_free(d->arrived[party]);
     while (d->model_count)
         dealer_put(d, d->models[--d->model_count]);
+    workers_free(d->workers);
 }
 
 static int serve(struct dealer_state *d, int stop_fd, struct err *err)
@@ -48,6 +49,8 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     struct control *control = NULL;
     int rc = listen_all(d, err);
 
+    if (rc == 0)
+        rc = cpu_list_team(&d->config->workers, "dealing", true, &d->workers, err);
     if (rc == 0)
         rc = open_state(d, err);
     if (rc == 0)

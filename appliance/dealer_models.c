@@ -185,7 +185,7 @@ static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *er
         return rc;
     m->masks =
         mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask_seed, kernels_here());
-    m->dealing = m->masks ? dealing_new(m->masks) : NULL;
+    m->dealing = m->masks ? dealing_new(m->masks, d->workers) : NULL;
     if (!m->dealing)
         return err_set(err, -ENOMEM, "no memory for the masks of this model");
     return keep_plan(d, m, err);

@@ -29,6 +29,8 @@
 struct lab_options {
     unsigned int tapes;      /* kept in stock; 0: the appliances' default */
     unsigned int timeout_ms; /* of a step of a session; 0: the appliances' default */
+    unsigned int workers;    /* of each party; 0: the appliances' default. On CPUs of their own when
+                                there are enough for both parties */
 };
 
 struct lab;

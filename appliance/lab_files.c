@@ -1,11 +1,13 @@
 #include "appliance/lab_files.h"
 
+#include "appliance/cpu_list.h"
 #include "appliance/identity.h"
 #include "appliance/net.h"
 #include "base/bytes.h"
 #include "base/file.h"
 
 #include <limits.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -140,9 +142,30 @@ static void add_role_lines(struct writer *w, enum role role, const uint16_t port
     }
 }
 
+/*
+ * CPUs for the member of this place: parties 0 and 1, which work at the same time, have their own
+ * or none; so has the dealer when even then there are some left.
+ */
+static void add_workers(struct writer *w, unsigned int place, unsigned int workers)
+{
+    struct cpu_list list = {.count = workers};
+    char text[CPU_LIST_TEXT_SIZE];
+    unsigned int seen = 0, found = 0;
+    cpu_set_t own;
+
+    CPU_ZERO(&own);
+    if (sched_getaffinity(0, sizeof(own), &own) == 0)
+        list.pinned = (unsigned int)CPU_COUNT(&own) >= workers * (place < 2 ? 2 : 3);
+    for (unsigned int cpu = 0; list.pinned && found < workers; cpu++)
+        if (CPU_ISSET(cpu, &own) && seen++ >= place * workers)
+            list.cpu[found++] = (uint16_t)cpu;
+    cpu_list_text(&list, text);
+    add_line(w, "workers = %s\n", text);
+}
+
 static int make_config(const char *folder, const struct member *m, const uint16_t ports[LAB_PORTS],
                        char (*pins)[IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE],
-                       unsigned int tapes, unsigned int timeout_ms, struct err *err)
+                       const struct lab_options *o, struct err *err)
 {
     struct writer w = {0};
     char path[PATH_MAX];
@@ -156,18 +179,20 @@ static int make_config(const char *folder, const struct member *m, const uint16_
     add_role_lines(&w, m->role, ports, pins);
     if (m->role != ROLE_OWNER)
         add_line(&w, "state = %s\ncontrol = %s.control\n", m->name, m->name);
-    if (tapes && (m->role == ROLE_PARTY0 || m->role == ROLE_PARTY1))
-        add_line(&w, "tapes = %u\n", tapes);
-    if (timeout_ms)
-        add_line(&w, "timeout_ms = %u\n", timeout_ms);
+    if (o->tapes && (m->role == ROLE_PARTY0 || m->role == ROLE_PARTY1))
+        add_line(&w, "tapes = %u\n", o->tapes);
+    if (o->timeout_ms)
+        add_line(&w, "timeout_ms = %u\n", o->timeout_ms);
+    if (o->workers && m->role != ROLE_OWNER)
+        add_workers(&w, (unsigned int)(m - members), o->workers);
     rc = w.failed ? err_set(err, -ENOMEM, "no memory for a configuration")
                   : file_write(path, 0600, w.bytes, w.count, err);
     writer_free(&w);
     return rc;
 }
 
-int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS], unsigned int tapes,
-                     unsigned int timeout_ms, struct err *err)
+int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS],
+                     const struct lab_options *options, struct err *err)
 {
     char pins[ARRAY_LENGTH(members)][IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE];
     int rc = 0;
@@ -175,6 +200,6 @@ int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS], unsign
     for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(members); i++)
         rc = pin_text(folder, &members[i], pins[i], err);
     for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(members); i++)
-        rc = make_config(folder, &members[i], ports, pins, tapes, timeout_ms, err);
+        rc = make_config(folder, &members[i], ports, pins, options, err);
     return rc;
 }

@@ -22,6 +22,15 @@ static int open_state(struct party_state *p, struct err *err)
     return rc < 0 ? rc : party_load_kept(p, err);
 }
 
+static int make_teams(struct party_state *p, struct err *err)
+{
+    int rc = cpu_list_team(&p->config->workers, "worker", false, &p->workers, err);
+
+    if (rc == 0)
+        rc = cpu_list_team(&p->config->offline_workers, "offline", true, &p->offline_workers, err);
+    return rc;
+}
+
 static int listen_all(struct party_state *p, struct err *err)
 {
     int rc = net_listen(&p->config->listen, &p->listen_fd, err);
@@ -59,6 +68,8 @@ static void stop(struct party_state *p, struct daemon_threads *t)
         tape_free(stock_take(p, &p->stock[0]).tape);
     while (p->served_count)
         served_put(p, p->served[--p->served_count]);
+    workers_free(p->workers);
+    workers_free(p->offline_workers);
 }
 
 static int serve(struct party_state *p, int stop_fd, struct err *err)
@@ -67,6 +78,8 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     struct control *control = NULL;
     int rc = listen_all(p, err);
 
+    if (rc == 0)
+        rc = make_teams(p, err);
     if (rc == 0)
         rc = open_state(p, err);
     if (rc == 0)

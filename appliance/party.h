@@ -105,6 +105,8 @@ struct party_state {
     unsigned int party; /* 0 or 1 */
     struct tls_context *tls;
     struct ledger *ledger;
+    struct workers *workers;         /* the online thread's */
+    struct workers *offline_workers; /* the dealer thread's */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* jobs, stock, models, sessions: whatever anybody waits for */

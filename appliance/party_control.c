@@ -94,6 +94,14 @@ static int job_cancel(void *context, json_t *request, json_t *reply, struct err 
     return desk_cancel(context, name, err);
 }
 
+static void describe_workers(json_t *reply, const char *key, const struct cpu_list *workers)
+{
+    char text[CPU_LIST_TEXT_SIZE];
+
+    cpu_list_text(workers, text);
+    json_object_set_new(reply, key, json_string(text));
+}
+
 static int status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct party_state *p = context;
@@ -104,6 +112,8 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "peer", json_string(p->peer_up ? "connected" : "away"));
     json_object_set_new(reply, "dealer", json_string(p->dealer_up ? "connected" : "away"));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
+    describe_workers(reply, "workers", &p->config->workers);
+    describe_workers(reply, "offline_workers", &p->config->offline_workers);
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
     json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));

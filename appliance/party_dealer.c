@@ -5,6 +5,7 @@
  * Grants are totals, so that a lost or repeated one changes nothing: the dealer deals a tape of a
  * variant when both parties have granted more than it has dealt in these two sessions.
  */
+#include "appliance/daemon.h"
 #include "appliance/log.h"
 #include "appliance/net.h"
 #include "appliance/party.h"
@@ -284,7 +285,7 @@ static int accept_tape(struct dealer_session *d, struct served *s, struct tape *
     }
     write_u64(&w, number);
     rc = message_send(d->tls, MESSAGE_TAPE_OK, &w, d->timeout_ms, err);
-    prepared = rc == 0 ? tape_prepare(tape, s->model) : rc;
+    prepared = rc == 0 ? tape_prepare(tape, s->model, p->offline_workers) : rc;
     stock_ready(p, s, number, prepared);
     if (prepared < 0)
         return err_set(err, prepared, "tape %" PRIu64 " could not be prepared", number);
@@ -479,6 +480,7 @@ void *party_dealer_thread(void *state)
     struct dealer_session d = {.p = p, .timeout_ms = (int)p->config->timeout_ms};
     char last_error[ERR_TEXT_MAX] = "";
 
+    daemon_lead(p->offline_workers);
     d.buffer = secret_alloc(RECEIVE_BYTES);
     if (!d.buffer) {
         log_error("dealer-thread", log_text("error", "no memory"));

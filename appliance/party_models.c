@@ -56,12 +56,12 @@ size_t served_variant(const struct served *s, const struct variant *v)
     return (size_t)(v - s->plan->variants);
 }
 
-static int make_online(struct served *s, struct err *err)
+static int make_online(struct served *s, struct workers *workers, struct err *err)
 {
     int rc = model_pack(s->model, kernels_here());
 
     if (rc == 0) {
-        s->party = party_new(s->model);
+        s->party = party_new(s->model, workers);
         rc = s->party ? 0 : -ENOMEM;
     }
     return rc < 0 ? err_set(err, rc, "no memory to serve the model") : 0;
@@ -77,7 +77,7 @@ int party_opened(struct party_state *p, struct served *s, struct err *err)
     if (rc == 0)
         rc = model_save(s->model, path, err);
     if (rc == 0)
-        rc = make_online(s, err);
+        rc = make_online(s, p->workers, err);
     if (rc < 0)
         return err_set(err, rc, "cannot keep the opened model");
     pthread_mutex_lock(&p->lock);
@@ -112,7 +112,7 @@ static int load_kept(struct party_state *p, struct served *s, struct err *err)
         return 0;
     rc = model_load(s->plan, p->party, was_open ? open : unloaded, &s->model, err);
     if (rc == 0)
-        rc = make_online(s, err);
+        rc = make_online(s, p->workers, err);
     if (rc < 0)
         return rc;
     if (!was_open && rename(unloaded, open) < 0)

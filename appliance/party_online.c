@@ -6,6 +6,7 @@
  * before it agrees, party 0 before its first opening. A tape that was proposed is never put back
  * after an agreement, whatever went wrong: it is wiped.
  */
+#include "appliance/daemon.h"
 #include "appliance/log.h"
 #include "appliance/net.h"
 #include "appliance/party_link.h"
@@ -562,6 +563,7 @@ void *party_online_thread(void *state)
     struct party_state *p = state;
     char last_error[ERR_TEXT_MAX] = "";
 
+    daemon_lead(p->workers);
     while (!p->stopping) {
         struct tls_session *tls;
         struct err err = {0};

@@ -21,7 +21,7 @@ int clear_run(const struct plan *plan, const struct variant *v, const uint64_t *
 {
     struct clear c = {.weights = weights, .input = input, .rounding = rounding, .reports = reports};
     uint64_t *output = calloc(plan->labels, sizeof(*output));
-    int rc = walk_init_variant(&c.walk, plan, v);
+    int rc = walk_init_variant(&c.walk, plan, v, NULL);
 
     c.walk.length = length;
     c.output = output;

@@ -11,7 +11,7 @@ struct dealing {
     size_t section_bytes;
 };
 
-struct dealing *dealing_new(const struct mask_weights *weights)
+struct dealing *dealing_new(const struct mask_weights *weights, struct workers *workers)
 {
     const struct plan *plan = weights->plan;
     struct dealing *d = calloc(1, sizeof(*d));
@@ -23,7 +23,7 @@ struct dealing *dealing_new(const struct mask_weights *weights)
         for (size_t j = 0; j < plan->variants[i].op_count; j++)
             d->section_bytes = MAX(d->section_bytes, plan->variants[i].ops[j].tape_bytes);
     d->section = secret_alloc(d->section_bytes);
-    if (!d->section || walk_init(&d->deal.walk, plan) < 0) {
+    if (!d->section || walk_init(&d->deal.walk, plan, workers) < 0) {
         dealing_free(d);
         return NULL;
     }

@@ -5,12 +5,16 @@
 #ifndef MPC_DEAL_H
 #define MPC_DEAL_H
 
+#include "base/workers.h"
 #include "mpc/model.h"
 
 struct dealing;
 
-/** Memory to deal tapes of any variant of the plan of @weights; NULL when there is none. */
-MUST_CHECK struct dealing *dealing_new(const struct mask_weights *weights);
+/**
+ * Memory to deal tapes of any variant of the plan of @weights, with the team @workers, which stays
+ * the caller's (NULL: alone); NULL when there is none.
+ */
+MUST_CHECK struct dealing *dealing_new(const struct mask_weights *weights, struct workers *workers);
 void dealing_free(struct dealing *d);
 
 /** Takes the next bytes of party 1's blob; a negative errno stops the dealing. */

@@ -10,13 +10,13 @@ struct party {
     struct online online;
 };
 
-struct party *party_new(const struct model *model)
+struct party *party_new(const struct model *model, struct workers *workers)
 {
     struct party *p = calloc(1, sizeof(*p));
 
     if (!p)
         return NULL;
-    if (walk_init(&p->online.walk, model->plan) < 0) {
+    if (walk_init(&p->online.walk, model->plan, workers) < 0) {
         free(p);
         return NULL;
     }

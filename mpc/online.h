@@ -22,9 +22,11 @@ struct party;
 /** Wipe what the last job left: masked values and masks. Not on the way of its answer. */
 void party_wipe(struct party *p);
 
-/** Memory to run jobs of any variant of the plan of @model, which is packed; NULL when there is
- * none. */
-MUST_CHECK struct party *party_new(const struct model *model);
+/**
+ * Memory to run jobs of any variant of the plan of @model, which is packed, with the team @workers,
+ * which stays the caller's (NULL: alone); NULL when there is none.
+ */
+MUST_CHECK struct party *party_new(const struct model *model, struct workers *workers);
 void party_free(struct party *p);
 
 /**

@@ -8,6 +8,7 @@
 #ifndef MPC_OP_H
 #define MPC_OP_H
 
+#include "base/workers.h"
 #include "mpc/exchange.h"
 #include "mpc/kernels.h"
 #include "mpc/plan.h"
@@ -34,6 +35,7 @@ struct op_cost {
     size_t bytes_tape;     /* of party 1's tape */
     size_t prepared_words; /* kept from preparation until use */
     size_t scratch_words;  /* of the reader that needs most, while it works */
+    size_t worker_words;   /* and of each of its workers */
     uint64_t macs_online;  /* ring multiply-adds of products with both sides packed */
 };
 
@@ -44,8 +46,10 @@ struct walk {
     const struct kernels *kernels;
     uint64_t *arena, *scratch; /* at least the variant's arena_words and scratch_words */
     size_t arena_words, scratch_words;
-    void *product_scratch; /* KERNELS_SCRATCH_BYTES */
-    uint32_t length;       /* tokens that are there, <= variant->tokens; public */
+    struct workers *workers; /* the reader's, to share work out to; NULL: it works alone */
+    uint8_t *own;            /* (workers, KERNELS_SCRATCH_BYTES and own_words): each worker's */
+    size_t own_words;        /* at least the variant's worker_words */
+    uint32_t length;         /* tokens that are there, <= variant->tokens; public */
 };
 
 enum clear_rounding {
@@ -189,6 +193,17 @@ static inline const struct wire *op_wire(const struct walk *w, uint32_t operand)
 static inline uint64_t *walk_at(const struct walk *w, uint32_t wire)
 {
     return w->arena + w->variant->wires[wire].offset;
+}
+
+/** What a product kernel needs of @worker's own memory; behind it stand its own_words. */
+static inline uint8_t *walk_own(const struct walk *w, unsigned int worker)
+{
+    return w->own + worker * (KERNELS_SCRATCH_BYTES + w->own_words * sizeof(uint64_t));
+}
+
+static inline uint64_t *walk_own_words(const struct walk *w, unsigned int worker)
+{
+    return (uint64_t *)(void *)(walk_own(w, worker) + KERNELS_SCRATCH_BYTES);
 }
 
 /** A masked wire's second half: the shares of its mask (or, at the dealer, the mask). */

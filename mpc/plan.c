@@ -268,6 +268,7 @@ static void place_sections(const struct plan *plan, struct variant *v)
         v->tape_bytes += cost.bytes_tape;
         v->prepared_words += cost.prepared_words;
         v->scratch_words = MAX(v->scratch_words, cost.scratch_words);
+        v->worker_words = MAX(v->worker_words, wire_padded(cost.worker_words));
     }
 }
 
@@ -303,7 +304,8 @@ static int lay_out(const struct plan *plan, struct variant *v, struct err *err)
     free(p.last_use);
     free(p.live);
     if (rc == 0 && (v->arena_words > PLAN_WORDS_MAX || v->scratch_words > PLAN_WORDS_MAX ||
-                    v->prepared_words > PLAN_WORDS_MAX || v->tape_bytes / 8 > PLAN_WORDS_MAX))
+                    v->worker_words > PLAN_WORDS_MAX || v->prepared_words > PLAN_WORDS_MAX ||
+                    v->tape_bytes / 8 > PLAN_WORDS_MAX))
         rc =
             err_set(err, -E2BIG, "plan: the variant of %u tokens needs too much memory", v->tokens);
     return rc;

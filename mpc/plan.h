@@ -107,7 +107,7 @@ struct variant {
     struct op *ops;
 
     /* Computed. */
-    size_t arena_words, scratch_words, tape_bytes, prepared_words;
+    size_t arena_words, scratch_words, worker_words, tape_bytes, prepared_words;
 };
 
 enum weight_use {

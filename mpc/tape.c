@@ -53,7 +53,7 @@ int tape_add(struct tape *t, const void *bytes, size_t count)
     return 0;
 }
 
-int tape_prepare(struct tape *t, const struct model *model)
+int tape_prepare(struct tape *t, const struct model *model, struct workers *workers)
 {
     struct prepare p = {.model = model, .tape = t, .party = t->party};
     const struct variant *v = t->variant;
@@ -62,7 +62,7 @@ int tape_prepare(struct tape *t, const struct model *model)
 
     if (!tape_complete(t))
         return -EINVAL;
-    rc = walk_init_variant(&p.walk, t->plan, v);
+    rc = walk_init_variant(&p.walk, t->plan, v, workers);
     p.walk.kernels = model->kernels;
     p.prg = prg_new(t->seed);
     if (rc == 0 && !p.prg)

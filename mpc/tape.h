@@ -7,6 +7,7 @@
 #ifndef MPC_TAPE_H
 #define MPC_TAPE_H
 
+#include "base/workers.h"
 #include "mpc/plan.h"
 #include "mpc/prg.h"
 
@@ -43,8 +44,9 @@ static inline bool tape_complete(const struct tape *tape)
 
 /**
  * What can be done before the job comes: the products of this tape's masks with fixed weights.
- * @model is of the same plan. -EINVAL when incomplete; -ENOMEM.
+ * @model is of the same plan; @workers (NULL: none) are the caller's. -EINVAL when incomplete;
+ * -ENOMEM.
  */
-MUST_CHECK int tape_prepare(struct tape *tape, const struct model *model);
+MUST_CHECK int tape_prepare(struct tape *tape, const struct model *model, struct workers *workers);
 
 #endif

@@ -14,36 +14,45 @@ static size_t scratch_bytes(const struct walk *w)
     return w->scratch_words * sizeof(uint64_t);
 }
 
+static size_t own_bytes(const struct walk *w)
+{
+    return workers_count(w->workers) * (KERNELS_SCRATCH_BYTES + w->own_words * sizeof(uint64_t));
+}
+
 static int allocate(struct walk *w)
 {
     w->arena = secret_alloc(arena_bytes(w));
     w->scratch = secret_alloc(scratch_bytes(w));
-    w->product_scratch = secret_alloc(KERNELS_SCRATCH_BYTES);
-    if (w->arena && w->scratch && w->product_scratch)
+    w->own = secret_alloc(own_bytes(w));
+    if (w->arena && w->scratch && w->own)
         return 0;
     walk_free(w);
     return -ENOMEM;
 }
 
-int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v)
+int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v,
+                      struct workers *workers)
 {
     *w = (struct walk){
         .plan = plan,
         .variant = v,
         .kernels = kernels_here(),
+        .workers = workers,
         .length = v->tokens,
         .arena_words = v->arena_words,
         .scratch_words = v->scratch_words,
+        .own_words = v->worker_words,
     };
     return allocate(w);
 }
 
-int walk_init(struct walk *w, const struct plan *plan)
+int walk_init(struct walk *w, const struct plan *plan, struct workers *workers)
 {
-    *w = (struct walk){.plan = plan, .kernels = kernels_here()};
+    *w = (struct walk){.plan = plan, .kernels = kernels_here(), .workers = workers};
     for (size_t i = 0; i < plan->variant_count; i++) {
         w->arena_words = MAX(w->arena_words, plan->variants[i].arena_words);
         w->scratch_words = MAX(w->scratch_words, plan->variants[i].scratch_words);
+        w->own_words = MAX(w->own_words, plan->variants[i].worker_words);
     }
     return allocate(w);
 }
@@ -54,14 +63,14 @@ void walk_wipe(struct walk *w)
         return;
     secret_wipe(w->arena, w->variant->arena_words * sizeof(uint64_t));
     secret_wipe(w->scratch, w->variant->scratch_words * sizeof(uint64_t));
-    secret_wipe(w->product_scratch, KERNELS_SCRATCH_BYTES);
+    secret_wipe(w->own, own_bytes(w));
 }
 
 void walk_free(struct walk *w)
 {
     secret_free(w->arena, arena_bytes(w));
     secret_free(w->scratch, scratch_bytes(w));
-    secret_free(w->product_scratch, KERNELS_SCRATCH_BYTES);
+    secret_free(w->own, own_bytes(w));
     w->arena = w->scratch = NULL;
-    w->product_scratch = NULL;
+    w->own = NULL;
 }

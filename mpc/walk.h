@@ -4,11 +4,15 @@
 
 #include "mpc/op.h"
 
-/** Arena and scratch large enough for every variant of @plan; pages are touched as used. */
-MUST_CHECK int walk_init(struct walk *w, const struct plan *plan);
+/**
+ * Arena and scratch large enough for every variant of @plan, for the team @workers (NULL: none),
+ * which stays the caller's. Pages are touched as used, so they lie near who uses them first.
+ */
+MUST_CHECK int walk_init(struct walk *w, const struct plan *plan, struct workers *workers);
 
 /** The same for one variant only. */
-MUST_CHECK int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v);
+MUST_CHECK int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v,
+                                 struct workers *workers);
 
 /** Wipe what one walk through its variant has left. */
 void walk_wipe(struct walk *w);

@@ -22,6 +22,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Rows that a kernel takes at once, at the least; multiply-adds that take tens of microseconds. */
+#define PART_ROWS     8
+#define PART_MACS_MIN ((size_t)1 << 18)
+
 struct shape {
     size_t batch, rows, inner, cols;
     size_t a_offset, a_batch, a_row;
@@ -61,13 +65,7 @@ static size_t out_count(const struct shape *s)
     return s->batch * s->rows * s->cols;
 }
 
-/* Whether x^ y^ of matrix @h falls to @party. */
-static bool turn_of(size_t h, unsigned int party)
-{
-    return h % 2 == party;
-}
-
-/* Matrices of the batch for which it does. */
+/* Matrices of the batch whose x^ y^ falls to @party: h, where h modulo 2 is its number. */
 static size_t turns(const struct shape *s, unsigned int party)
 {
     return (s->batch + 1 - party) / 2;
@@ -189,18 +187,38 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     return rc;
 }
 
+/* A worker's own matrices of one pair: left, right as it is, right packed. */
+struct pair {
+    uint64_t *left, *dense;
+    void *packed;
+};
+
+static size_t pair_words(const struct shape *s)
+{
+    return wire_padded((s->rows + s->cols) * s->inner) +
+           kernels_right_bytes_max(s->inner, s->cols) / sizeof(uint64_t);
+}
+
+static struct pair pair_of(const struct walk *w, const struct shape *s, unsigned int worker)
+{
+    uint64_t *own = walk_own_words(w, worker);
+
+    return (struct pair){.left = own,
+                         .dense = own + s->rows * s->inner,
+                         .packed = own + wire_padded((s->rows + s->cols) * s->inner)};
+}
+
 static void cost(const struct plan *plan, const struct variant *v, const struct op *op,
                  struct op_cost *ret)
 {
     struct shape s = shape_of(op);
     size_t count = out_count(&s);
-    size_t right = kernels_right_bytes_max(s.inner, s.cols) / sizeof(uint64_t);
 
     (void)plan;
     ret->bytes_tape = ring_bytes(count, v->wires[op->out].ring);
     ret->prepared_words = fixed(op) ? count : turns(&s, 0) * s.rows * s.cols;
-    ret->scratch_words =
-        MAX(2 * count, wire_padded(MAX(count, (s.rows + s.cols) * s.inner)) + right);
+    ret->scratch_words = 2 * count;
+    ret->worker_words = fixed(op) ? 0 : pair_words(&s);
     ret->macs_online =
         (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : s.batch + s.batch / 2);
 }
@@ -280,96 +298,171 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     return rc;
 }
 
-/* Matrix c from @a and a packed right-hand side. */
-static void multiply(const struct walk *w, const struct shape *s, uint64_t *c, size_t ldc,
-                     const uint64_t *a, size_t lda, const void *right, unsigned int ring, bool add)
+/* --- products of a walk, shared out to its workers --- */
+
+struct multiplication {
+    const struct walk *walk;
+    const struct shape *shape;
+    uint64_t *c;
+    const uint64_t *a;
+    const void *right;
+    size_t part_rows;
+    unsigned int ring;
+    bool add;
+};
+
+static void multiply_part(void *context, size_t part, unsigned int worker)
 {
-    w->kernels->product(c, ldc, a, lda, right, s->rows, s->inner, s->cols, ring, add,
-                        w->product_scratch);
+    const struct multiplication *m = context;
+    const struct shape *s = m->shape;
+    size_t first = part * m->part_rows, rows = MIN(m->part_rows, s->rows - first);
+
+    m->walk->kernels->product(m->c + first * s->c_row, s->c_row, m->a + first * s->a_row, s->a_row,
+                              m->right, rows, s->inner, s->cols, m->ring, m->add,
+                              walk_own(m->walk, worker));
+}
+
+/* By rows, since a packed right-hand side is one piece: as many each worker, in whole blocks, and
+ * no fewer than are worth a wake-up. */
+static size_t part_rows(const struct walk *w, const struct shape *s)
+{
+    size_t workers = workers_count(w->workers), row_macs = s->inner * s->cols;
+    size_t rows = MAX((s->rows + workers - 1) / workers, PART_MACS_MIN / row_macs);
+
+    return (rows + PART_ROWS - 1) / PART_ROWS * PART_ROWS;
+}
+
+/* The one matrix of a product with a weight. */
+static void multiply(const struct walk *w, const struct shape *s, uint64_t *c, const uint64_t *a,
+                     const void *right, unsigned int ring, bool add)
+{
+    struct multiplication m = {.walk = w,
+                               .shape = s,
+                               .c = c,
+                               .a = a,
+                               .right = right,
+                               .part_rows = part_rows(w, s),
+                               .ring = ring,
+                               .add = add};
+
+    workers_run(w->workers, multiply_part, &m, (s->rows + m.part_rows - 1) / m.part_rows);
+}
+
+/* A pair of a worker's own. */
+static void multiply_pair(const struct walk *w, const struct shape *s, unsigned int worker,
+                          uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, unsigned int ring,
+                          bool add)
+{
+    w->kernels->product(c, ldc, a, lda, pair_of(w, s, worker).packed, s->rows, s->inner, s->cols,
+                        ring, add, walk_own(w, worker));
 }
 
 /* --- dealer --- */
 
+/* The masks' side of a batch, at the dealer and at a party that prepares. */
+struct masks {
+    const struct walk *walk;
+    struct shape shape;
+    const uint64_t *ra, *rb;
+    uint64_t *c;  /* the corrections, as the result lies */
+    uint64_t *to; /* prepared: the matrices that are this party's turn, one after the other */
+    unsigned int ring, party;
+};
+
+static struct masks masks_of(const struct walk *w, const struct op *op)
+{
+    struct masks m = {.walk = w, .shape = shape_of(op), .c = w->scratch};
+
+    m.ring = op_wire(w, op->out)->ring;
+    m.ra = walk_mask(w, op->in[MATMUL_A]) + m.shape.a_offset;
+    if (!fixed(op))
+        m.rb = walk_mask(w, op->in[MATMUL_B]) + m.shape.b_offset;
+    return m;
+}
+
+static void deal_pair(void *context, size_t h, unsigned int worker)
+{
+    const struct masks *m = context;
+    const struct shape *s = &m->shape;
+
+    m->walk->kernels->pack_right(pair_of(m->walk, s, worker).packed, m->rb + h * s->b_batch,
+                                 s->b_row, s->b_col, s->inner, s->cols, m->ring);
+    multiply_pair(m->walk, s, worker, m->c + h * s->c_batch, s->c_row, m->ra + h * s->a_batch,
+                  s->a_row, m->ring, false);
+}
+
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)
 {
-    struct shape s = shape_of(op);
-    size_t count = out_count(&s);
-    const uint64_t *ra = walk_mask(&d->walk, op->in[MATMUL_A]) + s.a_offset;
-    uint64_t *c = d->walk.scratch, *right = c + wire_padded(count);
-    unsigned int ring = op_wire(&d->walk, op->out)->ring;
+    struct masks m = masks_of(&d->walk, op);
+    size_t count = out_count(&m.shape);
 
     if (fixed(op))
-        multiply(&d->walk, &s, c, s.c_row, ra, s.a_row,
-                 d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT], ring, false);
-    for (size_t h = 0; !fixed(op) && h < s.batch; h++) {
-        const uint64_t *rb = walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch;
-
-        d->walk.kernels->pack_right(right, rb, s.b_row, s.b_col, s.inner, s.cols, ring);
-        multiply(&d->walk, &s, c + h * s.c_batch, s.c_row, ra + h * s.a_batch, s.a_row, right, ring,
-                 false);
-    }
+        multiply(&d->walk, &m.shape, m.c, m.ra,
+                 d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT], m.ring, false);
+    else
+        workers_run(d->walk.workers, deal_pair, &m, m.shape.batch);
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&d->walk, op->in[MATMUL_RESIDUAL]);
         const uint64_t *rg = d->weights->right[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
 
         for (size_t i = 0; i < count; i++)
-            c[i] += rn[i] * rg[i % s.cols];
+            m.c[i] += rn[i] * rg[i % m.shape.cols];
     }
-    op_deal_correction(d, op, STREAM_CORR, c, count, ring, tape, c + count);
+    op_deal_correction(d, op, STREAM_CORR, m.c, count, m.ring, tape, m.c + count);
 }
 
 /* --- parties --- */
 
-static void prepare_fixed(struct prepare *p, const struct op *op, const struct shape *s)
+static void prepare_fixed(struct prepare *p, const struct op *op)
 {
-    size_t count = out_count(s);
-    uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch;
-    unsigned int ring = op_wire(&p->walk, op->out)->ring;
+    struct masks m = masks_of(&p->walk, op);
+    size_t count = out_count(&m.shape);
+    uint64_t *to = op_prepared(p->tape, op);
 
-    multiply(&p->walk, s, to, s->c_row, walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset,
-             s->a_row, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT], ring, false);
+    multiply(&p->walk, &m.shape, to, m.ra, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+             m.ring, false);
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&p->walk, op->in[MATMUL_RESIDUAL]);
         const uint64_t *g = p->model->right_hat[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
 
         for (size_t i = 0; i < count; i++)
-            to[i] += rn[i] * g[i % s->cols];
+            to[i] += rn[i] * g[i % m.shape.cols];
     }
-    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, count, ring);
+    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, m.c, count, m.ring);
     for (size_t i = 0; i < count; i++)
-        to[i] = c[i] - to[i];
+        to[i] = m.c[i] - to[i];
 }
 
-/* [r_x r_y] - [r_x] [r_y] of the matrices that are this party's turn, one after the other. */
-static void prepare_wires(struct prepare *p, const struct op *op, const struct shape *s)
+/* [r_x r_y] - [r_x] [r_y] */
+static void prepare_pair(void *context, size_t turn, unsigned int worker)
 {
-    const uint64_t *ra = walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset;
-    const uint64_t *rb = walk_mask(&p->walk, op->in[MATMUL_B]) + s->b_offset;
-    uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch;
-    uint64_t *right = c + wire_padded(out_count(s));
-    unsigned int ring = op_wire(&p->walk, op->out)->ring;
+    const struct masks *m = context;
+    const struct shape *s = &m->shape;
+    size_t h = 2 * turn + m->party;
+    const uint64_t *c = m->c + h * s->c_batch;
+    uint64_t *to = m->to + turn * s->rows * s->cols;
 
-    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, out_count(s), ring);
-    for (size_t h = 0; h < s->batch; h++) {
-        if (!turn_of(h, p->party))
-            continue;
-        p->walk.kernels->pack_right(right, rb + h * s->b_batch, s->b_row, s->b_col, s->inner,
-                                    s->cols, ring);
-        multiply(&p->walk, s, to, s->cols, ra + h * s->a_batch, s->a_row, right, ring, false);
-        for (size_t r = 0; r < s->rows; r++, to += s->cols)
-            for (size_t j = 0; j < s->cols; j++)
-                to[j] = c[h * s->c_batch + r * s->c_row + j] - to[j];
-    }
+    m->walk->kernels->pack_right(pair_of(m->walk, s, worker).packed, m->rb + h * s->b_batch,
+                                 s->b_row, s->b_col, s->inner, s->cols, m->ring);
+    multiply_pair(m->walk, s, worker, to, s->cols, m->ra + h * s->a_batch, s->a_row, m->ring,
+                  false);
+    for (size_t r = 0; r < s->rows; r++, c += s->c_row, to += s->cols)
+        for (size_t j = 0; j < s->cols; j++)
+            to[j] = c[j] - to[j];
 }
 
 static void prepare(struct prepare *p, const struct op *op)
 {
-    struct shape s = shape_of(op);
+    struct masks m = masks_of(&p->walk, op);
 
-    if (fixed(op))
-        prepare_fixed(p, op, &s);
-    else
-        prepare_wires(p, op, &s);
+    if (fixed(op)) {
+        prepare_fixed(p, op);
+        return;
+    }
+    m.party = p->party;
+    m.to = op_prepared(p->tape, op);
+    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, m.c, out_count(&m.shape), m.ring);
+    workers_run(p->walk.workers, prepare_pair, &m, turns(&m.shape, m.party));
 }
 
 static void online_fixed(struct online *o, const struct op *op, const struct shape *s)
@@ -380,8 +473,7 @@ static void online_fixed(struct online *o, const struct op *op, const struct sha
     size_t bias_row = 0;
 
     memcpy(to, op_prepared(o->tape, op), out_count(s) * sizeof(*to));
-    multiply(&o->walk, s, to, s->c_row, hat, s->a_row,
-             o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+    multiply(&o->walk, s, to, hat, o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
              op_wire(&o->walk, op->out)->ring, true);
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
         bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
@@ -419,56 +511,72 @@ static void gather(uint64_t *to, const struct gather *g, uint64_t plus, uint64_t
         }
 }
 
-/* Of one pair of matrices, with the corrections in @to already. */
-static void multiply_pair(struct online *o, const struct shape *s, const struct gather *a,
-                          const struct gather *b, bool turn, unsigned int ring, uint64_t *to)
-{
-    uint64_t *left = o->walk.scratch, *dense = left + s->rows * s->inner;
-    uint64_t *right = left + wire_padded((s->rows + s->cols) * s->inner);
+struct batch {
+    const struct walk *walk;
+    struct shape shape;
+    struct gather a, b; /* of the first pair */
+    const uint64_t *prepared;
+    uint64_t *to; /* holds the corrections */
+    unsigned int ring, party;
+};
 
-    gather(dense, b, turn, 1);
-    o->walk.kernels->pack_right(right, dense, s->cols, 1, s->inner, s->cols, ring);
+static void online_pair(void *context, size_t h, unsigned int worker)
+{
+    const struct batch *batch = context;
+    const struct walk *w = batch->walk;
+    const struct shape *s = &batch->shape;
+    struct pair own = pair_of(w, s, worker);
+    struct gather a = batch->a, b = batch->b;
+    uint64_t *to = batch->to + h * s->c_batch;
+    bool turn = h % 2 == batch->party;
+
+    a.hat += h * s->a_batch;
+    a.mask += h * s->a_batch;
+    b.hat += h * s->b_batch;
+    b.mask += h * s->b_batch;
+    for (size_t r = 0; turn && r < s->rows; r++)
+        memcpy(to + r * s->c_row, batch->prepared + (h / 2 * s->rows + r) * s->cols,
+               s->cols * sizeof(*to));
+    gather(own.dense, &b, turn, 1);
+    w->kernels->pack_right(own.packed, own.dense, s->cols, 1, s->inner, s->cols, batch->ring);
     if (turn)
-        gather(left, a, 1, 1);
-    multiply(&o->walk, s, to, s->c_row, turn ? left : a->hat, turn ? s->inner : s->a_row, right,
-             ring, true);
+        gather(own.left, &a, 1, 1);
+    multiply_pair(w, s, worker, to, s->c_row, turn ? own.left : a.hat, turn ? s->inner : s->a_row,
+                  batch->ring, true);
     if (turn)
         return;
-    gather(left, a, 0, 1);
-    o->walk.kernels->pack_right(right, b->hat, s->b_row, s->b_col, s->inner, s->cols, ring);
-    multiply(&o->walk, s, to, s->c_row, left, s->inner, right, ring, true);
+    gather(own.left, &a, 0, 1);
+    w->kernels->pack_right(own.packed, b.hat, s->b_row, s->b_col, s->inner, s->cols, batch->ring);
+    multiply_pair(w, s, worker, to, s->c_row, own.left, s->inner, batch->ring, true);
 }
 
 static void online_wires(struct online *o, const struct op *op, const struct shape *s)
 {
-    struct gather a = {.hat = walk_at(&o->walk, op->in[MATMUL_A]) + s->a_offset,
-                       .mask = walk_mask(&o->walk, op->in[MATMUL_A]) + s->a_offset,
-                       .rows = s->rows,
-                       .cols = s->inner,
-                       .row = s->a_row,
-                       .col = 1};
-    struct gather b = {.hat = walk_at(&o->walk, op->in[MATMUL_B]) + s->b_offset,
-                       .mask = walk_mask(&o->walk, op->in[MATMUL_B]) + s->b_offset,
-                       .rows = s->inner,
-                       .cols = s->cols,
-                       .row = s->b_row,
-                       .col = s->b_col};
-    const uint64_t *prepared = op_prepared(o->tape, op);
-    uint64_t *to = walk_at(&o->walk, op->out);
-    unsigned int ring = op_wire(&o->walk, op->out)->ring;
+    const struct walk *w = &o->walk;
+    struct batch batch = {
+        .walk = w,
+        .shape = *s,
+        .a = {.hat = walk_at(w, op->in[MATMUL_A]) + s->a_offset,
+              .mask = walk_mask(w, op->in[MATMUL_A]) + s->a_offset,
+              .rows = s->rows,
+              .cols = s->inner,
+              .row = s->a_row,
+              .col = 1},
+        .b = {.hat = walk_at(w, op->in[MATMUL_B]) + s->b_offset,
+              .mask = walk_mask(w, op->in[MATMUL_B]) + s->b_offset,
+              .rows = s->inner,
+              .cols = s->cols,
+              .row = s->b_row,
+              .col = s->b_col},
+        .prepared = op_prepared(o->tape, op),
+        .to = walk_at(w, op->out),
+        .ring = op_wire(w, op->out)->ring,
+        .party = o->party,
+    };
 
-    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s), ring);
-    for (size_t h = 0; h < s->batch; h++, to += s->c_batch) {
-        bool turn = turn_of(h, o->party);
-
-        for (size_t r = 0; turn && r < s->rows; r++, prepared += s->cols)
-            memcpy(to + r * s->c_row, prepared, s->cols * sizeof(*to));
-        multiply_pair(o, s, &a, &b, turn, ring, to);
-        a.hat += s->a_batch;
-        a.mask += s->a_batch;
-        b.hat += s->b_batch;
-        b.mask += s->b_batch;
-    }
+    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, batch.to, out_count(s),
+                  batch.ring);
+    workers_run(w->workers, online_pair, &batch, s->batch);
 }
 
 static int online(struct online *o, const struct op *op)

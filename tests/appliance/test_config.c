@@ -6,8 +6,11 @@
 
 #include "appliance/config.h"
 #include "base/file.h"
+#include "mpc/kernels.h"
 
 #include <limits.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -70,6 +73,9 @@ static void test_party0(void **state)
     assert_int_equal(config->tapes, 2);
     assert_int_equal(config->timeout_ms, 10000);
     assert_int_equal(config->link, CONFIG_LINK_URING);
+    assert_int_equal(config->workers.count, 1);
+    assert_false(config->workers.pinned);
+    assert_int_equal(config->offline_workers.count, 1);
 
     /* The peer of party0 is party1. */
     assert_int_equal(config->pins.count, 2);
@@ -199,6 +205,21 @@ static const struct bad {
     {"role = party0\ntimeout_ms = 99\n", "timeout_ms: 99 is out of range: 100 to 600000"},
     {"role = party0\ntimeout_ms = 1s\n", "\"1s\" is no number"},
     {"role = party0\nlink = pigeon\n", "link: \"pigeon\" is no link driver: write uring"},
+    /* workers */
+    {"role = party0\nworkers = all\n",
+     "test.conf:2: workers: \"all\" is no list of CPUs: write 0-7 or 0,2-3, or 4 anywhere"},
+    {"role = party0\nworkers = anywhere\n", "\"anywhere\" is no list of CPUs"},
+    {"role = party0\nworkers = 0,\n", "\"0,\" is no list of CPUs"},
+    {"role = party0\nworkers = -1\n", "is no list of CPUs"},
+    {"role = party0\nworkers = 1-0\n", "is no list of CPUs"},
+    {"role = party0\nworkers = 999999999999999999999\n", "is no list of CPUs"},
+    {"role = party0\nworkers = 0 anywhere\n", "workers: 0 workers: 1 to 64"},
+    {"role = party0\nworkers = 65 anywhere\n", "workers: 65 workers: 1 to 64"},
+    {"role = party1\noffline_workers = 99999\n",
+     "test.conf:2: offline_workers: CPU 99999 does not exist: this machine has 0 to "},
+    {"role = dealer\noffline_workers = 0\n", "offline_workers: is for party0 and party1 only"},
+    {"role = party0\nisa = sse\n",
+     "test.conf:2: isa: \"sse\" is none: write auto, amx, ifma, avx512, avx2 or c"},
     /* pins */
     {"role = party0\npeer_pin = abc\n",
      "test.conf:2: peer_pin: \"abc\" is no pin: write HEX or NAME=HEX with the 64 digits that "
@@ -241,6 +262,78 @@ static void test_bad_files(void **state)
         assert_contains(err.text, bad[i].says);
         assert_null(config);
     }
+}
+
+static void expect_workers(const char *key, const char *value, const char *text)
+{
+    char file[4096], back[CPU_LIST_TEXT_SIZE];
+    struct config *config;
+
+    snprintf(file, sizeof(file), "role = party0\n" PARTY0_REST "%s = %s\n", key, value);
+    config = load(file);
+    cpu_list_text(strcmp(key, "workers") ? &config->offline_workers : &config->workers, back);
+    assert_string_equal(back, text);
+    config_free(config);
+}
+
+static void expect_no_workers(const char *value, const char *says)
+{
+    char file[4096];
+    struct config *config = NULL;
+    struct err err = {""};
+
+    snprintf(file, sizeof(file), "role = party0\n" PARTY0_REST "workers = %s\n", value);
+    write_text("test.conf", file);
+    assert_int_equal(config_load("test.conf", &config, &err), -EINVAL);
+    assert_contains(err.text, says);
+}
+
+/* CPUs are held against what this process may use. */
+static void test_workers(void **state)
+{
+    unsigned int own[2] = {0}, found = 0;
+    cpu_set_t before, one;
+    char text[64];
+
+    (void)state;
+    expect_workers("workers", "64 anywhere", "64 anywhere");
+    expect_workers("offline_workers", "2\tanywhere", "2 anywhere");
+    expect_workers("workers = 3 anywhere\noffline_workers", "2 anywhere", "2 anywhere");
+
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    for (unsigned int cpu = 0; found < 2 && cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &before))
+            own[found++] = cpu;
+    snprintf(text, sizeof(text), "%u", own[0]);
+    expect_workers("workers", text, text);
+    snprintf(text, sizeof(text), "%u,%u", own[0], own[0]);
+    expect_no_workers(text, "stands twice");
+    if (found < 2)
+        return;
+    snprintf(text, sizeof(text), "%u,%u", own[1], own[0]);
+    expect_workers("workers", text, text);
+    snprintf(text, sizeof(text), "%u-%u", own[0], own[1]);
+    if (own[1] == own[0] + 1)
+        expect_workers("workers", text, text);
+
+    CPU_ZERO(&one);
+    CPU_SET(own[0], &one);
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    snprintf(text, sizeof(text), "%u", own[1]);
+    expect_no_workers(text, "may not be used by this process");
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
+static void test_isa(void **state)
+{
+    struct config *config = load("role = dealer\n" DEALER_REST "isa = c\n");
+
+    (void)state;
+    assert_int_equal(config->isa, 0);
+    config_free(config);
+    config = load("role = dealer\n" DEALER_REST "isa = auto\n");
+    assert_int_equal(config->isa, kernels_cpu_features());
+    config_free(config);
 }
 
 /* An owner's file is read by the tool, never by mpcformerd, and the other way round. */
@@ -357,6 +450,8 @@ int main(void)
         cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_spelling),
         cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_workers),
+        cmocka_unit_test(test_isa),
         cmocka_unit_test(test_owner),
         cmocka_unit_test(test_no_text),
         cmocka_unit_test(test_other_folder),

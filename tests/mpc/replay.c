@@ -173,6 +173,21 @@ void replay_open(struct model *model[2], struct replay_transcript sent[2], size_
     ret_rc[1] = side[1].rc;
 }
 
+static unsigned int team_size = 1;
+
+void replay_set_workers(unsigned int count)
+{
+    team_size = count;
+}
+
+static void make_teams(struct replay *r)
+{
+    const struct workers_options options = {.name = "replay", .count = team_size};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(r->team); i++)
+        must(workers_new(&options, &r->team[i], NULL) == 0, "workers_new");
+}
+
 struct replay *replay_new(const struct plan *plan, const int64_t *const *weights,
                           const struct kernels *kernels)
 {
@@ -182,10 +197,11 @@ struct replay *replay_new(const struct plan *plan, const int64_t *const *weights
 
     must(r, "memory");
     r->plan = plan;
+    make_teams(r);
     draw_seeds(seed);
     r->masks = mask_weights_new(plan, (const uint8_t(*)[PRG_SEED_BYTES])seed, kernels);
     must(r->masks, "mask_weights_new");
-    r->dealing = dealing_new(r->masks);
+    r->dealing = dealing_new(r->masks, r->team[2]);
     must(r->dealing, "dealing_new");
     for (unsigned int p = 0; p < 2; p++) {
         r->model[p] = model_new(plan, p);
@@ -201,7 +217,7 @@ struct replay *replay_new(const struct plan *plan, const int64_t *const *weights
     must(rc[0] == 0 && rc[1] == 0, "model_open");
     for (unsigned int p = 0; p < 2; p++) {
         must(model_pack(r->model[p], kernels) == 0, "model_pack");
-        r->party[p] = party_new(r->model[p]);
+        r->party[p] = party_new(r->model[p], r->team[p]);
         must(r->party[p], "party_new");
     }
     return r;
@@ -218,6 +234,8 @@ void replay_free(struct replay *r)
     }
     dealing_free(r->dealing);
     mask_weights_free(r->masks);
+    for (size_t i = 0; i < ARRAY_LENGTH(r->team); i++)
+        workers_free(r->team[i]);
     free(r);
 }
 
@@ -251,7 +269,7 @@ void replay_deal(struct replay *r, const struct variant *v, struct tape *ret_tap
              0,
          "deal_tape");
     for (unsigned int p = 0; p < 2; p++)
-        must(tape_prepare(ret_tape[p], r->model[p]) == 0, "tape_prepare");
+        must(tape_prepare(ret_tape[p], r->model[p], r->team[2]) == 0, "tape_prepare");
 }
 
 int replay_run(struct replay *r, const struct variant *v, uint32_t length, const uint64_t *input,

@@ -19,6 +19,7 @@ struct replay_transcript {
 };
 
 struct replay {
+    struct workers *team[3]; /* of the parties; of the dealer and of preparation */
     const struct plan *plan;
     struct mask_weights *masks;
     struct dealing *dealing;
@@ -39,6 +40,10 @@ struct replay {
  */
 struct replay *replay_new(const struct plan *plan, const int64_t *const *weights,
                           const struct kernels *kernels);
+
+/** Replays made from now on have teams of @count; 1 at first. */
+void replay_set_workers(unsigned int count);
+
 void replay_free(struct replay *r);
 
 /**

@@ -197,12 +197,12 @@ static void test_tape_readable(void **state)
     tape = tape_new(f.b.plan, f.b.v, 1, 1, f.tape[1]->seed);
     assert_non_null(tape);
     assert_false(tape_complete(tape));
-    assert_int_equal(tape_prepare(tape, f.r->model[1]), -EINVAL);
+    assert_int_equal(tape_prepare(tape, f.r->model[1], NULL), -EINVAL);
     assert_int_equal(tape_add(tape, blob, 1), 0);
     assert_int_equal(tape_add(tape, blob + 1, count - 1), 0);
     assert_true(tape_complete(tape));
     assert_int_equal(tape_add(tape, blob, 1), -EPROTO);
-    assert_int_equal(tape_prepare(tape, f.r->model[1]), 0);
+    assert_int_equal(tape_prepare(tape, f.r->model[1], NULL), 0);
     assert_memory_equal(tape->prepared, f.tape[1]->prepared,
                         f.b.v->prepared_words * sizeof(uint64_t));
     tape_free(tape);
