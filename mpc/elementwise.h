@@ -18,9 +18,7 @@ void elementwise_fill_avx2(struct kernels *k);
 /** Over a table that elementwise_fill_avx2() filled. */
 void elementwise_fill_avx512(struct kernels *k);
 
-/* fields_*.c: as the slots pack_fields, unpack_fields and, with fields as wide as a ring,
- * unpack_add.
- */
+/* fields_*.c, behind the slots pack_fields and unpack_fields; an element is a field too. */
 typedef void fields_pack(uint8_t *to, const uint64_t *from, size_t count, unsigned int bits);
 typedef void fields_unpack(uint64_t *to, const uint8_t *from, size_t count, unsigned int bits);
 

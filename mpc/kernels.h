@@ -59,6 +59,7 @@ struct kernels {
     /*
      * Passes over elements. An output may be one of the inputs in the same place; else they lie
      * apart. A wire (packed elements or fields) may lie anywhere and no byte past it is touched.
+     * Work is shared at multiples of 64 elements: whole words of bits, whole bytes of fields.
      */
 
     const char *passes; /* of what follows: "c", "avx2", "avx512" */
