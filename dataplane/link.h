@@ -49,6 +49,7 @@ struct link;
 struct link_options {
     uint32_t timeout_ms;       /* the longest that one call waits; at least 1 */
     uint32_t busy_poll_us_max; /* spin this long before sleeping; LINK_BUSY_POLL_US is a good one */
+    enum seal_engine seal;     /* 0: the fastest */
 };
 
 #define LINK_BUSY_POLL_US 50

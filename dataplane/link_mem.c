@@ -215,7 +215,7 @@ static int end_new(struct shared *s, unsigned int side, const struct seal_keys *
     e->side = side;
     rc = link_init(&e->link, &mem_kind, options, err);
     if (rc == 0)
-        rc = framer_init(&e->framer, keys, err);
+        rc = framer_init(&e->framer, keys, options->seal, err);
     if (rc < 0) {
         free(e);
         return rc;
