@@ -1,4 +1,5 @@
 /* The operator's commands at the dealer. */
+#include "appliance/daemon.h"
 #include "appliance/dealer.h"
 
 static json_t *describe(const struct dealt_model *m)
@@ -55,6 +56,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "party0", json_string(d->party_up[0] ? "connected" : "away"));
     json_object_set_new(reply, "party1", json_string(d->party_up[1] ? "connected" : "away"));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
+    json_object_set_new(reply, "memory", daemon_memory());
     pthread_mutex_unlock(&d->lock);
     return model_list(context, request, reply, err);
 }

@@ -1,4 +1,5 @@
 /* The operator's commands at a party. */
+#include "appliance/daemon.h"
 #include "appliance/party.h"
 #include "dataplane/seal.h"
 
@@ -106,6 +107,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "dealer", json_string(p->dealer_up ? "connected" : "away"));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
     json_object_set_new(reply, "seal", json_string(seal_engine_name(SEAL_FASTEST)));
+    json_object_set_new(reply, "memory", daemon_memory());
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
     json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
