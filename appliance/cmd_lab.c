@@ -2,6 +2,7 @@
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/lab.h"
+#include "appliance/shape.h"
 #include "appliance/tool.h"
 #include "base/file.h"
 
@@ -15,8 +16,11 @@
 
 struct options {
     const char *model, *ring, *frac, *tokens, *state; /* NULL: the default */
+    const char *shape;                                /* NULL: none */
     char **command;                                   /* NULL: none */
 };
+
+enum { OPTION_SHAPE = 256 };
 
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0,
@@ -25,6 +29,8 @@ static const struct argp_option option_table[] = {
     {"frac", 'f', "BITS", 0, "Fraction bits, likewise", 0},
     {"tokens", 't', "LIST", 0, "Lengths that are planned for, likewise", 0},
     {"link", 'l', "DRIVER", 0, "Of the share link: uring", 0},
+    {"shape", OPTION_SHAPE, "LINE", 0,
+     "Impose a line on the share link: its rate, its delay one way or both, as in 10gbit,20us", 0},
     {"state", 's', "DIR", 0,
      "Keep everything in DIR, and go on with what is there (default: a folder that is removed)", 0},
     {0},
@@ -33,6 +39,8 @@ static const struct argp_option option_table[] = {
 static error_t take_option(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
+    struct link_line line;
+    struct err err = {""};
 
     switch (key) {
     case 'm':
@@ -50,6 +58,11 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     case 'l':
         if (strcmp(argument, "uring") != 0)
             argp_error(state, "--link %s: this version has uring", argument);
+        return 0;
+    case OPTION_SHAPE:
+        if (shape_parse(argument, &line, &err) < 0)
+            argp_error(state, "--shape %s: %s", argument, err.text);
+        options->shape = argument;
         return 0;
     case 's':
         options->state = argument;
@@ -192,7 +205,7 @@ static void explain(const struct lab *lab)
 
 static int run_lab(struct lab *lab, const struct options *o)
 {
-    const struct lab_options defaults = {.tapes = 0};
+    const struct lab_options options = {.shape = o->shape};
     struct err err = {""};
     int code = EXIT_OK, rc;
 
@@ -201,7 +214,7 @@ static int run_lab(struct lab *lab, const struct options *o)
     if (code != EXIT_OK)
         return code;
     say("starting party0, party1 and the dealer");
-    rc = lab_start(lab, &defaults, &err);
+    rc = lab_start(lab, &options, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
     if (!o->command) {

@@ -1,5 +1,6 @@
 #include "appliance/config.h"
 
+#include "appliance/shape.h"
 #include "base/file.h"
 
 #include <ini.h>
@@ -32,6 +33,7 @@ enum type {
     TYPE_SOCKET, /* a path that fits a Unix socket's address */
     TYPE_NUMBER,
     TYPE_LINK,
+    TYPE_SHAPE,
     TYPE_PINS, /* may stand on several lines */
 };
 
@@ -92,6 +94,9 @@ static const struct key keys[] = {
     {"timeout_ms", TYPE_NUMBER, ALL, 0, "10000", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, 0, AT(timeout_ms),
      "longest wait for a peer in one step of a session"},
     {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link), "driver of the share link: uring"},
+    {"shape", TYPE_SHAPE, PARTIES, 0, NULL, 0, 0, 0, AT(shape),
+     "for tests with both parties on one host: a line to impose on the share link, as rate, delay "
+     "one way or both: 10gbit,20us; the same at both"},
 };
 
 /* The file is read twice: first for the role alone, since it decides what other keys mean. */
@@ -234,6 +239,8 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
         return strcmp(text, "uring") == 0
                    ? 0
                    : err_set(err, -EINVAL, "\"%.40s\" is no link driver: write uring", text);
+    case TYPE_SHAPE:
+        return shape_parse(text, field, err);
     case TYPE_PINS:
         return add_pins(p, key, text, err);
     }

@@ -13,6 +13,7 @@
 #include "appliance/net.h"
 #include "appliance/tls.h"
 #include "base/base.h"
+#include "dataplane/link.h"
 
 #include <stdio.h>
 
@@ -39,6 +40,7 @@ struct config {
     unsigned int tapes;      /* kept in stock a plan variant */
     unsigned int timeout_ms; /* of one step of a session */
     enum config_link link;
+    struct link_line shape; /* zeros: none */
 };
 
 /**

@@ -375,7 +375,7 @@ static int start_processes(struct lab *lab, const struct lab_options *o, struct 
     int rc = lab_free_ports(ports, err);
 
     if (rc == 0)
-        rc = lab_make_configs(lab->folder, ports, o->tapes, o->timeout_ms, err);
+        rc = lab_make_configs(lab->folder, ports, o, err);
     for (size_t i = 0; rc == 0 && i < APPLIANCES; i++)
         rc = spawn(lab, &lab->appliances[i], err);
     for (size_t i = 0; rc == 0 && i < APPLIANCES; i++)

@@ -29,6 +29,7 @@
 struct lab_options {
     unsigned int tapes;      /* kept in stock; 0: the appliances' default */
     unsigned int timeout_ms; /* of a step of a session; 0: the appliances' default */
+    const char *shape;       /* of the share link, as the key takes it; NULL: none */
 };
 
 struct lab;

@@ -142,8 +142,9 @@ static void add_role_lines(struct writer *w, enum role role, const uint16_t port
 
 static int make_config(const char *folder, const struct member *m, const uint16_t ports[LAB_PORTS],
                        char (*pins)[IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE],
-                       unsigned int tapes, unsigned int timeout_ms, struct err *err)
+                       const struct lab_options *options, struct err *err)
 {
+    bool party = m->role == ROLE_PARTY0 || m->role == ROLE_PARTY1;
     struct writer w = {0};
     char path[PATH_MAX];
     int rc = path_of(folder, m->name, ".conf", path, err);
@@ -156,18 +157,20 @@ static int make_config(const char *folder, const struct member *m, const uint16_
     add_role_lines(&w, m->role, ports, pins);
     if (m->role != ROLE_OWNER)
         add_line(&w, "state = %s\ncontrol = %s.control\n", m->name, m->name);
-    if (tapes && (m->role == ROLE_PARTY0 || m->role == ROLE_PARTY1))
-        add_line(&w, "tapes = %u\n", tapes);
-    if (timeout_ms)
-        add_line(&w, "timeout_ms = %u\n", timeout_ms);
+    if (party && options->tapes)
+        add_line(&w, "tapes = %u\n", options->tapes);
+    if (party && options->shape)
+        add_line(&w, "shape = %s\n", options->shape);
+    if (options->timeout_ms)
+        add_line(&w, "timeout_ms = %u\n", options->timeout_ms);
     rc = w.failed ? err_set(err, -ENOMEM, "no memory for a configuration")
                   : file_write(path, 0600, w.bytes, w.count, err);
     writer_free(&w);
     return rc;
 }
 
-int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS], unsigned int tapes,
-                     unsigned int timeout_ms, struct err *err)
+int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS],
+                     const struct lab_options *options, struct err *err)
 {
     char pins[ARRAY_LENGTH(members)][IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE];
     int rc = 0;
@@ -175,6 +178,6 @@ int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS], unsign
     for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(members); i++)
         rc = pin_text(folder, &members[i], pins[i], err);
     for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(members); i++)
-        rc = make_config(folder, &members[i], ports, pins, tapes, timeout_ms, err);
+        rc = make_config(folder, &members[i], ports, pins, options, err);
     return rc;
 }

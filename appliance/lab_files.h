@@ -2,7 +2,7 @@
 #ifndef APPLIANCE_LAB_FILES_H
 #define APPLIANCE_LAB_FILES_H
 
-#include "base/base.h"
+#include "appliance/lab.h"
 
 enum lab_port { LAB_PORT_PARTY0, LAB_PORT_PARTY1, LAB_PORT_LINK, LAB_PORT_DEALER, LAB_PORTS };
 
@@ -12,8 +12,8 @@ MUST_CHECK int lab_free_ports(uint16_t ret_ports[LAB_PORTS], struct err *err);
 /** An authority and a certificate for each of the four, in @folder, unless they are there. */
 MUST_CHECK int lab_make_identities(const char *folder, struct err *err);
 
-/** NAME.conf of each of the four. @tapes and @timeout_ms: 0 leaves the default. */
+/** NAME.conf of each of the four. */
 MUST_CHECK int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS],
-                                unsigned int tapes, unsigned int timeout_ms, struct err *err);
+                                const struct lab_options *options, struct err *err);
 
 #endif

@@ -70,6 +70,8 @@ static void test_party0(void **state)
     assert_int_equal(config->tapes, 2);
     assert_int_equal(config->timeout_ms, 10000);
     assert_int_equal(config->link, CONFIG_LINK_URING);
+    assert_int_equal(config->shape.bits_per_s, 0);
+    assert_int_equal(config->shape.delay_us, 0);
 
     /* The peer of party0 is party1. */
     assert_int_equal(config->pins.count, 2);
@@ -83,7 +85,7 @@ static void test_party0(void **state)
 static void test_party1(void **state)
 {
     struct config *config = load("role = party1\n" PARTY1_REST "tapes = 1024\ntimeout_ms=100\n"
-                                 "link = uring\n");
+                                 "link = uring\nshape = 10gbit,20us\n");
 
     (void)state;
     assert_int_equal(config->role, ROLE_PARTY1);
@@ -92,6 +94,8 @@ static void test_party1(void **state)
     assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
     assert_int_equal(config->tapes, 1024);
     assert_int_equal(config->timeout_ms, 100);
+    assert_int_equal(config->shape.bits_per_s, 10000000000);
+    assert_int_equal(config->shape.delay_us, 20);
     config_free(config);
 }
 
@@ -199,6 +203,11 @@ static const struct bad {
     {"role = party0\ntimeout_ms = 99\n", "timeout_ms: 99 is out of range: 100 to 600000"},
     {"role = party0\ntimeout_ms = 1s\n", "\"1s\" is no number"},
     {"role = party0\nlink = pigeon\n", "link: \"pigeon\" is no link driver: write uring"},
+    {"role = party0\nshape = fast\n",
+     "test.conf:2: shape: \"fast\" is no rate and no delay: write a whole number and gbit, mbit"},
+    {"role = party0\nshape =\n", "test.conf:2: shape: has no value: write shape = ..."},
+    {"role = party1\nshape = 1gbit\nshape = 1ms\n", "shape: stands twice"},
+    {"role = dealer\nshape = 1gbit\n", "shape: is for party0 and party1 only, and this is dealer"},
     /* pins */
     {"role = party0\npeer_pin = abc\n",
      "test.conf:2: peer_pin: \"abc\" is no pin: write HEX or NAME=HEX with the 64 digits that "
