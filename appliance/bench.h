@@ -21,6 +21,12 @@ MUST_CHECK int bench_seal(json_t **ret_rows, struct err *err);
 size_t bench_number(struct argp_state *state, const char *option, const char *text, size_t min,
                     size_t max);
 
+/** The first two CPUs that this process may use, the same twice when it is one; -1: not known. */
+void bench_cpus(int ret[2]);
+
+/** The calling thread on @cpu alone; -1: as it is. */
+void bench_pin(int cpu);
+
 /** splitmix64: the same numbers in every run. */
 uint64_t bench_random(uint64_t *state);
 

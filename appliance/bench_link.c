@@ -345,13 +345,8 @@ static int exchange_size(struct end *e, size_t size)
 static void *run_end(void *context)
 {
     struct end *e = context;
-    cpu_set_t set;
 
-    if (e->cpu >= 0) {
-        CPU_ZERO(&set);
-        CPU_SET((size_t)e->cpu, &set);
-        (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
-    }
+    bench_pin(e->cpu);
     e->rc = e->way->open(e);
     if (e->rc == 0)
         e->rc = ping(e);
@@ -363,22 +358,6 @@ static void *run_end(void *context)
 }
 
 /* --- a pair of ends --- */
-
-/* The first two CPUs that this process may use; the same twice when it is one. */
-static void choose_cpus(int ret[2])
-{
-    cpu_set_t set;
-    int found = 0;
-
-    ret[0] = ret[1] = -1;
-    if (sched_getaffinity(0, sizeof(set), &set) < 0)
-        return;
-    for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-        if (CPU_ISSET((size_t)i, &set)) {
-            ret[found++] = i;
-            ret[1] = i;
-        }
-}
 
 static int connect_pair(int ret[2], struct err *err)
 {
@@ -477,7 +456,7 @@ static int run_pair(const struct way *way, const struct seal_keys *keys[2],
     int cpus[2], rc = prepare(ends, keys, options, err);
     size_t count = 0;
 
-    choose_cpus(cpus);
+    bench_cpus(cpus);
     for (; rc == 0 && count < 2; count++) {
         ends[count].cpu = cpus[count];
         rc = -pthread_create(&threads[count], NULL, run_end, &ends[count]);

@@ -104,7 +104,7 @@ void link_free(struct link *l);
 /**
  * Both ends of a link in this process's memory, @ret[0] and @ret[1], each for one thread. @keys
  * are those of end 0, end 1 has them mirrored; with NULL the records are framed but not sealed. For
- * tests and for a replay of both parties in one process. Sleeps without spinning.
+ * tests and for a replay of both parties in one process.
  */
 MUST_CHECK int link_mem_new(const struct seal_keys *keys, const struct link_options *options,
                             struct link *ret[2], struct err *err);
