@@ -5,8 +5,6 @@
 #include "base/secret.h"
 #include "dataplane/seal.h"
 
-#include <string.h>
-
 #define BATCH_BYTES ((size_t)2 << 20) /* sealed, then opened, between two looks at the clock */
 #define RECORDS_MAX (BATCH_BYTES / 1400)
 #define EXTRA_BYTES 16

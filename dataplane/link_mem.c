@@ -55,9 +55,10 @@ static void tell(struct shared *s)
 static bool spin(struct end *e, unsigned int seen, uint64_t deadline_ns)
 {
     uint64_t spin_ns = time_ns() + (uint64_t)e->link.options.busy_poll_us_max * 1000u;
+    uint64_t until_ns = MIN(spin_ns, deadline_ns);
     bool news = false;
 
-    for (spin_ns = MIN(spin_ns, deadline_ns); !news && time_ns() < spin_ns;)
+    while (!news && time_ns() < until_ns)
         news = atomic_load_explicit(&e->shared->changes, memory_order_acquire) != seen;
     if (news)
         e->link.counters.polls_busy++;
