@@ -5,15 +5,28 @@
 #include "base/base.h"
 
 #include <argp.h>
+#include <jansson.h>
 
 int bench_bert(int argc, char **argv);
 int bench_product(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_link(int argc, char **argv);
 
+/**
+ * What bench link says of sealing: a row an engine and size, "engine", "bytes", "seal" and "open"
+ * in GB/s of one core, the best of some rounds in which the engines take turns.
+ */
+MUST_CHECK int bench_seal(json_t **ret_rows, struct err *err);
+
 /** An option's number; argp_error() unless it is within bounds. */
 size_t bench_number(struct argp_state *state, const char *option, const char *text, size_t min,
                     size_t max);
+
+/** The first two CPUs that this process may use, the same twice when it is one; -1: not known. */
+void bench_cpus(int ret[2]);
+
+/** The calling thread on @cpu alone; -1: as it is. */
+void bench_pin(int cpu);
 
 /** splitmix64: the same numbers in every run. */
 uint64_t bench_random(uint64_t *state);

@@ -1,16 +1,19 @@
 /*
  * mpcformer bench bert: a private query of a BERT of any shape with random weights, in a lab of its
- * own.
+ * own or, with --link mem, in this process (bench_pair.h).
  *
- * Each repetition is two queries with the same tokens. The first finds a tape in stock and the
- * dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
+ * In a lab each repetition is two queries with the same tokens. The first finds a tape in stock and
+ * the dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
  * stock and the dealer just set going again: its wall time is what the same query costs with its
- * preparation. Answers are held against the clear executor's.
+ * preparation. In this process a repetition is one query, whose parts are measured one after the
+ * other. Answers are held against the clear executor's.
  */
 #include "appliance/bench.h"
+#include "appliance/bench_pair.h"
 #include "appliance/client.h"
 #include "appliance/exit.h"
 #include "appliance/lab.h"
+#include "appliance/shape.h"
 #include "appliance/share_files.h"
 #include "appliance/tool.h"
 #include "base/workers.h"
@@ -40,10 +43,13 @@ struct options {
     unsigned int ring, frac;
     size_t repeat;
     unsigned int workers;
+    bool memory;       /* the in-memory link, in this process */
+    const char *shape; /* NULL: none */
+    struct link_line line;
     bool json;
 };
 
-enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
+enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT, OPTION_LINK, OPTION_SHAPE };
 
 static const struct argp_option option_table[] = {
     {"layers", 'l', "N", 0, "Layers (2)", 0},
@@ -56,6 +62,10 @@ static const struct argp_option option_table[] = {
     {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
     {"ring", 'r', "L", 0, "Bits of a number (64)", 0},
     {"frac", 'f', "F", 0, "Fraction bits of them (16)", 0},
+    {"link", OPTION_LINK, "DRIVER", 0,
+     "uring: three processes in a lab; mem: both parties in this process (uring)", 0},
+    {"shape", OPTION_SHAPE, "LINE", 0,
+     "Impose a line on the link: its rate, its delay one way or both, as in 10gbit,20us", 0},
     {"repeat", 'n', "N", 0, "Repetitions (5)", 0},
     {"workers", 'w', "N", 0,
      "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
@@ -76,6 +86,22 @@ static void check(struct argp_state *state, struct options *o)
     if (!ring_valid(o->ring) || o->frac < 4 || o->frac >= o->ring / 2)
         argp_error(state, "--ring %u --frac %u: 32, 40, 48, 56 or 64, and from 4 to below half",
                    o->ring, o->frac);
+}
+
+static void take_link(struct argp_state *state, struct options *o, const char *text)
+{
+    o->memory = strcmp(text, "mem") == 0;
+    if (!o->memory && strcmp(text, "uring") != 0)
+        argp_error(state, "--link %s: this version has mem and uring", text);
+}
+
+static void take_shape(struct argp_state *state, struct options *o, const char *text)
+{
+    struct err err = {""};
+
+    if (shape_parse(text, &o->line, &err) < 0)
+        argp_error(state, "--shape %s: %s", text, err.text);
+    o->shape = text;
 }
 
 static error_t take_option(int key, char *text, struct argp_state *state)
@@ -115,6 +141,12 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     case 'f':
         o->frac = (unsigned int)bench_number(state, "frac", text, 1, RING_BITS_MAX);
         return 0;
+    case OPTION_LINK:
+        take_link(state, o, text);
+        return 0;
+    case OPTION_SHAPE:
+        take_shape(state, o, text);
+        return 0;
     case 'n':
         o->repeat = bench_number(state, "repeat", text, 1, REPEAT_MAX);
         return 0;
@@ -152,8 +184,10 @@ struct bench {
     const struct options *o;
     struct compiled *compiled;
     const struct variant *variant;
-    struct query *queries; /* (o->repeat + 1): the first is for the warm-up */
-    struct lab *lab;
+    struct query *queries;   /* (o->repeat + 1): the first is for the warm-up */
+    struct lab *lab;         /* or NULL, with --link mem */
+    struct client *client;   /* in the lab's child */
+    struct bench_pair *pair; /* with --link mem */
 };
 
 /* Different tokens, drawn by a shuffle. */
@@ -240,7 +274,7 @@ static int make_queries(struct bench *b, struct err *err)
     return rc;
 }
 
-/* --- measuring: in the lab's child --- */
+/* --- measuring: in the lab's child, or here --- */
 
 struct measured {
     double *online_ms, *total_ms, *party_ms, *dealer_ms; /* (repeat) each */
@@ -249,11 +283,12 @@ struct measured {
     struct online_stats stats; /* summed over the repetitions */
 };
 
-static int run_query(struct client *c, const struct query *q, struct client_figures *ret_figures,
-                     struct measured *m, struct err *err)
+static int run_query(const struct bench *b, const struct query *q,
+                     struct client_figures *ret_figures, struct measured *m, struct err *err)
 {
     double logits[LABELS];
-    int rc = client_run(c, &q->encoding, logits, ret_figures, err);
+    int rc = b->pair ? bench_pair_run(b->pair, b->variant, &q->encoding, logits, ret_figures, err)
+                     : client_run(b->client, &q->encoding, logits, ret_figures, err);
 
     for (size_t i = 0; rc == 0 && i < LABELS; i++)
         m->error_max = fmax(m->error_max, fabs(logits[i] - q->expected[i]));
@@ -304,8 +339,22 @@ static int await_tapes(const struct bench *b, struct err *err)
     return err_set(err, -ETIMEDOUT, "no tape came in %d ms", TIMEOUT_MS);
 }
 
-static int repeat(const struct bench *b, struct client *c, size_t i, struct measured *m,
-                  struct err *err)
+static void note_online(struct measured *m, size_t i, const struct client_figures *f)
+{
+    m->online_ms[i] = f->online_ms;
+    m->bytes = f->bytes_online;
+    m->rounds = f->rounds_online;
+    add_stats(&m->stats, &f->stats);
+}
+
+static void note_total(struct measured *m, size_t i, const struct client_figures *f)
+{
+    m->total_ms[i] = (double)f->wall_ns / 1e6;
+    m->party_ms[i] = f->offline_party_ms;
+    m->dealer_ms[i] = f->offline_dealer_ms;
+}
+
+static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struct err *err)
 {
     const struct query *q = &b->queries[i + 1];
     pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
@@ -317,20 +366,26 @@ static int repeat(const struct bench *b, struct client *c, size_t i, struct meas
     if (rc < 0)
         return rc;
     kill(dealer, SIGSTOP);
-    rc = run_query(c, q, &f, m, err);
+    rc = run_query(b, q, &f, m, err);
     kill(dealer, SIGCONT);
     if (rc < 0)
         return rc;
-    m->online_ms[i] = f.online_ms;
-    m->bytes = f.bytes_online;
-    m->rounds = f.rounds_online;
-    add_stats(&m->stats, &f.stats);
-    rc = run_query(c, q, &f, m, err);
+    note_online(m, i, &f);
+    rc = run_query(b, q, &f, m, err);
+    if (rc == 0)
+        note_total(m, i, &f);
+    return rc;
+}
+
+static int repeat_here(const struct bench *b, size_t i, struct measured *m, struct err *err)
+{
+    struct client_figures f;
+    int rc = run_query(b, &b->queries[i + 1], &f, m, err);
+
     if (rc < 0)
         return rc;
-    m->total_ms[i] = (double)f.wall_ns / 1e6;
-    m->party_ms[i] = f.offline_party_ms;
-    m->dealer_ms[i] = f.offline_dealer_ms;
+    note_online(m, i, &f);
+    note_total(m, i, &f);
     return 0;
 }
 
@@ -359,19 +414,23 @@ static int report(const struct bench *b, struct measured *m)
     size_t n = b->o->repeat;
     bool correct = m->error_max <= plan->error_bound;
     double online = tool_median(m->online_ms, n);
+    char shape[SHAPE_TEXT_SIZE];
     struct cost cost;
     json_t *figures;
 
     cost_variant(plan, b->variant, &cost, NULL);
+    shape_format(&b->o->line, shape);
     figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:o}",
+        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, "
+        "s:s, s:o}",
         "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
         tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
         "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
         (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "rounds_online",
         (json_int_t)m->rounds, "gmac_online", (double)cost.macs_online / 1e9, "correct", correct,
         "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
-        plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "ops", describe_ops(m, n));
+        plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "link",
+        b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, n));
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;
@@ -384,52 +443,72 @@ static int report(const struct bench *b, struct measured *m)
     return correct ? EXIT_OK : EXIT_NEGATIVE;
 }
 
-static int measure_all(const struct bench *b, struct client *c, struct measured *m, struct err *err)
+static int measure_all(const struct bench *b, struct measured *m, struct err *err)
 {
     struct client_figures f;
-    int rc = run_query(c, &b->queries[0], &f, m, err);
+    int rc = run_query(b, &b->queries[0], &f, m, err);
 
     for (size_t i = 0; rc == 0 && i < b->o->repeat; i++) {
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "mpcformer: repetition %zu of %zu\n", i + 1, b->o->repeat);
-        rc = repeat(b, c, i, m, err);
+        rc = b->pair ? repeat_here(b, i, m, err) : repeat_lab(b, i, m, err);
     }
     return rc;
 }
 
 /* An exit code. */
-static int measure(void *context)
+static int measure(const struct bench *b)
 {
-    const struct bench *b = context;
     size_t n = b->o->repeat;
     double *all = calloc(4 * n, sizeof(*all));
     struct measured m = {
         .online_ms = all, .total_ms = all + n, .party_ms = all + 2 * n, .dealer_ms = all + 3 * n};
-    struct config *config = NULL;
-    struct client *client = NULL;
-    char path[PATH_MAX];
     struct err err = {""};
-    int rc = all ? lab_path(b->lab, "owner.conf", path, &err) : -ENOMEM, code;
+    int rc = all ? measure_all(b, &m, &err) : -ENOMEM;
+    int code = rc < 0 ? tool_fail(&err, rc) : report(b, &m);
 
-    if (rc == 0)
-        rc = config_load_owner(path, &config, &err);
-    if (rc == 0)
-        rc = client_new(config, b->compiled->plan, &client, &err);
-    if (rc == 0)
-        rc = measure_all(b, client, &m, &err);
-    code = rc < 0 ? tool_fail(&err, rc) : report(b, &m);
-    client_free(client);
-    config_free(config);
     free(all);
+    return code;
+}
+
+/* An exit code. */
+static int measure_here(struct bench *b)
+{
+    struct err err = {""};
+    int rc = bench_pair_new(b->compiled, &b->o->line, &b->pair, &err);
+    int code = rc < 0 ? tool_fail(&err, rc) : measure(b);
+
+    bench_pair_free(b->pair);
     return code;
 }
 
 /* --- the lab --- */
 
+/* In the lab's child: an exit code. */
+static int measure_client(void *context)
+{
+    struct bench *b = context;
+    struct config *config = NULL;
+    char path[PATH_MAX];
+    struct err err = {""};
+    int rc = lab_path(b->lab, "owner.conf", path, &err), code;
+
+    if (rc == 0)
+        rc = config_load_owner(path, &config, &err);
+    if (rc == 0)
+        rc = client_new(config, b->compiled->plan, &b->client, &err);
+    code = rc < 0 ? tool_fail(&err, rc) : measure(b);
+    client_free(b->client);
+    config_free(config);
+    return code;
+}
+
 static int start(struct bench *b, struct err *err)
 {
-    const struct lab_options options = {
-        .tapes = 1, .timeout_ms = TIMEOUT_MS, .workers = b->o->workers};
+    const struct lab_options options = {.tapes = 1,
+                                        .timeout_ms = TIMEOUT_MS,
+                                        .workers = b->o->workers,
+                                        .shape = b->o->shape};
     char model[PATH_MAX];
     int rc = lab_new(NULL, &b->lab, err);
 
@@ -442,6 +521,17 @@ static int start(struct bench *b, struct err *err)
     return rc;
 }
 
+/* An exit code. */
+static int measure_lab(struct bench *b)
+{
+    struct err err = {""};
+    int rc = start(b, &err);
+    int code = rc < 0 ? tool_fail(&err, rc) : lab_run(b->lab, measure_client, b);
+
+    lab_free(b->lab);
+    return code;
+}
+
 static const char doc[] =
     "Measure a private query of a BERT of this shape, with random weights, on this machine.\v"
     "online_ms is from the proposal of a job until both parties have their share of the answer, "
@@ -450,6 +540,9 @@ static const char doc[] =
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
     "that sends more; bytes_offline is party1's tape. ops are means over the repetitions at "
     "party0. correct: every logit of every query is within error_bound of the clear executor's.\n\n"
+    "With --link mem both parties are threads of this process, pinned to a core each, over sealed "
+    "memory: online_ms is then from both having their input and tape until both have their share "
+    "of the answer, and total_ms the sum of dealing, the slower party's preparation and that.\n\n"
     "Exit status: 0 correct; 1 not; 2 the command line is wrong; 3 failed.";
 
 int bench_bert(int argc, char **argv)
@@ -483,12 +576,12 @@ int bench_bert(int argc, char **argv)
         say("computing the right answers in the clear");
         rc = make_queries(&b, &err);
     }
-    if (rc == 0) {
-        say("starting party0, party1 and the dealer");
-        rc = start(&b, &err);
+    if (rc < 0) {
+        code = tool_fail(&err, rc);
+    } else {
+        say(o.memory ? "starting both parties here" : "starting party0, party1 and the dealer");
+        code = o.memory ? measure_here(&b) : measure_lab(&b);
     }
-    code = rc < 0 ? tool_fail(&err, rc) : lab_run(b.lab, measure, &b);
-    lab_free(b.lab);
     free(b.queries);
     compiled_free(b.compiled);
     return code;

@@ -35,14 +35,30 @@ static const size_t sizes[] = {4096, 65536, 1 << 20, LARGEST};
 
 struct options {
     bool uring;
+    enum seal_engine seal;
     bool json;
 };
 
 static const struct argp_option option_table[] = {
     {"link", 'l', "DRIVER", 0, "mem or uring", 0},
+    {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
+
+static enum seal_engine take_engine(struct argp_state *state, const char *text)
+{
+    static const enum seal_engine engines[] = {SEAL_IPSEC_MB, SEAL_OPENSSL};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(engines); i++)
+        if (strcmp(text, seal_engine_name(engines[i])) == 0) {
+            if (!seal_engine_here(engines[i]))
+                argp_error(state, "--seal %s: this CPU cannot run it", text);
+            return engines[i];
+        }
+    argp_error(state, "--seal %s: ipsec-mb or openssl", text);
+    return SEAL_FASTEST;
+}
 
 static error_t take_option(int key, char *text, struct argp_state *state)
 {
@@ -53,6 +69,9 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         o->uring = strcmp(text, "uring") == 0;
         if (!o->uring && strcmp(text, "mem") != 0)
             argp_error(state, "--link %s: this version has mem and uring", text);
+        return 0;
+    case 's':
+        o->seal = take_engine(state, text);
         return 0;
     case 'j':
         o->json = true;
@@ -81,6 +100,7 @@ struct end {
     struct cell *cells; /* NULL: none; the one it sends in is cells[side] */
     uint8_t *out, *in;  /* LARGEST each */
     const struct seal_keys *keys;
+    const struct link_options *options;
     const struct way *way;
     double *ping_us; /* (PINGS) */
     double gbit[ARRAY_LENGTH(sizes)];
@@ -97,12 +117,9 @@ struct way {
 
 /* --- the link --- */
 
-static const struct link_options link_options = {.timeout_ms = TIMEOUT_MS,
-                                                 .busy_poll_us_max = LINK_BUSY_POLL_US};
-
 static int open_uring(struct end *e)
 {
-    int rc = link_uring_new(e->fd, e->keys, &link_options, &e->link, NULL);
+    int rc = link_uring_new(e->fd, e->keys, e->options, &e->link, NULL);
 
     if (rc == 0)
         e->fd = -1;
@@ -328,13 +345,8 @@ static int exchange_size(struct end *e, size_t size)
 static void *run_end(void *context)
 {
     struct end *e = context;
-    cpu_set_t set;
 
-    if (e->cpu >= 0) {
-        CPU_ZERO(&set);
-        CPU_SET((size_t)e->cpu, &set);
-        (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
-    }
+    bench_pin(e->cpu);
     e->rc = e->way->open(e);
     if (e->rc == 0)
         e->rc = ping(e);
@@ -346,22 +358,6 @@ static void *run_end(void *context)
 }
 
 /* --- a pair of ends --- */
-
-/* The first two CPUs that this process may use; the same twice when it is one. */
-static void choose_cpus(int ret[2])
-{
-    cpu_set_t set;
-    int found = 0;
-
-    ret[0] = ret[1] = -1;
-    if (sched_getaffinity(0, sizeof(set), &set) < 0)
-        return;
-    for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
-        if (CPU_ISSET((size_t)i, &set)) {
-            ret[found++] = i;
-            ret[1] = i;
-        }
-}
 
 static int connect_pair(int ret[2], struct err *err)
 {
@@ -381,7 +377,8 @@ static int connect_pair(int ret[2], struct err *err)
     return rc;
 }
 
-static int prepare(struct end ends[2], const struct seal_keys *keys[2], struct err *err)
+static int prepare(struct end ends[2], const struct seal_keys *keys[2],
+                   const struct link_options *options, struct err *err)
 {
     const struct way *way = ends[0].way;
     struct link *links[2];
@@ -395,13 +392,14 @@ static int prepare(struct end ends[2], const struct seal_keys *keys[2], struct e
             return -ENOMEM;
         memset(ends[0].cells, 0, 2 * sizeof(struct cell));
     } else {
-        rc = link_mem_new(keys[0], &link_options, links, err);
+        rc = link_mem_new(keys[0], options, links, err);
         for (size_t i = 0; rc == 0 && i < 2; i++)
             ends[i].link = links[i];
     }
     for (size_t i = 0; i < 2; i++) {
         ends[i].fd = fds[i];
         ends[i].keys = keys[i];
+        ends[i].options = options;
         if (fds[i] >= 0) {
             const int room = SOCKET_ROOM;
 
@@ -450,15 +448,15 @@ static json_t *describe(struct end *e)
                      e->ping_us[PINGS * 99 / 100], "exchange", list);
 }
 
-static int run_pair(const struct way *way, const struct seal_keys *keys[2], json_t **ret,
-                    struct err *err)
+static int run_pair(const struct way *way, const struct seal_keys *keys[2],
+                    const struct link_options *options, json_t **ret, struct err *err)
 {
     struct end ends[2] = {{.side = 0, .fd = -1, .way = way}, {.side = 1, .fd = -1, .way = way}};
     pthread_t threads[2];
-    int cpus[2], rc = prepare(ends, keys, err);
+    int cpus[2], rc = prepare(ends, keys, options, err);
     size_t count = 0;
 
-    choose_cpus(cpus);
+    bench_cpus(cpus);
     for (; rc == 0 && count < 2; count++) {
         ends[count].cpu = cpus[count];
         rc = -pthread_create(&threads[count], NULL, run_end, &ends[count]);
@@ -480,8 +478,10 @@ static int run_pair(const struct way *way, const struct seal_keys *keys[2], json
 
 static int run(const struct options *o, json_t **ret, struct err *err)
 {
+    const struct link_options options = {
+        .timeout_ms = TIMEOUT_MS, .busy_poll_us_max = LINK_BUSY_POLL_US, .seal = o->seal};
     struct seal_keys *keys[2] = {seal_keys_new(), NULL};
-    json_t *raw = NULL;
+    json_t *raw = NULL, *seals = NULL;
     int rc = keys[0] ? 0 : -ENOMEM;
 
     if (rc == 0) {
@@ -491,14 +491,19 @@ static int run(const struct options *o, json_t **ret, struct err *err)
     }
     if (rc == 0)
         rc = run_pair(o->uring ? &way_uring : &way_mem,
-                      (const struct seal_keys *[2]){keys[0], keys[1]}, ret, err);
+                      (const struct seal_keys *[2]){keys[0], keys[1]}, &options, ret, err);
     if (rc == 0)
         rc = run_pair(o->uring ? &way_socket : &way_memory,
-                      (const struct seal_keys *[2]){NULL, NULL}, &raw, err);
+                      (const struct seal_keys *[2]){NULL, NULL}, &options, &raw, err);
+    if (rc == 0)
+        rc = bench_seal(&seals, err);
     if (rc == 0) {
         json_object_set_new(*ret, "link", json_string(o->uring ? "uring" : "mem"));
-        json_object_set_new(*ret, "raw", raw);
+        json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
+        json_object_set(*ret, "raw", raw);
+        json_object_set_new(*ret, "seal_gb_per_s", seals);
     }
+    json_decref(raw);
     seal_keys_free(keys[0]);
     seal_keys_free(keys[1]);
     return rc;
@@ -508,7 +513,8 @@ static const char doc[] =
     "Measure the share link between two pinned threads of this machine.\v"
     "pingpong is a message of 64 bytes there and back; exchange is both ends sending that many "
     "bytes at once, a direction's rate. raw is the same without frames and seals: over blocking "
-    "sockets for uring, by copying for mem (in turns, where the link sends ahead).\n\n"
+    "sockets for uring, by copying for mem (in turns, where the link sends ahead). seal is the "
+    "engine that sealed the link's records, seal_gb_per_s what each engine does on one core.\n\n"
     "Exit status: 0 measured; 2 the command line is wrong; 3 failed.";
 
 int bench_link(int argc, char **argv)

@@ -3,6 +3,8 @@
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +40,32 @@ uint64_t bench_random(uint64_t *state)
     z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
     z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
     return z ^ (z >> 31);
+}
+
+void bench_cpus(int ret[2])
+{
+    cpu_set_t set;
+    int found = 0;
+
+    ret[0] = ret[1] = -1;
+    if (sched_getaffinity(0, sizeof(set), &set) < 0)
+        return;
+    for (int i = 0; i < CPU_SETSIZE && found < 2; i++)
+        if (CPU_ISSET((size_t)i, &set)) {
+            ret[found++] = i;
+            ret[1] = i;
+        }
+}
+
+void bench_pin(int cpu)
+{
+    cpu_set_t set;
+
+    if (cpu < 0)
+        return;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    (void)pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
 }
 
 static void print_help(FILE *out)

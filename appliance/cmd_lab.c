@@ -3,6 +3,7 @@
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/lab.h"
+#include "appliance/shape.h"
 #include "appliance/tool.h"
 #include "base/file.h"
 #include "base/workers.h"
@@ -18,8 +19,11 @@
 struct options {
     const char *model, *ring, *frac, *tokens, *state; /* NULL: the default */
     unsigned int workers;                             /* 0: the default */
+    const char *shape;                                /* NULL: none */
     char **command;                                   /* NULL: none */
 };
+
+enum { OPTION_SHAPE = 256 };
 
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0,
@@ -30,6 +34,8 @@ static const struct argp_option option_table[] = {
     {"link", 'l', "DRIVER", 0, "Of the share link: uring", 0},
     {"workers", 'w', "N", 0,
      "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
+    {"shape", OPTION_SHAPE, "LINE", 0,
+     "Impose a line on the share link: its rate, its delay one way or both, as in 10gbit,20us", 0},
     {"state", 's', "DIR", 0,
      "Keep everything in DIR, and go on with what is there (default: a folder that is removed)", 0},
     {0},
@@ -38,6 +44,8 @@ static const struct argp_option option_table[] = {
 static error_t take_option(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
+    struct link_line line;
+    struct err err = {""};
 
     switch (key) {
     case 'm':
@@ -58,6 +66,11 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 'w':
         options->workers = (unsigned int)bench_number(state, "workers", argument, 1, WORKERS_MAX);
+        return 0;
+    case OPTION_SHAPE:
+        if (shape_parse(argument, &line, &err) < 0)
+            argp_error(state, "--shape %s: %s", argument, err.text);
+        options->shape = argument;
         return 0;
     case 's':
         options->state = argument;
@@ -201,6 +214,7 @@ static void explain(const struct lab *lab)
 static int run_lab(struct lab *lab, const struct options *o)
 {
     const struct lab_options options = {.workers = o->workers};
+    const struct lab_options options = {.shape = o->shape};
     struct err err = {""};
     int code = EXIT_OK, rc;
 

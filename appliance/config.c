@@ -1,5 +1,6 @@
 #include "appliance/config.h"
 
+#include "appliance/shape.h"
 #include "base/file.h"
 #include "mpc/kernels.h"
 
@@ -35,6 +36,7 @@ enum type {
     TYPE_LINK,
     TYPE_CPUS, /* see cpu_list.h */
     TYPE_ISA,
+    TYPE_SHAPE,
     TYPE_PINS, /* may stand on several lines */
 };
 
@@ -102,6 +104,9 @@ static const struct key keys[] = {
      "are)"},
     {"isa", TYPE_ISA, DAEMONS, 0, "auto", 0, 0, 0, AT(isa),
      "instructions of the ring product: auto, amx, ifma, avx512, avx2 or c"},
+    {"shape", TYPE_SHAPE, PARTIES, 0, NULL, 0, 0, 0, AT(shape),
+     "for tests with both parties on one host: a line to impose on the share link, as rate, delay "
+     "one way or both: 10gbit,20us; the same at both"},
 };
 
 /* The file is read twice: first for the role alone, since it decides what other keys mean. */
@@ -264,6 +269,8 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
         return cpu_list_parse(text, field, err);
     case TYPE_ISA:
         return set_isa(text, field, err);
+    case TYPE_SHAPE:
+        return shape_parse(text, field, err);
     case TYPE_PINS:
         return add_pins(p, key, text, err);
     }

@@ -6,6 +6,7 @@
 #include "appliance/net.h"
 #include "appliance/party.h"
 #include "base/file.h"
+#include "base/secret.h"
 #include "mpc/kernels.h"
 
 #include <limits.h>
@@ -61,6 +62,17 @@ void daemon_join(struct daemon_threads *t)
             _exit(EXIT_OK);
         }
     t->count = 0;
+}
+
+json_t *daemon_memory(void)
+{
+    uint64_t bytes[SECRET_PAGES_KINDS];
+
+    secret_memory(bytes);
+    return json_pack("{s:I, s:I, s:I, s:I}", "pages_1g", (json_int_t)bytes[SECRET_PAGES_1G],
+                     "pages_2m", (json_int_t)bytes[SECRET_PAGES_2M], "transparent",
+                     (json_int_t)bytes[SECRET_PAGES_TRANSPARENT], "small",
+                     (json_int_t)bytes[SECRET_PAGES_SMALL]);
 }
 
 void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)

@@ -4,6 +4,7 @@
 
 #include "appliance/config.h"
 
+#include <jansson.h>
 #include <pthread.h>
 
 /** Run the role that @config names until @stop_fd is readable. An exit code of exit.h. */
@@ -32,6 +33,9 @@ void daemon_wait(int stop_fd);
  * process ends as it stands, which every file it writes is made for.
  */
 void daemon_join(struct daemon_threads *t);
+
+/** What `status` says of the memory for secrets: bytes by kind of page. */
+json_t *daemon_memory(void);
 
 /** A mutex, and a condition on the monotonic clock. */
 void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed);

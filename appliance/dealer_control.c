@@ -1,4 +1,5 @@
 /* The operator's commands at the dealer. */
+#include "appliance/daemon.h"
 #include "appliance/dealer.h"
 
 static json_t *describe(const struct dealt_model *m)
@@ -58,6 +59,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
     cpu_list_text(&d->config->workers, workers);
     json_object_set_new(reply, "workers", json_string(workers));
+    json_object_set_new(reply, "memory", daemon_memory());
     pthread_mutex_unlock(&d->lock);
     return model_list(context, request, reply, err);
 }

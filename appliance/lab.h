@@ -31,6 +31,7 @@ struct lab_options {
     unsigned int timeout_ms; /* of a step of a session; 0: the appliances' default */
     unsigned int workers;    /* of each party; 0: the appliances' default. On CPUs of their own when
                                 there are enough for both parties */
+    const char *shape;       /* of the share link, as the key takes it; NULL: none */
 };
 
 struct lab;

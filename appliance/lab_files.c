@@ -165,8 +165,9 @@ static void add_workers(struct writer *w, unsigned int place, unsigned int worke
 
 static int make_config(const char *folder, const struct member *m, const uint16_t ports[LAB_PORTS],
                        char (*pins)[IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE],
-                       const struct lab_options *o, struct err *err)
+                       const struct lab_options *options, struct err *err)
 {
+    bool party = m->role == ROLE_PARTY0 || m->role == ROLE_PARTY1;
     struct writer w = {0};
     char path[PATH_MAX];
     int rc = path_of(folder, m->name, ".conf", path, err);
@@ -179,12 +180,14 @@ static int make_config(const char *folder, const struct member *m, const uint16_
     add_role_lines(&w, m->role, ports, pins);
     if (m->role != ROLE_OWNER)
         add_line(&w, "state = %s\ncontrol = %s.control\n", m->name, m->name);
-    if (o->tapes && (m->role == ROLE_PARTY0 || m->role == ROLE_PARTY1))
-        add_line(&w, "tapes = %u\n", o->tapes);
-    if (o->timeout_ms)
-        add_line(&w, "timeout_ms = %u\n", o->timeout_ms);
-    if (o->workers && m->role != ROLE_OWNER)
-        add_workers(&w, (unsigned int)(m - members), o->workers);
+    if (party && options->tapes)
+        add_line(&w, "tapes = %u\n", options->tapes);
+    if (party && options->shape)
+        add_line(&w, "shape = %s\n", options->shape);
+    if (options->timeout_ms)
+        add_line(&w, "timeout_ms = %u\n", options->timeout_ms);
+    if (options->workers && m->role != ROLE_OWNER)
+        add_workers(&w, (unsigned int)(m - members), options->workers);
     rc = w.failed ? err_set(err, -ENOMEM, "no memory for a configuration")
                   : file_write(path, 0600, w.bytes, w.count, err);
     writer_free(&w);

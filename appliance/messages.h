@@ -5,7 +5,7 @@
  *
  *   owner -> party    INFO, SUBMIT, INPUT...      party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
  *                                                                   RESULT, REFUSED
- *   party0 -> party1  HELD, PROPOSE               party1 -> party0  HELD, AGREED, REFUSED
+ *   party0 -> party1  LINE, HELD, PROPOSE         party1 -> party0  LINE, HELD, AGREED, REFUSED
  *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK   dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
  *                                                                   REFUSED
  *
@@ -51,6 +51,7 @@ enum message {
     MESSAGE_CHUNK,      /* struct message_chunk, then its bytes */
     MESSAGE_TAPE_OK,    /* u64 number: complete and verified */
     MESSAGE_TAPE_KEEP,  /* u64 number, model id: both parties have it */
+    MESSAGE_LINE,       /* u64 bits a second, u32 us: what is imposed on the share link; 0: none */
 };
 
 enum refusal {

@@ -1,5 +1,8 @@
 /* The operator's commands at a party. */
+#include "appliance/daemon.h"
 #include "appliance/party.h"
+#include "appliance/shape.h"
+#include "dataplane/seal.h"
 
 #include <stdlib.h>
 
@@ -105,8 +108,10 @@ static void describe_workers(json_t *reply, const char *key, const struct cpu_li
 static int status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct party_state *p = context;
+    char shape[SHAPE_TEXT_SIZE];
 
     (void)request, (void)err;
+    shape_format(&p->config->shape, shape);
     pthread_mutex_lock(&p->lock);
     json_object_set_new(reply, "role", json_string(role_name(p->config->role)));
     json_object_set_new(reply, "peer", json_string(p->peer_up ? "connected" : "away"));
@@ -114,6 +119,9 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
     describe_workers(reply, "workers", &p->config->workers);
     describe_workers(reply, "offline_workers", &p->config->offline_workers);
+    json_object_set_new(reply, "seal", json_string(seal_engine_name(SEAL_FASTEST)));
+    json_object_set_new(reply, "shape", json_string(shape));
+    json_object_set_new(reply, "memory", daemon_memory());
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
     json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));

@@ -2,6 +2,7 @@
 
 #include "appliance/log.h"
 #include "appliance/net.h"
+#include "appliance/shape.h"
 #include "base/bytes.h"
 #include "base/secret.h"
 
@@ -84,10 +85,23 @@ static int export_keys(struct party_link *l, struct seal_keys *keys)
     return rc < 0 ? rc : tls_export(l->tls, label_keys, "1", 1, second, sizeof(*second));
 }
 
+/* A link over @fd, shaped if the configuration says so. @fd is gone when it fails. */
+static int make_link(struct party_link *l, int fd, const struct seal_keys *keys, struct err *err)
+{
+    const struct config *config = l->p->config;
+    const struct link_options options = {.timeout_ms = config->timeout_ms,
+                                         .busy_poll_us_max = LINK_BUSY_POLL_US};
+    int rc = link_uring_new(fd, keys, &options, &l->link, err);
+
+    if (rc < 0)
+        close(fd);
+    else if (shape_set(&config->shape))
+        rc = link_shape_new(l->link, &options, &config->shape, &l->link, err);
+    return rc;
+}
+
 static int open_link(struct party_link *l, struct err *err)
 {
-    const struct link_options options = {.timeout_ms = l->p->config->timeout_ms,
-                                         .busy_poll_us_max = LINK_BUSY_POLL_US};
     struct seal_keys *keys = seal_keys_new();
     uint8_t token[TOKEN_BYTES];
     int fd = -1, rc = keys ? export_keys(l, keys) : -ENOMEM;
@@ -99,14 +113,62 @@ static int open_link(struct party_link *l, struct err *err)
     if (rc == 0)
         rc = l->p->party == 0 ? connect_link(l->p, token, &fd, err)
                               : accept_link(l->p, token, &fd, err);
-    if (rc == 0) {
-        rc = link_uring_new(fd, keys, &options, &l->link, err);
-        if (rc < 0)
-            close(fd);
-    }
+    if (rc == 0)
+        rc = make_link(l, fd, keys, err);
     seal_keys_free(keys);
     secret_wipe(token, sizeof(token));
     return rc;
+}
+
+/* --- what both must have alike --- */
+
+#define LINE_BYTES (sizeof(uint64_t) + sizeof(uint32_t))
+
+static int send_line(struct party_link *l, struct err *err)
+{
+    const struct link_line *line = &l->p->config->shape;
+    struct writer w = {0};
+
+    write_u64(&w, line->bits_per_s);
+    write_u32(&w, line->delay_us);
+    return message_send(l->tls, MESSAGE_LINE, &w, l->timeout_ms, err);
+}
+
+static int receive_line(struct party_link *l, struct link_line *ret, struct err *err)
+{
+    uint8_t bytes[LINE_BYTES], type;
+    struct reader r;
+    size_t count;
+    int rc = tls_receive(l->tls, &type, bytes, sizeof(bytes), &count, l->timeout_ms, err);
+
+    if (rc < 0)
+        return rc;
+    reader_init(&r, bytes, count);
+    ret->bits_per_s = read_u64(&r);
+    ret->delay_us = read_u32(&r);
+    return type == MESSAGE_LINE && reader_done(&r)
+               ? 0
+               : err_set(err, -EPROTO, "message %u where the link's line was due", type);
+}
+
+/* Both say theirs before either judges, so that both know. */
+static int compare_line(struct party_link *l, struct err *err)
+{
+    const struct link_line *mine = &l->p->config->shape;
+    struct link_line theirs = {0};
+    char here[SHAPE_TEXT_SIZE], there[SHAPE_TEXT_SIZE];
+    int rc = send_line(l, err);
+
+    if (rc == 0)
+        rc = receive_line(l, &theirs, err);
+    if (rc < 0 || (mine->bits_per_s == theirs.bits_per_s && mine->delay_us == theirs.delay_us))
+        return rc;
+    shape_format(mine, here);
+    shape_format(&theirs, there);
+    return err_set(err, -EPROTO,
+                   "`shape` is %s here and %s at the other party: write the same line in both "
+                   "configurations, or none",
+                   here, there);
 }
 
 /* --- what both hold --- */
@@ -186,7 +248,9 @@ int party_link_open(struct party_state *p, struct tls_session *tls, struct party
     int rc;
 
     *ret = (struct party_link){.p = p, .tls = tls, .timeout_ms = (int)p->config->timeout_ms};
-    rc = open_link(ret, err);
+    rc = compare_line(ret, err);
+    if (rc == 0)
+        rc = open_link(ret, err);
     if (rc == 0)
         rc = compare_held(ret, err);
     if (rc < 0) {

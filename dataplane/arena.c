@@ -1,7 +1,6 @@
 #include "dataplane/arena.h"
 
-#include "base/secret.h"
-
+#include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -76,13 +75,15 @@ static uint8_t *map(unsigned int flags)
 
 int arena_init(struct arena *a, struct err *err)
 {
-    uint8_t *p = map(MFD_HUGETLB);
+    uint8_t *p = map(MFD_HUGETLB | MFD_HUGE_2MB);
 
+    a->pages = p ? SECRET_PAGES_2M : SECRET_PAGES_TRANSPARENT;
     if (!p)
         p = map(0);
     if (!p)
         return err_set(err, -ENOMEM, "no memory for a link's arena of %zu bytes", ARENA_BYTES);
     a->at = p;
+    secret_memory_add(a->pages, (int64_t)ARENA_BYTES);
     return 0;
 }
 
@@ -92,5 +93,6 @@ void arena_clear(struct arena *a)
         return;
     secret_wipe(a->at, ARENA_BYTES);
     munmap(a->at, 2 * ARENA_BYTES);
+    secret_memory_add(a->pages, -(int64_t)ARENA_BYTES);
     a->at = NULL;
 }

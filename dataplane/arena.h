@@ -12,7 +12,7 @@
 #ifndef DATAPLANE_ARENA_H
 #define DATAPLANE_ARENA_H
 
-#include "base/base.h"
+#include "base/secret.h"
 #include "dataplane/frame.h"
 
 /* The window, one record that was taken and is still read, and what rounds it up to huge pages. */
@@ -26,6 +26,7 @@ _Static_assert(ARENA_ROOM >= LINK_WINDOW + LINK_RECORD_COST(FRAME_PAYLOAD_MAX),
 
 struct arena {
     uint8_t *at; /* 2 * ARENA_BYTES of addresses; NULL: none */
+    enum secret_pages pages;
 };
 
 /** -ENOMEM when there is no memory. All pages are touched here, none later. */

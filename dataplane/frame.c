@@ -6,10 +6,11 @@
 
 static const uint8_t magic[2] = {'M', 'L'};
 
-int framer_init(struct framer *f, const struct seal_keys *keys, struct err *err)
+int framer_init(struct framer *f, const struct seal_keys *keys, enum seal_engine engine,
+                struct err *err)
 {
     *f = (struct framer){0};
-    return keys ? seal_new(keys, &f->seal, err) : 0;
+    return keys ? seal_new(keys, engine, &f->seal, err) : 0;
 }
 
 void framer_clear(struct framer *f)
@@ -36,7 +37,7 @@ int frame_seal(struct framer *f, uint8_t *frame, size_t bytes, struct err *err)
         if (rc == -EOVERFLOW)
             return err_set(err, rc, "the link's keys are used up: open a new session");
         if (rc < 0)
-            return err_set(err, rc, "a record could not be sealed: libcrypto failed");
+            return err_set(err, rc, "a record could not be sealed: the cipher failed");
     }
     f->send_sequence++;
     return 0;

@@ -43,8 +43,9 @@ static inline size_t frame_bytes(size_t payload)
     return (FRAME_HEAD_BYTES + payload + FRAME_ALIGN - 1) & ~(FRAME_ALIGN - 1);
 }
 
-/** Seals for @keys, or frames in the clear with NULL. */
-MUST_CHECK int framer_init(struct framer *f, const struct seal_keys *keys, struct err *err);
+/** Seals of @engine for @keys, or frames in the clear with NULL. */
+MUST_CHECK int framer_init(struct framer *f, const struct seal_keys *keys, enum seal_engine engine,
+                           struct err *err);
 
 /** Release what framer_init() made; zeros are nothing. */
 void framer_clear(struct framer *f);

@@ -49,6 +49,7 @@ struct link;
 struct link_options {
     uint32_t timeout_ms;       /* the longest that one call waits; at least 1 */
     uint32_t busy_poll_us_max; /* spin this long before sleeping; LINK_BUSY_POLL_US is a good one */
+    enum seal_engine seal;     /* 0: the fastest */
 };
 
 #define LINK_BUSY_POLL_US 50
@@ -103,7 +104,7 @@ void link_free(struct link *l);
 /**
  * Both ends of a link in this process's memory, @ret[0] and @ret[1], each for one thread. @keys
  * are those of end 0, end 1 has them mirrored; with NULL the records are framed but not sealed. For
- * tests and for a replay of both parties in one process. Sleeps without spinning.
+ * tests and for a replay of both parties in one process.
  */
 MUST_CHECK int link_mem_new(const struct seal_keys *keys, const struct link_options *options,
                             struct link *ret[2], struct err *err);

@@ -1,12 +1,14 @@
 /*
  * The in-memory link: one arena a direction, which the sender seals into and the receiver opens in.
  * Only the positions are shared, under one lock; the bytes between them belong to one side each.
+ * Whoever waits looks at a count of changes for a while, without the lock, and sleeps then.
  */
 #include "dataplane/arena.h"
 #include "dataplane/frame.h"
 #include "dataplane/link_kind.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -18,6 +20,7 @@ struct direction {
 struct shared {
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    atomic_uint changes;      /* counts what `changed` tells */
     struct direction from[2]; /* by the end that sends */
     bool gone[2];
 };
@@ -41,16 +44,47 @@ static void monotonic(uint64_t ns, struct timespec *ret)
     ret->tv_nsec = (long)(ns % 1000000000u);
 }
 
-/* Sleep until the other end changes something; the lock is held. */
+/* The lock is held. */
+static void tell(struct shared *s)
+{
+    atomic_fetch_add_explicit(&s->changes, 1, memory_order_release);
+    pthread_cond_broadcast(&s->changed);
+}
+
+/* Whether something changed since @seen, after a look of busy_poll_us_max at the most. */
+static bool spin(struct end *e, unsigned int seen, uint64_t deadline_ns)
+{
+    uint64_t spin_ns = time_ns() + (uint64_t)e->link.options.busy_poll_us_max * 1000u;
+    uint64_t until_ns = MIN(spin_ns, deadline_ns);
+    bool news = false;
+
+    while (!news && time_ns() < until_ns)
+        news = atomic_load_explicit(&e->shared->changes, memory_order_acquire) != seen;
+    if (news)
+        e->link.counters.polls_busy++;
+    else
+        e->link.counters.polls_empty++;
+    return news;
+}
+
+/* Wait until the other end changes something; the lock is held, and given up meanwhile. */
 static int wait_change(struct end *e, uint64_t deadline_ns, const char *what)
 {
+    struct shared *s = e->shared;
+    unsigned int seen = atomic_load_explicit(&s->changes, memory_order_relaxed);
     struct timespec t;
+    bool news;
 
-    if (e->shared->gone[!e->side])
+    if (s->gone[!e->side])
         return link_fail(&e->link, -ECONNRESET, "the peer closed its end of the link");
+    pthread_mutex_unlock(&s->lock);
+    news = spin(e, seen, deadline_ns);
+    pthread_mutex_lock(&s->lock);
+    if (news || atomic_load_explicit(&s->changes, memory_order_relaxed) != seen)
+        return 0;
     monotonic(deadline_ns, &t);
     e->link.counters.waits++;
-    if (pthread_cond_timedwait(&e->shared->changed, &e->shared->lock, &t) == ETIMEDOUT)
+    if (pthread_cond_timedwait(&s->changed, &s->lock, &t) == ETIMEDOUT)
         return link_fail_timeout(&e->link, what);
     return 0;
 }
@@ -81,7 +115,7 @@ static int mem_commit(struct link *l, size_t bytes)
         return link_fail(l, rc, "a record could not be framed");
     pthread_mutex_lock(&e->shared->lock);
     d->committed += frame_bytes(bytes);
-    pthread_cond_broadcast(&e->shared->changed);
+    tell(e->shared);
     pthread_mutex_unlock(&e->shared->lock);
     l->counters.sent_wire_bytes += frame_bytes(bytes);
     return 0;
@@ -97,7 +131,7 @@ static int await_frame(struct end *e, struct direction *d)
     if (e->held > 0) {
         d->released += e->held;
         e->held = 0;
-        pthread_cond_broadcast(&e->shared->changed);
+        tell(e->shared);
     }
     while (rc == 0 && d->committed == d->released)
         rc = wait_change(e, deadline_ns, "the peer sent nothing");
@@ -133,13 +167,16 @@ static int mem_flush(struct link *l)
     return 0;
 }
 
+/* A sleep ends late by more than such waits may take, so the end of it is spun. */
 static int mem_idle(struct link *l, uint64_t until_ns)
 {
+    uint64_t spin_ns = (uint64_t)l->options.busy_poll_us_max * 2000u;
     struct timespec t;
 
-    (void)l;
-    monotonic(until_ns, &t);
+    monotonic(until_ns - MIN(spin_ns, until_ns), &t);
     while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR)
+        ;
+    while (time_ns() < until_ns)
         ;
     return 0;
 }
@@ -162,7 +199,7 @@ static void mem_free(struct link *l)
     pthread_mutex_lock(&s->lock);
     s->gone[e->side] = true;
     last = s->gone[!e->side];
-    pthread_cond_broadcast(&s->changed);
+    tell(s);
     pthread_mutex_unlock(&s->lock);
     if (last)
         shared_free(s);
@@ -215,7 +252,7 @@ static int end_new(struct shared *s, unsigned int side, const struct seal_keys *
     e->side = side;
     rc = link_init(&e->link, &mem_kind, options, err);
     if (rc == 0)
-        rc = framer_init(&e->framer, keys, err);
+        rc = framer_init(&e->framer, keys, options->seal, err);
     if (rc < 0) {
         free(e);
         return rc;

@@ -445,7 +445,7 @@ static int set_up(struct uring *u, const struct seal_keys *keys, const struct li
     if (rc == 0)
         rc = prepare_socket(u->fd, err);
     if (rc == 0)
-        rc = framer_init(&u->framer, keys, err);
+        rc = framer_init(&u->framer, keys, options->seal, err);
     if (rc == 0)
         rc = arena_init(&u->outgoing, err);
     if (rc == 0)

@@ -4,6 +4,9 @@
  * sequence XORed into its last eight bytes, big-endian (as in TLS 1.3, RFC 8446 section 5.3). A
  * sequence is sealed at most once and ends at SEAL_RECORDS_MAX, so no nonce ever comes back.
  *
+ * Two engines do the same arithmetic: libipsec-mb where the CPU has AES-NI, PCLMULQDQ and AVX2, and
+ * OpenSSL anywhere. Which one is LOCAL: the bytes are the same.
+ *
  * The cipher contexts are made and keyed once, here; sealing and opening allocate nothing.
  */
 #ifndef DATAPLANE_SEAL_H
@@ -15,6 +18,8 @@
 #define SEAL_IV_BYTES    12
 #define SEAL_TAG_BYTES   16
 #define SEAL_RECORDS_MAX ((uint64_t)1 << 48)
+
+enum seal_engine { SEAL_FASTEST, SEAL_IPSEC_MB, SEAL_OPENSSL };
 
 struct seal_direction {
     uint8_t key[SEAL_KEY_BYTES];
@@ -35,19 +40,26 @@ MUST_CHECK struct seal_keys *seal_keys_mirror(const struct seal_keys *keys);
 /** Wipe and release; NULL is nothing. */
 void seal_keys_free(struct seal_keys *keys);
 
+/** "ipsec-mb" or "openssl"; of SEAL_FASTEST, the one that it stands for on this CPU. */
+const char *seal_engine_name(enum seal_engine engine);
+
+/** Whether this CPU can run it. */
+bool seal_engine_here(enum seal_engine engine);
+
 struct seal;
 
 /**
  * Contexts for both directions of @keys, which may be freed afterwards. -EINVAL when both
- * directions have the same key: every nonce would be used twice.
+ * directions have the same key: every nonce would be used twice. -ENOTSUP when @engine is not here.
  */
-MUST_CHECK int seal_new(const struct seal_keys *keys, struct seal **ret, struct err *err);
+MUST_CHECK int seal_new(const struct seal_keys *keys, enum seal_engine engine, struct seal **ret,
+                        struct err *err);
 
 /** Wipe and release; NULL is nothing. */
 void seal_free(struct seal *s);
 
 /**
- * Encrypt the @bytes (at least 1) of @data in place, authenticate them and the @extra_bytes of
+ * Encrypt the @bytes (0 is fine) of @data in place, authenticate them and the @extra_bytes of
  * @extra, and put the tag in @ret_tag. @sequence must be larger than every one sealed before:
  * -EINVAL if not, -EOVERFLOW from SEAL_RECORDS_MAX on; @data is untouched in both cases. -EIO when
  * the cipher fails: @data is then wiped.

@@ -67,7 +67,8 @@ has "$dir/out" '"n":1'
 
 # The operator's side.
 exits 0 mpcformer status --json
-has "$dir/out" '"role":"party0"' "\"ring\":$ring" "\"frac\":$frac" '"state":"ready"'
+has "$dir/out" '"role":"party0"' "\"ring\":$ring" "\"frac\":$frac" '"state":"ready"' '"seal":"' \
+    '"memory":{"pages_1g":'
 
 # What is wrong is said, with a code that says whose fault it is.
 exits 2 mpcformer infer --nonsense

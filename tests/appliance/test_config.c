@@ -76,6 +76,8 @@ static void test_party0(void **state)
     assert_int_equal(config->workers.count, 1);
     assert_false(config->workers.pinned);
     assert_int_equal(config->offline_workers.count, 1);
+    assert_int_equal(config->shape.bits_per_s, 0);
+    assert_int_equal(config->shape.delay_us, 0);
 
     /* The peer of party0 is party1. */
     assert_int_equal(config->pins.count, 2);
@@ -89,7 +91,7 @@ static void test_party0(void **state)
 static void test_party1(void **state)
 {
     struct config *config = load("role = party1\n" PARTY1_REST "tapes = 1024\ntimeout_ms=100\n"
-                                 "link = uring\n");
+                                 "link = uring\nshape = 10gbit,20us\n");
 
     (void)state;
     assert_int_equal(config->role, ROLE_PARTY1);
@@ -98,6 +100,8 @@ static void test_party1(void **state)
     assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
     assert_int_equal(config->tapes, 1024);
     assert_int_equal(config->timeout_ms, 100);
+    assert_int_equal(config->shape.bits_per_s, 10000000000);
+    assert_int_equal(config->shape.delay_us, 20);
     config_free(config);
 }
 
@@ -220,6 +224,11 @@ static const struct bad {
     {"role = dealer\noffline_workers = 0\n", "offline_workers: is for party0 and party1 only"},
     {"role = party0\nisa = sse\n",
      "test.conf:2: isa: \"sse\" is none: write auto, amx, ifma, avx512, avx2 or c"},
+    {"role = party0\nshape = fast\n",
+     "test.conf:2: shape: \"fast\" is no rate and no delay: write a whole number and gbit, mbit"},
+    {"role = party0\nshape =\n", "test.conf:2: shape: has no value: write shape = ..."},
+    {"role = party1\nshape = 1gbit\nshape = 1ms\n", "shape: stands twice"},
+    {"role = dealer\nshape = 1gbit\n", "shape: is for party0 and party1 only, and this is dealer"},
     /* pins */
     {"role = party0\npeer_pin = abc\n",
      "test.conf:2: peer_pin: \"abc\" is no pin: write HEX or NAME=HEX with the 64 digits that "

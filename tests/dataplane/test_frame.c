@@ -19,8 +19,8 @@ static int set_up_with(struct ends *e, bool sealed)
     struct seal_keys *keys = sealed ? pair_keys() : NULL;
     struct seal_keys *mirror = sealed ? seal_keys_mirror(keys) : NULL;
 
-    assert_int_equal(framer_init(&e->left, keys, NULL), 0);
-    assert_int_equal(framer_init(&e->right, mirror, NULL), 0);
+    assert_int_equal(framer_init(&e->left, keys, SEAL_FASTEST, NULL), 0);
+    assert_int_equal(framer_init(&e->right, mirror, SEAL_FASTEST, NULL), 0);
     seal_keys_free(keys);
     seal_keys_free(mirror);
     return 0;
@@ -188,7 +188,7 @@ static void test_frame_in_the_clear_where_seals_are_due(void **state)
     struct ends *e = *state;
     struct framer clear;
 
-    assert_int_equal(framer_init(&clear, NULL, NULL), 0);
+    assert_int_equal(framer_init(&clear, NULL, SEAL_FASTEST, NULL), 0);
     assert_int_equal(frame_seal(&clear, e->frame, BYTES, NULL), 0);
     assert_int_equal(check_and_open(e, BYTES), -EPROTO);
 }

@@ -39,7 +39,7 @@ static void set_up(struct bench *b, const struct link_options *o)
 
     pair_sockets(fd);
     assert_int_equal(link_uring_new(fd[0], keys, o, &b->l, NULL), 0);
-    assert_int_equal(framer_init(&b->framer, mirror, NULL), 0);
+    assert_int_equal(framer_init(&b->framer, mirror, SEAL_FASTEST, NULL), 0);
     b->peer = fd[1];
     seal_keys_free(keys);
     seal_keys_free(mirror);
@@ -224,7 +224,7 @@ static void test_peer_without_the_keys(void **state)
     set_up(&b, &options);
     framer_clear(&b.framer);
     pair_fill((uint8_t *)keys, sizeof(*keys), 99);
-    assert_int_equal(framer_init(&b.framer, keys, NULL), 0);
+    assert_int_equal(framer_init(&b.framer, keys, SEAL_FASTEST, NULL), 0);
     make_frame(&b);
     put(&b, FRAME_BYTES);
     expect_refused(&b, -EBADMSG);

@@ -1,8 +1,14 @@
-/* Sealing: a known answer, the nonce rule, and all that must not open. */
+/*
+ * Sealing: a known answer, the nonce rule, and all that must not open, with either engine; then the
+ * engines against each other on random keys, nonces, lengths and additional data.
+ */
 #include "base/bytes.h"
+#include "base/random.h"
 #include "dataplane/seal.h"
 #include "tests/dataplane/pair.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* McGrew and Viega, "The Galois/Counter Mode of Operation", test case 16. */
@@ -19,6 +25,8 @@
 
 #define BYTES       60
 #define EXTRA_BYTES 20
+
+static enum seal_engine engine; /* of the tests before the last ones */
 
 struct ends {
     struct seal *left, *right;
@@ -41,8 +49,8 @@ static int set_up(void **state)
     memset(&keys->receive, 0x55, sizeof(keys->receive));
     mirror = seal_keys_mirror(keys);
     assert_non_null(mirror);
-    assert_int_equal(seal_new(keys, &e.left, NULL), 0);
-    assert_int_equal(seal_new(mirror, &e.right, NULL), 0);
+    assert_int_equal(seal_new(keys, engine, &e.left, NULL), 0);
+    assert_int_equal(seal_new(mirror, engine, &e.right, NULL), 0);
     seal_keys_free(keys);
     seal_keys_free(mirror);
     hex(EXTRA, e.extra, EXTRA_BYTES);
@@ -98,7 +106,7 @@ static void test_sequence_is_xored_into_the_nonce(void **state)
 
     hex(KEY, keys->send.key, SEAL_KEY_BYTES);
     hex("cafebabefacedaafddcefd8e", keys->send.iv, SEAL_IV_BYTES);
-    assert_int_equal(seal_new(keys, &s, NULL), 0);
+    assert_int_equal(seal_new(keys, engine, &s, NULL), 0);
     assert_int_equal(seal_apply(s, sequence, e->extra, EXTRA_BYTES, e->data, BYTES, e->tag), 0);
     hex(CIPHER, cipher, BYTES);
     assert_memory_equal(e->data, cipher, BYTES);
@@ -181,15 +189,172 @@ static void test_one_key_for_both_directions_is_refused(void **state)
     (void)state;
     memset(keys, 3, sizeof(*keys));
     keys->send.iv[0] = 4;
-    assert_int_equal(seal_new(keys, &s, &err), -EINVAL);
+    assert_int_equal(seal_new(keys, engine, &s, &err), -EINVAL);
     assert_null(s);
     assert_non_null(strstr(err.text, "same key"));
     seal_keys_free(keys);
 }
 
+/* Where the engine is not here the tests of it are skipped, but this one is not. */
+static void test_names(void **state)
+{
+    const char *fastest = seal_engine_name(SEAL_FASTEST);
+    struct seal_keys *keys = seal_keys_new();
+    struct seal *s = NULL;
+    struct err err = {0};
+
+    (void)state;
+    assert_string_equal(seal_engine_name(SEAL_OPENSSL), "openssl");
+    assert_string_equal(seal_engine_name(SEAL_IPSEC_MB), "ipsec-mb");
+    assert_true(seal_engine_here(SEAL_OPENSSL));
+    assert_true(seal_engine_here(SEAL_FASTEST));
+    assert_string_equal(fastest, seal_engine_here(SEAL_IPSEC_MB) ? "ipsec-mb" : "openssl");
+    keys->send.key[0] = 1;
+    if (!seal_engine_here(SEAL_IPSEC_MB)) {
+        assert_int_equal(seal_new(keys, SEAL_IPSEC_MB, &s, &err), -ENOTSUP);
+        assert_non_null(strstr(err.text, "choose openssl"));
+    }
+    seal_keys_free(keys);
+}
+
+/* --- the engines against each other --- */
+
+#define ROUNDS     1500
+#define DENSE      600 /* the first rounds have the lengths 0, 1, 2, ... */
+#define DATA_MAX   20000
+#define EXTRA_MAX  80
+#define GUARD      64
+#define GUARD_BYTE 0xa5
+
+static uint64_t random_state;
+
+/* splitmix64 */
+static uint64_t draw(void)
+{
+    uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
+
+    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return z ^ (z >> 31);
+}
+
+static void draw_bytes(void *ret, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        ((uint8_t *)ret)[i] = (uint8_t)draw();
+}
+
+struct trial {
+    struct seal *sender[2], *receiver[2]; /* by engine */
+    uint64_t sequence;
+    size_t bytes, extra_bytes;
+    uint8_t extra[EXTRA_MAX], plain[DATA_MAX];
+    uint8_t sealed[2][GUARD + DATA_MAX + GUARD], tag[2][SEAL_TAG_BYTES]; /* by engine */
+};
+
+static const enum seal_engine engines[2] = {SEAL_OPENSSL, SEAL_IPSEC_MB};
+
+static void trial_new(struct trial *t, size_t round)
+{
+    struct seal_keys *keys = seal_keys_new(), *mirror;
+
+    assert_non_null(keys);
+    draw_bytes(keys, sizeof(*keys));
+    mirror = seal_keys_mirror(keys);
+    assert_non_null(mirror);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(seal_new(keys, engines[i], &t->sender[i], NULL), 0);
+        assert_int_equal(seal_new(mirror, engines[i], &t->receiver[i], NULL), 0);
+    }
+    seal_keys_free(keys);
+    seal_keys_free(mirror);
+    t->sequence = draw() % SEAL_RECORDS_MAX;
+    t->bytes = round < DENSE ? round : draw() % (DATA_MAX + 1);
+    t->extra_bytes = draw() % (EXTRA_MAX + 1);
+    draw_bytes(t->extra, t->extra_bytes);
+    draw_bytes(t->plain, t->bytes);
+}
+
+static void trial_free(struct trial *t)
+{
+    for (size_t i = 0; i < 2; i++) {
+        seal_free(t->sender[i]);
+        seal_free(t->receiver[i]);
+    }
+}
+
+static void seal_both(struct trial *t)
+{
+    for (size_t i = 0; i < 2; i++) {
+        memset(t->sealed[i], GUARD_BYTE, sizeof(t->sealed[i]));
+        memcpy(t->sealed[i] + GUARD, t->plain, t->bytes);
+        assert_int_equal(seal_apply(t->sender[i], t->sequence, t->extra, t->extra_bytes,
+                                    t->sealed[i] + GUARD, t->bytes, t->tag[i]),
+                         0);
+        for (size_t j = 0; j < GUARD; j++) {
+            assert_int_equal(t->sealed[i][j], GUARD_BYTE);
+            assert_int_equal(t->sealed[i][GUARD + t->bytes + j], GUARD_BYTE);
+        }
+    }
+}
+
+static int open_with(struct trial *t, size_t receiver, uint8_t *data, const uint8_t *tag)
+{
+    return seal_open(t->receiver[receiver], t->sequence, t->extra, t->extra_bytes, data, t->bytes,
+                     tag);
+}
+
+/* One random bit of data, additional data or tag: refused by both, and nothing left to read. */
+static void tamper(struct trial *t)
+{
+    size_t bits = 8 * (t->bytes + t->extra_bytes + SEAL_TAG_BYTES), bit = draw() % bits;
+    uint8_t tag[SEAL_TAG_BYTES], *at, change = (uint8_t)(1 << bit % 8), any = 0;
+
+    memcpy(tag, t->tag[0], sizeof(tag));
+    for (size_t r = 0; r < 2; r++) {
+        uint8_t *data = t->sealed[0] + GUARD;
+        size_t byte = bit / 8;
+
+        memcpy(data, t->sealed[1] + GUARD, t->bytes);
+        at = byte < t->bytes                    ? data + byte
+             : byte < t->bytes + t->extra_bytes ? t->extra + (byte - t->bytes)
+                                                : tag + (byte - t->bytes - t->extra_bytes);
+        *at ^= change;
+        assert_int_equal(open_with(t, r, data, tag), -EBADMSG);
+        for (size_t i = 0; i < t->bytes; i++)
+            any |= data[i];
+        assert_int_equal(any, 0);
+        if (byte >= t->bytes)
+            *at ^= change;
+    }
+}
+
+static void test_engines_agree(void **state)
+{
+    static struct trial t;
+    static uint8_t data[DATA_MAX];
+
+    (void)state;
+    if (!seal_engine_here(SEAL_IPSEC_MB))
+        skip();
+    for (size_t round = 0; round < ROUNDS; round++) {
+        trial_new(&t, round);
+        seal_both(&t);
+        assert_memory_equal(t.sealed[0], t.sealed[1], sizeof(t.sealed[0]));
+        assert_memory_equal(t.tag[0], t.tag[1], SEAL_TAG_BYTES);
+        for (size_t r = 0; r < 2; r++) {
+            memcpy(data, t.sealed[!r] + GUARD, t.bytes);
+            assert_int_equal(open_with(&t, r, data, t.tag[!r]), 0);
+            assert_memory_equal(data, t.plain, t.bytes);
+        }
+        tamper(&t);
+        trial_free(&t);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
-int main(void)
+static int run_engine(enum seal_engine e)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_known_answer),
@@ -202,5 +367,26 @@ int main(void)
         TEST(test_one_key_for_both_directions_is_refused),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    engine = e;
+    if (!seal_engine_here(e))
+        return 0;
+    return cmocka_run_group_tests_name(seal_engine_name(e), tests, NULL, NULL);
+}
+
+/* test_seal [SEED] */
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_engines_agree),
+    };
+    int failed = 0;
+
+    random_bytes(&random_state, sizeof(random_state));
+    if (argc > 1)
+        random_state = strtoull(argv[1], NULL, 16);
+    printf("seed %016" PRIx64 "\n", random_state);
+    for (size_t i = 0; i < ARRAY_LENGTH(engines); i++)
+        failed += run_engine(engines[i]);
+    return failed + cmocka_run_group_tests_name("engines", tests, NULL, NULL);
 }

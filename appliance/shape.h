@@ -1,0 +1,27 @@
+/*
+ * shape: the line that a configuration imposes on the share link, as text: "10gbit,20us", a rate
+ * and a one-way delay in either order, of which one may be missing. For tests and benchmarks with
+ * both parties on one host.
+ */
+#ifndef APPLIANCE_SHAPE_H
+#define APPLIANCE_SHAPE_H
+
+#include "dataplane/link.h"
+
+#define SHAPE_RATE_MIN     UINT64_C(1000000)
+#define SHAPE_RATE_MAX     UINT64_C(1000000000000)
+#define SHAPE_DELAY_US_MAX 1000000
+
+/** What shape_format() writes, with its NUL. */
+#define SHAPE_TEXT_SIZE 48
+
+/** -EINVAL or -ERANGE with the fix in @err. */
+MUST_CHECK int shape_parse(const char *text, struct link_line *ret_line, struct err *err);
+
+/** The text that shape_parse() takes; "none" for a line without either. */
+void shape_format(const struct link_line *line, char ret_text[SHAPE_TEXT_SIZE]);
+
+/** Whether there is anything to impose. */
+bool shape_set(const struct link_line *line);
+
+#endif
