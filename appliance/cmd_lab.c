@@ -17,8 +17,8 @@
 
 struct options {
     const char *model, *ring, *frac, *tokens, *state; /* NULL: the default */
-    unsigned int workers;                             /* 0: the default */
-    char **command;                                   /* NULL: none */
+    unsigned int workers;
+    char **command; /* NULL: none */
 };
 
 static const struct argp_option option_table[] = {
@@ -235,7 +235,7 @@ static const char doc[] =
 int cmd_lab(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, "[-- CMD...]", doc};
-    struct options options = {.model = NULL};
+    struct options options = {.workers = 1};
     struct lab *lab = NULL;
     struct err err = {""};
     int code, rc;
