@@ -18,9 +18,9 @@
 
 struct options {
     const char *model, *ring, *frac, *tokens, *state; /* NULL: the default */
-    unsigned int workers;                             /* 0: the default */
-    const char *shape;                                /* NULL: none */
-    char **command;                                   /* NULL: none */
+    unsigned int workers;
+    const char *shape; /* NULL: none */
+    char **command;    /* NULL: none */
 };
 
 enum { OPTION_SHAPE = 256 };
@@ -249,7 +249,7 @@ static const char doc[] =
 int cmd_lab(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, "[-- CMD...]", doc};
-    struct options options = {.model = NULL};
+    struct options options = {.workers = 1};
     struct lab *lab = NULL;
     struct err err = {""};
     int code, rc;

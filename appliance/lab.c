@@ -197,8 +197,10 @@ static void become_appliance(const struct lab *lab, pid_t parent, int log, const
     char daemon[PATH_MAX];
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
-    /* Out of the terminal's reach, so that an interrupt ends the command and then, in order, us. */
-    setsid();
+    /* Out of the terminal's reach, so that an interrupt ends the command and then, in order, us. No
+     * session of its own: where the system gives each one an equal share of the CPUs, the dealer
+     * could not give way to the parties. */
+    setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(EXIT_CANNOT_RUN);

@@ -2,9 +2,10 @@
  * The online thread: it alone talks to the other party, so the order of what is said is the order
  * of this file. Party 0 proposes, party 1 checks.
  *
- * For a job both strike the tape's number off before anything that depends on it leaves: party 1
- * before it agrees, party 0 before its first opening. A tape that was proposed is never put back
- * after an agreement, whatever went wrong: it is wiped.
+ * For a job both strike the tape's number off before anything that depends on it leaves: each
+ * before its first opening, and both at the same time, once party 1 has agreed, since a disk is
+ * slow. A tape that was proposed is never put back after an agreement, whatever went wrong: it is
+ * wiped.
  */
 #include "appliance/daemon.h"
 #include "appliance/log.h"
@@ -455,13 +456,9 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
 
     if (rc < 0)
         return message_refuse(l->tls, why, err.text, l->timeout_ms);
-    rc = strike_job(p, job, &held, &err);
-    if (rc < 0) {
-        tape_free(held.tape);
-        finish_job(p, job, rc, &err);
-        return message_refuse(l->tls, REFUSAL_FAILED, err.text, l->timeout_ms);
-    }
     rc = agree(l, &err);
+    if (rc == 0)
+        rc = strike_job(p, job, &held, &err);
     if (rc == 0)
         run_job(l, job, &held, start, &err, &rc);
     tape_free(held.tape);

@@ -215,7 +215,7 @@ static int start(struct workers *w, unsigned int worker, struct err *err)
 {
     struct seat *seat = &w->seat[worker];
     pthread_attr_t attr;
-    char name[16];
+    char name[32]; /* of which 15 bytes are used, as the system allows */
     cpu_set_t set;
     int rc;
 

@@ -29,7 +29,7 @@ struct workers_options {
     unsigned int count;   /* 1 to WORKERS_MAX */
     const uint16_t *cpus; /* (count) a CPU each; NULL: wherever the system likes */
     unsigned int spin_us; /* before sleeping; 0 where others want the CPUs */
-    bool background;      /* only on CPU time that no other thread wants, see workers_lead() */
+    bool background;      /* gives way to other threads, see workers_lead() */
 };
 
 /**
