@@ -238,7 +238,7 @@ static int make_queries(struct bench *b, struct err *err)
 struct measured {
     double *online_ms, *total_ms, *party_ms, *dealer_ms; /* (repeat) each */
     double error_max;
-    uint64_t bytes, rounds;
+    uint64_t bytes, rounds, upload;
     struct online_stats stats; /* summed over the repetitions */
 };
 
@@ -316,6 +316,7 @@ static int repeat(const struct bench *b, struct client *c, size_t i, struct meas
         return rc;
     m->online_ms[i] = f.online_ms;
     m->bytes = f.bytes_online;
+    m->upload = f.bytes_upload;
     m->rounds = f.rounds_online;
     add_stats(&m->stats, &f.stats);
     rc = run_query(c, q, &f, m, err);
@@ -357,14 +358,15 @@ static int report(const struct bench *b, struct measured *m)
 
     cost_variant(plan, b->variant, &cost, NULL);
     figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:o}",
+        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:o}",
         "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
         tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
         "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
-        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "rounds_online",
-        (json_int_t)m->rounds, "gmac_online", (double)cost.macs_online / 1e9, "correct", correct,
-        "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
-        plan->frac, "repeat", (int)n, "ops", describe_ops(m, n));
+        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "bytes_upload",
+        (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds, "gmac_online",
+        (double)cost.macs_online / 1e9, "correct", correct, "error_max", m->error_max,
+        "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac, "repeat", (int)n,
+        "ops", describe_ops(m, n));
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;
@@ -440,7 +442,8 @@ static const char doc[] =
     "with a tape in stock and the dealer stopped. total_ms is the wall time of a query that finds "
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
-    "that sends more; bytes_offline is party1's tape. ops are means over the repetitions at "
+    "that sends more; bytes_offline is party1's tape; bytes_upload is the input, to one party. ops "
+    "are means over the repetitions at "
     "party0. correct: every logit of every query is within error_bound of the clear executor's.\n\n"
     "Exit status: 0 correct; 1 not; 2 the command line is wrong; 3 failed.";
 

@@ -55,8 +55,16 @@ static void open_failed(struct party_state *p, struct served *s, int rc, const s
     log_error("model-failed", log_text("model", s->id), log_text("error", err_text(err, rc)));
 }
 
-static void run_job(struct party_link *l, struct job *job, struct held *h, uint64_t start,
-                    struct err *err, int *ret_rc)
+static int expand_input(const struct job *job, const uint64_t **ret_rows, struct err *err)
+{
+    int rc = input_expand(job->served->input, job->variant, job->id, job->input, job->input_bytes,
+                          ret_rows);
+
+    return rc < 0 ? err_set(err, rc, "its input has not the length that the plan says") : 0;
+}
+
+static void run_job(struct party_link *l, struct job *job, struct held *h, const uint64_t *rows,
+                    uint64_t start, struct err *err, int *ret_rc)
 {
     struct message_result *result = &job->result;
     struct err link_err = {0};
@@ -64,7 +72,7 @@ static void run_job(struct party_link *l, struct job *job, struct held *h, uint6
 
     log_info("job-online", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
-    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length, job->input,
+    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length, rows,
                    job->output, &result->stats);
     memcpy(result->job, job->id, sizeof(result->job));
     result->tape = h->tape->number;
@@ -94,6 +102,7 @@ static void finish_job(struct party_state *p, struct job *job, int rc, const str
 /* The answer goes first; then what the run left is wiped. */
 static void end_run(struct party_state *p, struct job *job, int rc, const struct err *err)
 {
+    const struct variant *v = job->variant;
     struct served *s = job->served;
 
     pthread_mutex_lock(&p->lock);
@@ -101,6 +110,7 @@ static void end_run(struct party_state *p, struct job *job, int rc, const struct
     pthread_mutex_unlock(&p->lock);
     finish_job(p, job, rc, err);
     party_wipe(s->party);
+    input_wipe(s->input, v);
     served_put(p, s);
 }
 
@@ -124,19 +134,21 @@ static int strike_model(struct party_state *p, const struct served *s, struct er
 
 /* --- party 0 --- */
 
-/* 0 agreed; 1 refused, with *ret_why and its text in @err; negative: the session is over. */
-static int propose(struct party_link *l, const struct message_proposal *m, enum refusal *ret_why,
-                   struct err *err)
+static int propose(struct party_link *l, const struct message_proposal *m, struct err *err)
 {
-    uint8_t reply[MESSAGE_TEXT_MAX + 16], type;
     struct writer w = {0};
-    size_t count;
-    int rc;
 
     message_write_proposal(&w, m);
-    rc = message_send(l->tls, MESSAGE_PROPOSE, &w, l->timeout_ms, err);
-    if (rc == 0)
-        rc = tls_receive(l->tls, &type, reply, sizeof(reply), &count, l->timeout_ms, err);
+    return message_send(l->tls, MESSAGE_PROPOSE, &w, l->timeout_ms, err);
+}
+
+/* 0 agreed; 1 refused, with *ret_why and its text in @err; negative: the session is over. */
+static int await_agreed(struct party_link *l, enum refusal *ret_why, struct err *err)
+{
+    uint8_t reply[MESSAGE_TEXT_MAX + 16], type;
+    size_t count;
+    int rc = tls_receive(l->tls, &type, reply, sizeof(reply), &count, l->timeout_ms, err);
+
     if (rc == -ETIMEDOUT)
         rc = err_set(err, -EIO, "party 1 did not answer a proposal");
     if (rc < 0)
@@ -171,7 +183,9 @@ static int propose_open(struct party_link *l, struct served *s)
 
     memcpy(m.model, s->plan->model_id, sizeof(m.model));
     memcpy(m.plan_hash, s->plan->hash, sizeof(m.plan_hash));
-    rc = propose(l, &m, &why, &err);
+    rc = propose(l, &m, &err);
+    if (rc == 0)
+        rc = await_agreed(l, &why, &err);
     if (rc < 0)
         return rc;
     if (rc > 0) {
@@ -219,6 +233,7 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     uint64_t start = time_ns();
     struct err err = {0};
     enum refusal why = REFUSAL_FAILED;
+    const uint64_t *rows;
     int rc;
 
     memcpy(m.model, job->served->plan->model_id, sizeof(m.model));
@@ -226,15 +241,20 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     memcpy(m.job, job->id, sizeof(m.job));
     log_info("job-proposed", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
-    rc = propose(l, &m, &why, &err);
+    rc = propose(l, &m, &err);
+    if (rc == 0)
+        rc = expand_input(job, &rows, &err); /* while party 1 strikes the number off */
+    if (rc == 0)
+        rc = await_agreed(l, &why, &err);
     if (rc > 0) {
+        input_wipe(job->served->input, job->variant);
         proposal_refused(p, job, h, why, &err);
         return 0;
     }
     if (rc == 0)
         rc = strike_job(p, job, h, &err);
     if (rc == 0)
-        run_job(l, job, h, start, &err, &rc);
+        run_job(l, job, h, rows, start, &err, &rc);
     /* Before the job: the tape's plan may go with the job's use of its model. */
     tape_free(h->tape);
     end_run(p, job, rc, &err);
@@ -447,6 +467,7 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
     struct party_state *p = l->p;
     uint64_t start = time_ns();
     struct err err = {0};
+    const uint64_t *rows;
     struct held held;
     struct job *job;
     enum refusal why;
@@ -462,7 +483,9 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
     }
     rc = agree(l, &err);
     if (rc == 0)
-        run_job(l, job, &held, start, &err, &rc);
+        rc = expand_input(job, &rows, &err);
+    if (rc == 0)
+        run_job(l, job, &held, rows, start, &err, &rc);
     tape_free(held.tape);
     end_run(p, job, rc, &err);
     return rc;

@@ -17,53 +17,54 @@
 
 _Static_assert(KEY_BYTES(DPF_LEVELS_MAX) == DPF_KEY_BYTES_MAX, "the largest key");
 
+/* What a key is like, and its tree. */
+struct shape {
+    unsigned int lane;       /* bits */
+    unsigned int lanes_log2; /* of a leaf */
+    unsigned int depth;
+    size_t leaf_count;
+};
+
 struct dpf {
     const struct dpf_kernels *kernels;
     uint32_t domain;
-    unsigned int lane;       /* bits */
-    unsigned int lanes_log2; /* of a leaf */
-    size_t leaf_count;
-    unsigned int depth;
     struct dpf_cipher cipher;
-    struct dpf_block *nodes; /* (leaf_count + DPF_SPARE_NODES) */
+    struct dpf_block *nodes; /* (leaves of the widest lane + DPF_SPARE_NODES) */
 };
 
-static void set_shape(struct dpf *d, uint32_t domain, unsigned int ring)
+static struct shape shape_of(uint32_t domain, unsigned int ring)
 {
-    d->domain = domain;
-    d->lane = 8;
-    d->lanes_log2 = 6;
-    while (d->lane < ring) {
-        d->lane *= 2;
-        d->lanes_log2--;
+    struct shape s = {.lane = 8, .lanes_log2 = 6};
+
+    while (s.lane < ring) {
+        s.lane *= 2;
+        s.lanes_log2--;
     }
-    d->leaf_count = (((size_t)domain - 1) >> d->lanes_log2) + 1;
-    while ((size_t)1 << d->depth < d->leaf_count)
-        d->depth++;
+    s.leaf_count = (((size_t)domain - 1) >> s.lanes_log2) + 1;
+    while ((size_t)1 << s.depth < s.leaf_count)
+        s.depth++;
+    return s;
 }
 
 size_t dpf_key_bytes(uint32_t domain, unsigned int ring)
 {
-    struct dpf d = {.depth = 0};
-
-    set_shape(&d, domain, ring);
-    return KEY_BYTES(d.depth);
+    return KEY_BYTES(shape_of(domain, ring).depth);
 }
 
 static size_t nodes_bytes(const struct dpf *d)
 {
-    return (d->leaf_count + DPF_SPARE_NODES) * sizeof(*d->nodes);
+    return (shape_of(d->domain, DPF_RING_MAX).leaf_count + DPF_SPARE_NODES) * sizeof(*d->nodes);
 }
 
-struct dpf *dpf_new(uint32_t domain, unsigned int ring, const struct dpf_kernels *kernels)
+struct dpf *dpf_new(uint32_t domain, const struct dpf_kernels *kernels)
 {
     static const uint8_t any_key[DPF_TWEAK_BYTES];
-    struct dpf *d = aligned_alloc(64, (sizeof(*d) + 63) / 64 * 64);
+    struct dpf *d = calloc(1, sizeof(*d));
 
     if (!d)
         return NULL;
-    *d = (struct dpf){.kernels = kernels};
-    set_shape(d, domain, ring);
+    d->kernels = kernels;
+    d->domain = domain;
     d->nodes = secret_alloc(nodes_bytes(d));
     d->cipher.evp = EVP_CIPHER_CTX_new();
     if (!d->nodes || !d->cipher.evp ||
@@ -156,10 +157,10 @@ static void bare_leaf(struct dpf *d, size_t party, uint64_t ret[DPF_LEAF_BYTES /
 }
 
 /* (-1)^t1 (unit - leaf0 + leaf1) in every lane: what the one control bit that is set adds. */
-static void make_output(struct dpf *d, uint32_t at, uint8_t ret[DPF_LEAF_BYTES])
+static void make_output(struct dpf *d, unsigned int lane, uint32_t at, uint8_t ret[DPF_LEAF_BYTES])
 {
     uint64_t leaf[2][DPF_LEAF_BYTES / 8], sign = -(d->nodes[1].low & 1);
-    const size_t bytes = d->lane / 8;
+    const size_t bytes = lane / 8;
 
     bare_leaf(d, 0, leaf[0]);
     bare_leaf(d, 1, leaf[1]);
@@ -175,24 +176,25 @@ static void make_output(struct dpf *d, uint32_t at, uint8_t ret[DPF_LEAF_BYTES])
     secret_wipe(leaf, sizeof(leaf));
 }
 
-void dpf_generate(struct dpf *d, const uint8_t tweak[DPF_TWEAK_BYTES], uint32_t id,
-                  const uint8_t seeds[2 * DPF_SEED_BYTES], uint8_t *const ret_keys[2])
+void dpf_generate(struct dpf *d, unsigned int ring, const uint8_t tweak[DPF_TWEAK_BYTES],
+                  uint32_t id, const uint8_t seeds[2 * DPF_SEED_BYTES], uint8_t *const ret_keys[2])
 {
-    uint32_t leaf = id >> d->lanes_log2, controls = 0;
+    const struct shape s = shape_of(d->domain, ring);
+    uint32_t leaf = id >> s.lanes_log2, controls = 0;
     struct dpf_block correction[2];
     uint8_t *key = ret_keys[0];
 
     d->kernels->key(&d->cipher, tweak);
     d->nodes[0] = root_of(seeds, 0);
     d->nodes[1] = root_of(seeds + DPF_SEED_BYTES, 1);
-    for (unsigned int level = 0; level < d->depth; level++) {
-        go_down(d, (leaf >> (d->depth - 1 - level)) & 1, correction);
+    for (unsigned int level = 0; level < s.depth; level++) {
+        go_down(d, leaf >> (s.depth - 1 - level) & 1, correction);
         store_block(key + LEVEL_AT(level), &correction[0]);
         controls |= (uint32_t)(correction[1].low & 1) << level;
     }
-    store_le32(key + CONTROLS_AT(d->depth), controls);
-    make_output(d, id & ((1u << d->lanes_log2) - 1), key + OUTPUT_AT(d->depth));
-    memcpy(ret_keys[1], key, KEY_BYTES(d->depth));
+    store_le32(key + CONTROLS_AT(s.depth), controls);
+    make_output(d, s.lane, id & ((1u << s.lanes_log2) - 1), key + OUTPUT_AT(s.depth));
+    memcpy(ret_keys[1], key, KEY_BYTES(s.depth));
     for (unsigned int party = 0; party < 2; party++) {
         struct dpf_block root = root_of(seeds + party * DPF_SEED_BYTES, 0);
 
@@ -202,12 +204,13 @@ void dpf_generate(struct dpf *d, const uint8_t tweak[DPF_TWEAK_BYTES], uint32_t 
 
 /* --- expanding them --- */
 
-static void grow(struct dpf *d, const uint8_t *key)
+/* From the root to the leaves, in place. */
+static void grow(struct dpf *d, const struct shape *s, const uint8_t *key)
 {
-    uint32_t controls = load_le32(key + CONTROLS_AT(d->depth));
+    uint32_t controls = load_le32(key + CONTROLS_AT(s->depth));
 
-    for (unsigned int level = 0; level < d->depth; level++) {
-        size_t count = ((d->leaf_count - 1) >> (d->depth - level)) + 1;
+    for (unsigned int level = 0; level < s->depth; level++) {
+        size_t count = ((s->leaf_count - 1) >> (s->depth - level)) + 1;
         struct dpf_block correction[2];
 
         correction[0] = correction[1] = load_block(key + LEVEL_AT(level));
@@ -216,21 +219,22 @@ static void grow(struct dpf *d, const uint8_t *key)
     }
 }
 
-int dpf_expand(struct dpf *d, const uint8_t tweak[DPF_TWEAK_BYTES], unsigned int party,
-               const uint8_t *key, size_t key_bytes, uint64_t *ret)
+int dpf_expand(struct dpf *d, unsigned int ring, const uint8_t tweak[DPF_TWEAK_BYTES],
+               unsigned int party, const uint8_t *key, size_t key_bytes, uint64_t *ret)
 {
-    struct dpf_output o = {.lane = d->lane, .party = party};
-    size_t whole = d->domain >> d->lanes_log2, words = whole << d->lanes_log2;
+    const struct shape s = shape_of(d->domain, ring);
+    struct dpf_output o = {.lane = s.lane, .party = party};
+    size_t whole = d->domain >> s.lanes_log2, words = whole << s.lanes_log2;
     uint64_t last[DPF_LEAF_BYTES];
 
-    if (key_bytes != KEY_BYTES(d->depth))
+    if (key_bytes != KEY_BYTES(s.depth))
         return -EINVAL;
     d->kernels->key(&d->cipher, tweak);
     d->nodes[0] = root_of(key, party);
-    grow(d, key);
-    memcpy(o.correction, key + OUTPUT_AT(d->depth), sizeof(o.correction));
+    grow(d, &s, key);
+    memcpy(o.correction, key + OUTPUT_AT(s.depth), sizeof(o.correction));
     d->kernels->leaves(&d->cipher, d->nodes, whole, &o, ret);
-    if (whole < d->leaf_count) {
+    if (whole < s.leaf_count) {
         d->kernels->leaves(&d->cipher, d->nodes + whole, 1, &o, last);
         memcpy(ret + words, last, (d->domain - words) * sizeof(*ret));
         secret_wipe(last, sizeof(last));

@@ -59,29 +59,28 @@ size_t dpf_key_bytes(uint32_t domain, unsigned int ring);
 struct dpf;
 
 /**
- * What making or expanding keys of one shape takes: @domain elements (1..DPF_DOMAIN_MAX) in
- * Z_2^@ring (1..64). 16 bytes a leaf. One thread at a time. NULL when there is no memory.
+ * What making or expanding keys takes: of @domain elements (1..DPF_DOMAIN_MAX) in any ring. 16
+ * bytes for each eight of them. One thread at a time. NULL when there is no memory.
  */
-MUST_CHECK struct dpf *dpf_new(uint32_t domain, unsigned int ring,
-                               const struct dpf_kernels *kernels);
+MUST_CHECK struct dpf *dpf_new(uint32_t domain, const struct dpf_kernels *kernels);
 void dpf_free(struct dpf *d);
 
 /** Wipe what the last key has left. */
 void dpf_wipe(struct dpf *d);
 
 /**
- * The keys of the point @id, below the domain, in @ret_keys[party]: dpf_key_bytes() each. @seeds:
- * fresh random bytes for this one pair, half of them for each party.
- * CT: depends on the shape and @tweak.
+ * The keys of the point @id, below the domain, with payload 1 in Z_2^@ring (1..64 bits), in
+ * @ret_keys[party]: dpf_key_bytes() each. @seeds: fresh random bytes for this one pair, half of
+ * them for each party. CT: depends on domain, @ring and @tweak.
  */
-void dpf_generate(struct dpf *d, const uint8_t tweak[DPF_TWEAK_BYTES], uint32_t id,
-                  const uint8_t seeds[2 * DPF_SEED_BYTES], uint8_t *const ret_keys[2]);
+void dpf_generate(struct dpf *d, unsigned int ring, const uint8_t tweak[DPF_TWEAK_BYTES],
+                  uint32_t id, const uint8_t seeds[2 * DPF_SEED_BYTES], uint8_t *const ret_keys[2]);
 
 /**
  * @party's share of the vector: domain elements. -EINVAL, and @ret is untouched, unless @key_bytes
- * is the length of a key. Allocates nothing. CT: depends on the shape and @tweak.
+ * is the length of a key. Allocates nothing. CT: depends on domain, @ring and @tweak.
  */
-MUST_CHECK int dpf_expand(struct dpf *d, const uint8_t tweak[DPF_TWEAK_BYTES], unsigned int party,
-                          const uint8_t *key, size_t key_bytes, uint64_t *ret);
+MUST_CHECK int dpf_expand(struct dpf *d, unsigned int ring, const uint8_t tweak[DPF_TWEAK_BYTES],
+                          unsigned int party, const uint8_t *key, size_t key_bytes, uint64_t *ret);
 
 #endif

@@ -341,7 +341,8 @@ struct stranger {
 /* A byte every 20 ms of a message of 1000. */
 static void trickle_message(SSL *ssl)
 {
-    static const uint8_t greeting[] = {8, 0, 0, 0, 0xff, 'm', 'p', 'c', 'f', 1, 0, 0, 0};
+    static const uint8_t greeting[] = {8, 0, 0, 0, 0xff, 'm', 'p', 'c', 'f', TLS_PROTOCOL_VERSION,
+                                       0, 0, 0};
     static const uint8_t header[] = {0xe8, 3, 0, 0, 1};
 
     SSL_write(ssl, greeting, sizeof(greeting));

@@ -80,17 +80,17 @@ static void make_and_expand(const struct dpf_kernels *kernels, uint32_t domain, 
     uint8_t tweak[DPF_TWEAK_BYTES] = {1}, seeds[2 * DPF_SEED_BYTES], keys[2][DPF_KEY_BYTES_MAX];
     uint8_t *const ret_keys[2] = {keys[0], keys[1]};
     uint64_t *share = secret_alloc(domain * sizeof(*share)), bits = 0;
-    struct dpf *d = dpf_new(domain, ring, kernels);
+    struct dpf *d = dpf_new(domain, kernels);
     uint32_t id = domain / 3;
 
     assert_true(d && share);
     random_bytes(seeds, sizeof(seeds));
     CT_SECRET(seeds, sizeof(seeds));
     CT_SECRET(&id, sizeof(id));
-    dpf_generate(d, tweak, id, seeds, ret_keys);
+    dpf_generate(d, ring, tweak, id, seeds, ret_keys);
     for (unsigned int party = 0; party < 2; party++) {
         assert_int_equal(
-            dpf_expand(d, tweak, party, keys[party], dpf_key_bytes(domain, ring), share), 0);
+            dpf_expand(d, ring, tweak, party, keys[party], dpf_key_bytes(domain, ring), share), 0);
         (void)VALGRIND_GET_VBITS(share, &bits, sizeof(bits));
         assert_int_equal(bits & ring_mask(ring), ring_mask(ring));
     }

@@ -65,7 +65,7 @@ static void pair_end(struct pair *p)
 
 static struct dpf *dpf_of(const struct pair *p, const struct dpf_kernels *kernels)
 {
-    struct dpf *d = dpf_new(p->domain, p->ring, kernels);
+    struct dpf *d = dpf_new(p->domain, kernels);
 
     assert_non_null(d);
     return d;
@@ -76,7 +76,7 @@ static void make_keys(struct pair *p, struct dpf *d, uint32_t id)
     uint8_t *const keys[2] = {p->key[0], p->key[1]};
 
     memset(p->key, 0x5a, sizeof(p->key));
-    dpf_generate(d, p->tweak, id, p->seeds, keys);
+    dpf_generate(d, p->ring, p->tweak, id, p->seeds, keys);
     for (size_t i = p->key_bytes; i < sizeof(p->key[0]); i++)
         assert_true(p->key[0][i] == 0x5a && p->key[1][i] == 0x5a);
 }
@@ -87,7 +87,8 @@ static void expand(struct pair *p, struct dpf *d)
         for (size_t i = 0; i < p->domain + GUARD; i++)
             p->share[party][i] = POISON;
         assert_int_equal(
-            dpf_expand(d, p->tweak, party, p->key[party], p->key_bytes, p->share[party]), 0);
+            dpf_expand(d, p->ring, p->tweak, party, p->key[party], p->key_bytes, p->share[party]),
+            0);
         for (size_t i = p->domain; i < p->domain + GUARD; i++)
             assert_int_equal(p->share[party][i], POISON);
     }
@@ -308,7 +309,7 @@ static void test_lengths(void **state)
                         p.key_bytes - DPF_SEED_BYTES);
     for (size_t n = 0; n < p.key_bytes + GUARD; n++)
         if (n != p.key_bytes)
-            assert_int_equal(dpf_expand(d, p.tweak, 0, p.key[0], n, untouched), -EINVAL);
+            assert_int_equal(dpf_expand(d, p.ring, p.tweak, 0, p.key[0], n, untouched), -EINVAL);
     assert_int_equal(untouched[0], POISON);
     dpf_free(d);
     dpf_free(NULL);
