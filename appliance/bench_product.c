@@ -27,7 +27,8 @@ static const struct argp_option option_table[] = {
     {"rows", 'm', "M", 0, "Rows of the left side (128)", 0},
     {"inner", 'k', "K", 0, "Its columns (768)", 0},
     {"cols", 'n', "N", 0, "Columns of the right side (768)", 0},
-    {"isa", 'i', "NAME", 0, "avx2 or c (default: the best that this CPU has)", 0},
+    {"isa", 'i', "NAME", 0, "amx, ifma, avx512, avx2 or c (default: the best that this CPU has)",
+     0},
     {"repeat", 'R', "N", 0, "Repetitions (5)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
@@ -35,13 +36,15 @@ static const struct argp_option option_table[] = {
 
 static void check(struct argp_state *state, const struct options *o)
 {
+    unsigned int features;
+
     if (!ring_valid(o->ring))
         argp_error(state, "--ring %u: 32, 40, 48, 56 or 64", o->ring);
     if (o->rows * o->inner > ELEMENTS_MAX || o->inner * o->cols > ELEMENTS_MAX ||
         o->rows * o->cols > ELEMENTS_MAX)
         argp_error(state, "a matrix has more than %zu elements", ELEMENTS_MAX);
-    if (o->isa && strcmp(o->isa, "c") != 0 && strcmp(o->isa, "avx2") != 0)
-        argp_error(state, "--isa %s: this version has avx2 and c", o->isa);
+    if (o->isa && kernels_isa_features(o->isa, &features) < 0)
+        argp_error(state, "--isa %s: amx, ifma, avx512, avx2 or c", o->isa);
 }
 
 static error_t take_option(int key, char *text, struct argp_state *state)
@@ -84,17 +87,23 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 struct bench {
     const struct options *o;
     struct kernels kernels;
-    uint64_t *left, *right, *packed, *result, *naive;
+    uint64_t *left, *right, *result, *naive;
+    void *packed, *scratch;
     double *rates; /* (repeat) */
 };
 
 static int choose(struct bench *b, struct err *err)
 {
-    unsigned int here = kernels_cpu_features();
+    unsigned int here = kernels_cpu_features(), features = here;
+    const char *isa = b->o->isa;
 
-    if (b->o->isa && strcmp(b->o->isa, "avx2") == 0 && !(here & KERNELS_AVX2))
-        return err_set(err, -ENOTSUP, "--isa avx2: this CPU has no AVX2");
-    b->kernels = kernels_choose(b->o->isa && strcmp(b->o->isa, "c") == 0 ? 0 : here);
+    if (isa && kernels_isa_features(isa, &features) < 0)
+        return err_set(err, -EINVAL, "--isa %s is none", isa);
+    if (features & ~here)
+        return err_set(err, -ENOTSUP, "--isa %s: this CPU lacks it", isa);
+    b->kernels = kernels_choose(features);
+    if (isa && strcmp(b->kernels.isa, isa) != 0)
+        return err_set(err, -ENOTSUP, "--isa %s: it multiplied wrongly on this CPU", isa);
     return 0;
 }
 
@@ -105,18 +114,18 @@ static int make(struct bench *b, struct err *err)
 
     b->left = calloc(o->rows * o->inner, sizeof(uint64_t));
     b->right = calloc(o->inner * o->cols, sizeof(uint64_t));
-    b->packed = aligned_alloc(64, (kernels_right_words(o->inner, o->cols) * sizeof(uint64_t) + 63) /
-                                      64 * 64);
+    b->packed = aligned_alloc(KERNELS_ALIGN, kernels_right_bytes_max(o->inner, o->cols));
+    b->scratch = aligned_alloc(KERNELS_ALIGN, KERNELS_SCRATCH_BYTES);
     b->result = calloc(o->rows * o->cols, sizeof(uint64_t));
     b->naive = calloc(o->rows * o->cols, sizeof(uint64_t));
     b->rates = calloc(o->repeat, sizeof(double));
-    if (!b->left || !b->right || !b->packed || !b->result || !b->naive || !b->rates)
+    if (!b->left || !b->right || !b->packed || !b->scratch || !b->result || !b->naive || !b->rates)
         return err_set(err, -ENOMEM, "no memory for matrices of that size");
     for (size_t i = 0; i < o->rows * o->inner; i++)
         b->left[i] = bench_random(&random);
     for (size_t i = 0; i < o->inner * o->cols; i++)
         b->right[i] = bench_random(&random);
-    kernels_pack_right(b->packed, b->right, o->cols, 1, o->inner, o->cols);
+    b->kernels.pack_right(b->packed, b->right, o->cols, 1, o->inner, o->cols, o->ring);
     return 0;
 }
 
@@ -125,6 +134,7 @@ static void free_all(struct bench *b)
     free(b->left);
     free(b->right);
     free(b->packed);
+    free(b->scratch);
     free(b->result);
     free(b->naive);
     free(b->rates);
@@ -135,7 +145,7 @@ static void product(struct bench *b)
     const struct options *o = b->o;
 
     b->kernels.product(b->result, o->cols, b->left, o->inner, b->packed, o->rows, o->inner, o->cols,
-                       false);
+                       o->ring, false, b->scratch);
 }
 
 /* By the definition, in an order that a cache likes. */

@@ -183,7 +183,8 @@ static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *er
         rc = err_set(err, -errno, "%s: %s", path, strerror(errno));
     if (rc < 0)
         return rc;
-    m->masks = mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask_seed);
+    m->masks =
+        mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask_seed, kernels_here());
     m->dealing = m->masks ? dealing_new(m->masks) : NULL;
     if (!m->dealing)
         return err_set(err, -ENOMEM, "no memory for the masks of this model");

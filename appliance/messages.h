@@ -27,7 +27,7 @@
 #define MESSAGE_HELD_MAX    65536
 
 /** Of a tape's layout: what each operation takes from it, in which order. */
-#define MESSAGE_TAPE_VERSION 1
+#define MESSAGE_TAPE_VERSION 2
 
 /** Tape numbers end here, far from where a counter could wrap. */
 #define MESSAGE_TAPE_NUMBER_MAX ((uint64_t)1 << 62)

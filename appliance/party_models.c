@@ -59,10 +59,10 @@ size_t served_variant(const struct served *s, const struct variant *v)
 
 static int make_online(struct served *s, struct err *err)
 {
-    int rc = model_pack(s->model);
+    int rc = model_pack(s->model, kernels_here());
 
     if (rc == 0) {
-        s->party = party_new(s->model, kernels_here());
+        s->party = party_new(s->model);
         s->input = input_new(s->plan, s->model->party);
         rc = s->party && s->input ? 0 : -ENOMEM;
     }

@@ -27,6 +27,7 @@ struct dealing *dealing_new(const struct mask_weights *weights)
         dealing_free(d);
         return NULL;
     }
+    d->deal.walk.kernels = weights->kernels;
     return d;
 }
 

@@ -1,4 +1,4 @@
-/* The reference of every kernel. */
+/* The reference of every kernel but the product's. */
 #include "mpc/kernels.h"
 
 #include <string.h>
@@ -33,38 +33,11 @@ static void unpack_add(uint64_t *to, const uint8_t *from, size_t count, unsigned
     }
 }
 
-static void product_row(uint64_t sum[KERNELS_PANEL], const uint64_t *a, const uint64_t *b,
-                        size_t inner)
-{
-    for (size_t i = 0; i < inner; i++)
-        for (size_t j = 0; j < KERNELS_PANEL; j++)
-            sum[j] += a[i] * b[i * KERNELS_PANEL + j];
-}
-
-static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const uint64_t *b,
-                    size_t rows, size_t inner, size_t cols, bool add)
-{
-    for (size_t panel = 0; panel < cols; panel += KERNELS_PANEL) {
-        size_t width = MIN(cols - panel, (size_t)KERNELS_PANEL);
-
-        for (size_t r = 0; r < rows; r++) {
-            uint64_t *to = c + r * ldc + panel;
-            uint64_t sum[KERNELS_PANEL] = {0};
-
-            product_row(sum, a + r * lda, b + panel * inner, inner);
-            for (size_t j = 0; j < width; j++)
-                to[j] = sum[j] + (add ? to[j] : 0);
-        }
-    }
-}
-
 void kernels_fill_c(struct kernels *k)
 {
     *k = (struct kernels){
-        .isa = "c",
         .pack = pack,
         .unpack = unpack,
         .unpack_add = unpack_add,
-        .product = product,
     };
 }

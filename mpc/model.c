@@ -12,21 +12,24 @@ static size_t value_bytes(const struct plan *plan, size_t weight)
     return weight_elements(&plan->weights[weight]) * sizeof(uint64_t);
 }
 
-/* A product weight stands in panels; a gain row stays as it is. */
-static size_t right_bytes(const struct weight *w)
+/* A product weight is packed; a gain row stays as it is. */
+static size_t right_bytes(const struct kernels *k, const struct plan *plan, size_t weight)
 {
-    size_t words =
-        w->use == WEIGHT_PRODUCT ? kernels_right_words(w->rows, w->cols) : weight_elements(w);
+    const struct weight *w = &plan->weights[weight];
 
-    return words * sizeof(uint64_t);
+    return w->use == WEIGHT_PRODUCT ? k->right_bytes(w->rows, w->cols, w->ring)
+                                    : value_bytes(plan, weight);
 }
 
-static void make_right(uint64_t *to, const uint64_t *values, const struct weight *w)
+static void make_right(const struct kernels *k, void *to, const uint64_t *values,
+                       const struct plan *plan, size_t weight)
 {
+    const struct weight *w = &plan->weights[weight];
+
     if (w->use == WEIGHT_PRODUCT)
-        kernels_pack_right(to, values, w->cols, 1, w->rows, w->cols);
+        k->pack_right(to, values, w->cols, 1, w->rows, w->cols, w->ring);
     else
-        memcpy(to, values, weight_elements(w) * sizeof(*to));
+        memcpy(to, values, value_bytes(plan, weight));
 }
 
 struct model *model_new(const struct plan *plan, unsigned int party)
@@ -58,7 +61,7 @@ void model_free(struct model *m)
     if (!m)
         return;
     for (size_t i = 0; i < m->plan->weight_count; i++) {
-        size_t right = right_bytes(&m->plan->weights[i]);
+        size_t right = m->kernels ? right_bytes(m->kernels, m->plan, i) : 0;
 
         if (m->values)
             secret_free(m->values[i], value_bytes(m->plan, i));
@@ -79,7 +82,7 @@ size_t model_open_bytes(const struct plan *plan)
 
     for (size_t i = 0; i < plan->weight_count; i++)
         if (weight_masked(&plan->weights[i]))
-            bytes += ring_bytes(weight_elements(&plan->weights[i]), plan->ring);
+            bytes += weight_bytes(&plan->weights[i]);
     return bytes;
 }
 
@@ -104,7 +107,7 @@ static void add_values(void *context, size_t first, size_t count, const uint8_t 
 
 static int open_weight(struct model *m, size_t weight, struct prg *prg, struct exchange *x)
 {
-    struct opening open = {.values = m->values[weight], .ring = m->plan->ring};
+    struct opening open = {.values = m->values[weight], .ring = m->plan->weights[weight].ring};
     size_t count = weight_elements(&m->plan->weights[weight]);
     uint64_t *mask = secret_alloc(value_bytes(m->plan, weight));
     int rc;
@@ -169,30 +172,33 @@ int model_open(struct model *m, struct exchange *x)
 
 static int pack_weight(struct model *m, size_t i, struct prg *prg)
 {
-    const struct weight *w = &m->plan->weights[i];
-    size_t count = weight_elements(w);
+    size_t count = weight_elements(&m->plan->weights[i]);
+    size_t right = right_bytes(m->kernels, m->plan, i);
     uint64_t *online = secret_alloc(value_bytes(m->plan, i));
     int rc = -ENOMEM;
 
-    m->right_hat[i] = secret_alloc(right_bytes(w));
-    m->right_online[i] = secret_alloc(right_bytes(w));
+    m->right_hat[i] = secret_alloc(right);
+    m->right_online[i] = secret_alloc(right);
     if (online && m->right_hat[i] && m->right_online[i]) {
         prg_words(prg, (uint32_t)i, STREAM_WEIGHT, online, count);
         for (size_t j = 0; j < count; j++)
             online[j] = m->party * m->values[i][j] - online[j];
-        make_right(m->right_hat[i], m->values[i], w);
-        make_right(m->right_online[i], online, w);
+        make_right(m->kernels, m->right_hat[i], m->values[i], m->plan, i);
+        make_right(m->kernels, m->right_online[i], online, m->plan, i);
+        secret_free(m->values[i], value_bytes(m->plan, i));
+        m->values[i] = NULL;
         rc = 0;
     }
     secret_free(online, value_bytes(m->plan, i));
     return rc;
 }
 
-int model_pack(struct model *m)
+int model_pack(struct model *m, const struct kernels *kernels)
 {
     struct prg *prg = prg_new(m->mask_seed);
     int rc = prg ? 0 : -ENOMEM;
 
+    m->kernels = kernels;
     for (size_t i = 0; rc == 0 && i < m->plan->weight_count; i++)
         if (weight_masked(&m->plan->weights[i]))
             rc = pack_weight(m, i, prg);
@@ -204,18 +210,17 @@ int model_pack(struct model *m)
 
 static int mask_weight(struct mask_weights *m, size_t i, struct prg *prg[2])
 {
-    const struct weight *w = &m->plan->weights[i];
-    size_t count = weight_elements(w), bytes = value_bytes(m->plan, i);
+    size_t count = weight_elements(&m->plan->weights[i]), bytes = value_bytes(m->plan, i);
     uint64_t *r = secret_alloc(bytes), *r1 = secret_alloc(bytes);
     int rc = -ENOMEM;
 
-    m->right[i] = secret_alloc(right_bytes(w));
+    m->right[i] = secret_alloc(right_bytes(m->kernels, m->plan, i));
     if (r && r1 && m->right[i]) {
         prg_words(prg[0], (uint32_t)i, STREAM_WEIGHT, r, count);
         prg_words(prg[1], (uint32_t)i, STREAM_WEIGHT, r1, count);
         for (size_t j = 0; j < count; j++)
             r[j] += r1[j];
-        make_right(m->right[i], r, w);
+        make_right(m->kernels, m->right[i], r, m->plan, i);
         rc = 0;
     }
     secret_free(r, bytes);
@@ -224,7 +229,8 @@ static int mask_weight(struct mask_weights *m, size_t i, struct prg *prg[2])
 }
 
 struct mask_weights *mask_weights_new(const struct plan *plan,
-                                      const uint8_t seed[2][PRG_SEED_BYTES])
+                                      const uint8_t seed[2][PRG_SEED_BYTES],
+                                      const struct kernels *kernels)
 {
     struct mask_weights *m = calloc(1, sizeof(*m));
     struct prg *prg[2] = {prg_new(seed[0]), prg_new(seed[1])};
@@ -233,6 +239,7 @@ struct mask_weights *mask_weights_new(const struct plan *plan,
     if (!m)
         goto out;
     m->plan = plan;
+    m->kernels = kernels;
     m->right = calloc(plan->weight_count + 1, sizeof(*m->right));
     if (!m->right || !prg[0] || !prg[1])
         goto out;
@@ -255,7 +262,7 @@ void mask_weights_free(struct mask_weights *m)
     if (!m)
         return;
     for (size_t i = 0; m->right && i < m->plan->weight_count; i++)
-        secret_free(m->right[i], right_bytes(&m->plan->weights[i]));
+        secret_free(m->right[i], right_bytes(m->kernels, m->plan, i));
     free(m->right);
     free(m);
 }

@@ -10,6 +10,7 @@
 #define MPC_MODEL_H
 
 #include "mpc/exchange.h"
+#include "mpc/kernels.h"
 #include "mpc/plan.h"
 #include "mpc/prg.h"
 
@@ -25,10 +26,11 @@ struct model {
     bool opened;
     uint8_t mask_seed[PRG_SEED_BYTES]; /* of [r_W] */
     uint8_t digest[32];                /* SHA-256 of the file it was read from */
-    uint64_t **values;                 /* by weight, row-major */
+    uint64_t **values;                 /* by weight, row-major; NULL: multiplied, and packed */
     /* Made by model_pack(): what a product reads. */
-    uint64_t **right_hat;    /* W^ in panels, or the gain row as it is */
-    uint64_t **right_online; /* party * W^ - [r_W], likewise */
+    const struct kernels *kernels; /* that packed */
+    void **right_hat;              /* W^ as a right-hand side, or the gain row as it is */
+    void **right_online;           /* party * W^ - [r_W], likewise */
 };
 
 /** Room for every weight of @plan, zeroed; NULL when there is no memory. */
@@ -44,8 +46,12 @@ size_t model_open_bytes(const struct plan *plan);
  */
 MUST_CHECK int model_open(struct model *model, struct exchange *x);
 
-/** Panels of what was opened, once, before the first tape is prepared. -ENOMEM. */
-MUST_CHECK int model_pack(struct model *model);
+/**
+ * Pack what was opened for @kernels (which must live as long), once, before the first tape is
+ * prepared. The values of a weight that is multiplied are freed, so a model is saved first.
+ * -ENOMEM.
+ */
+MUST_CHECK int model_pack(struct model *model, const struct kernels *kernels);
 
 /** Bytes of a share file, and of a saved model, of this plan. */
 size_t model_file_bytes(const struct plan *plan);
@@ -64,7 +70,8 @@ MUST_CHECK int model_split(struct plan *plan, const int64_t *const *weights, uin
 MUST_CHECK int model_load_share(const struct plan *plan, unsigned int party, const char *path,
                                 struct model **ret_model, struct err *err);
 
-/** Keep an opened model durably (0600; it holds secrets), and read it back. */
+/** Keep an opened model durably (0600; it holds secrets), and read it back. -EINVAL when its values
+ *  are gone: model_pack() came before. */
 MUST_CHECK int model_save(const struct model *model, const char *path, struct err *err);
 MUST_CHECK int model_load(const struct plan *plan, unsigned int party, const char *path,
                           struct model **ret_model, struct err *err);
@@ -72,11 +79,13 @@ MUST_CHECK int model_load(const struct plan *plan, unsigned int party, const cha
 /* The dealer's side: r_W itself. */
 struct mask_weights {
     const struct plan *plan;
-    uint64_t **right; /* by weight: r_W in panels, or the gain row; NULL for added weights */
+    const struct kernels *kernels; /* that packed */
+    void **right; /* by weight: r_W as a right-hand side, or the gain row; NULL: an added weight */
 };
 
 MUST_CHECK struct mask_weights *mask_weights_new(const struct plan *plan,
-                                                 const uint8_t seed[2][PRG_SEED_BYTES]);
+                                                 const uint8_t seed[2][PRG_SEED_BYTES],
+                                                 const struct kernels *kernels);
 void mask_weights_free(struct mask_weights *m);
 
 #endif

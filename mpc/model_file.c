@@ -29,7 +29,7 @@ static size_t body_bytes(const struct plan *plan)
     size_t bytes = 0;
 
     for (size_t i = 0; i < plan->weight_count; i++)
-        bytes += ring_bytes(weight_elements(&plan->weights[i]), plan->ring);
+        bytes += weight_bytes(&plan->weights[i]);
     return bytes;
 }
 
@@ -60,18 +60,19 @@ static void write_digest(uint8_t *bytes, size_t total)
 /* One weight into both parties' bodies: a random share, and what is left. */
 static int split_weight(const struct plan *plan, size_t i, const int64_t *w, uint8_t *to[2])
 {
-    size_t count = weight_elements(&plan->weights[i]), bytes = count * sizeof(uint64_t);
+    const struct weight *at = &plan->weights[i];
+    size_t count = weight_elements(at), bytes = count * sizeof(uint64_t);
     uint64_t *share = secret_alloc(bytes);
 
     if (!share)
         return -ENOMEM;
     random_bytes(share, bytes);
-    kernels_here()->pack(to[0], share, count, plan->ring);
+    kernels_here()->pack(to[0], share, count, at->ring);
     for (size_t j = 0; j < count; j++)
         share[j] = (uint64_t)w[j] - share[j];
-    kernels_here()->pack(to[1], share, count, plan->ring);
-    to[0] += ring_bytes(count, plan->ring);
-    to[1] += ring_bytes(count, plan->ring);
+    kernels_here()->pack(to[1], share, count, at->ring);
+    to[0] += weight_bytes(at);
+    to[1] += weight_bytes(at);
     secret_free(share, bytes);
     return 0;
 }
@@ -177,10 +178,10 @@ static int read_model(const struct plan *plan, unsigned int party, const char *m
     if (magic == open_magic)
         memcpy(m->mask_seed, at - PRG_SEED_BYTES, PRG_SEED_BYTES);
     for (size_t i = 0; i < plan->weight_count; i++) {
-        size_t n = weight_elements(&plan->weights[i]);
+        const struct weight *w = &plan->weights[i];
 
-        kernels_here()->unpack(m->values[i], at, n, plan->ring);
-        at += ring_bytes(n, plan->ring);
+        kernels_here()->unpack(m->values[i], at, weight_elements(w), w->ring);
+        at += weight_bytes(w);
     }
     memcpy(m->digest, bytes + count - HASH_BYTES, HASH_BYTES);
     m->opened = magic == open_magic;
@@ -219,17 +220,20 @@ int model_load(const struct plan *plan, unsigned int party, const char *path,
 int model_save(const struct model *m, const char *path, struct err *err)
 {
     size_t total = model_file_bytes(m->plan);
-    uint8_t *bytes = secret_alloc(total), *to;
+    uint8_t *bytes, *to;
     int rc;
 
+    if (m->kernels)
+        return err_set(err, -EINVAL, "a model that is packed cannot be saved");
+    bytes = secret_alloc(total);
     if (!bytes)
         return err_set(err, -ENOMEM, "no memory to save a model");
     to = write_header(bytes, open_magic, m->plan, m->party, m->mask_seed);
     for (size_t i = 0; i < m->plan->weight_count; i++) {
-        size_t n = weight_elements(&m->plan->weights[i]);
+        const struct weight *w = &m->plan->weights[i];
 
-        kernels_here()->pack(to, m->values[i], n, m->plan->ring);
-        to += ring_bytes(n, m->plan->ring);
+        kernels_here()->pack(to, m->values[i], weight_elements(w), w->ring);
+        to += weight_bytes(w);
     }
     write_digest(bytes, total);
     rc = file_write(path, 0600, bytes, total, err);

@@ -10,7 +10,7 @@ struct party {
     struct online online;
 };
 
-struct party *party_new(const struct model *model, const struct kernels *kernels)
+struct party *party_new(const struct model *model)
 {
     struct party *p = calloc(1, sizeof(*p));
 
@@ -20,7 +20,7 @@ struct party *party_new(const struct model *model, const struct kernels *kernels
         free(p);
         return NULL;
     }
-    p->online.walk.kernels = kernels;
+    p->online.walk.kernels = model->kernels;
     p->online.model = model;
     p->online.party = model->party;
     return p;

@@ -22,8 +22,9 @@ struct party;
 /** Wipe what the last job left: masked values and masks. Not on the way of its answer. */
 void party_wipe(struct party *p);
 
-/** Memory to run jobs of any variant of @model's plan; NULL when there is none. */
-MUST_CHECK struct party *party_new(const struct model *model, const struct kernels *kernels);
+/** Memory to run jobs of any variant of the plan of @model, which is packed; NULL when there is
+ * none. */
+MUST_CHECK struct party *party_new(const struct model *model);
 void party_free(struct party *p);
 
 /**

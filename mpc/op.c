@@ -9,6 +9,7 @@
 static const struct op_kind *const kinds[OP_ID_END] = {
     [OP_INPUT] = &op_input,
     [OP_OPEN] = &op_open_kind,
+    [OP_CUT] = &op_cut,
     [OP_MATMUL] = &op_matmul,
     [OP_MUL] = &op_mul,
     [OP_SQUARE] = &op_square,
@@ -18,6 +19,7 @@ static const struct op_kind *const kinds[OP_ID_END] = {
     [OP_CENTRE] = &op_centre,
     [OP_ROW_SUM] = &op_row_sum,
     [OP_LENGTH_MASK] = &op_length_mask,
+    [OP_LENGTH_SCALE] = &op_length_scale,
     [OP_UNMASK] = &op_unmask,
     [OP_RANGE] = &op_range,
     [OP_COMPARE] = &op_compare,
@@ -62,6 +64,25 @@ void op_deal_correction(struct deal *d, const struct op *op, enum op_stream stre
     for (size_t i = 0; i < count; i++)
         scratch[i] = value[i] - scratch[i];
     d->walk.kernels->pack(tape, scratch, count, ring);
+}
+
+void op_fields(struct prg *prg, const struct tape *tape, unsigned int party, const struct op *op,
+               enum op_stream stream, size_t at, uint64_t *ret, size_t count, unsigned int bits)
+{
+    if (party == 0)
+        prg_words(prg, op->index, stream, ret, count);
+    else
+        ring_unpack_fields(ret, op_tape(tape, op) + at, count, bits);
+}
+
+void op_deal_fields(struct deal *d, const struct op *op, enum op_stream stream,
+                    const uint64_t *value, size_t count, unsigned int bits, uint8_t *tape,
+                    uint64_t *scratch)
+{
+    prg_words(d->prg[0], op->index, stream, scratch, count);
+    for (size_t i = 0; i < count; i++)
+        scratch[i] = value[i] - scratch[i];
+    ring_pack_fields(tape, scratch, count, bits);
 }
 
 static void fill_words(void *context, size_t first, size_t count, uint8_t *to)
@@ -132,6 +153,31 @@ void clear_note(struct clear *c, const struct op *op, double value_max, double l
         return;
     report->value_max = value_max;
     report->headroom_bits = log2(limit / fmax(value_max, 1));
+}
+
+/* The fraction of a unit that a floor drops is the chance of the ceiling. */
+int op_clear_truncate(struct clear *c, const struct op *op, unsigned int shift, struct err *err)
+{
+    const struct wire *in = op_wire(&c->walk, op->in[0]);
+    const int64_t *x = (const int64_t *)walk_at(&c->walk, op->in[0]);
+    uint64_t *y = walk_at(&c->walk, op->out), *draw = c->walk.scratch;
+    double limit = ldexp(1, in->ring - 2) - ldexp(1, (int)shift), top = 0;
+
+    if (c->rounding == CLEAR_RANDOM)
+        prg_words(c->rounding_prg, op->index, STREAM_BITS, draw, wire_elements(in));
+    for (size_t i = 0; i < wire_elements(in); i++) {
+        uint64_t up = c->rounding == CLEAR_RANDOM ? draw[i] & ((1ull << shift) - 1) : 0;
+
+        top = fmax(top, fabs((double)x[i]));
+        y[i] = (uint64_t)((int64_t)((uint64_t)x[i] + up) >> shift);
+    }
+    clear_note(c, op, top, limit);
+    if (top > limit)
+        return err_set(err, -ERANGE,
+                       "operation %u (%s): a value of %.3g units is past the %.3g that a ring of "
+                       "%u bits truncates faithfully; take a wider ring or fewer fraction bits",
+                       op->index, op_kind(op->id)->name, top, limit, in->ring);
+    return 0;
 }
 
 int clear_check(struct clear *c, const struct op *op, const double *exact, struct err *err)

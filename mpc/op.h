@@ -23,8 +23,7 @@ enum op_stream {
     STREAM_CORR_2,   /* of a second one */
     STREAM_BITS,     /* one mask bit an element */
     STREAM_TRIPLES,  /* a, b, c of the bit triples, then party 0's products */
-    STREAM_TABLES,   /* party 0's comparison tables, or its one-hot vector */
-    STREAM_INDEX,    /* a lookup's index mask */
+    STREAM_TABLES,   /* party 0's comparison tables, or its one-hot vectors */
     STREAM_WEIGHT,   /* model seeds only: [r_W] */
 };
 
@@ -45,7 +44,8 @@ struct walk {
     const struct kernels *kernels;
     uint64_t *arena, *scratch; /* at least the variant's arena_words and scratch_words */
     size_t arena_words, scratch_words;
-    uint32_t length; /* tokens that are there, <= variant->tokens; public */
+    void *product_scratch; /* KERNELS_SCRATCH_BYTES */
+    uint32_t length;       /* tokens that are there, <= variant->tokens; public */
 };
 
 enum clear_rounding {
@@ -138,10 +138,17 @@ enum matmul_in {
     MATMUL_RESIDUAL, /* masked wire ROWS x COLS, times */
     MATMUL_GAIN,     /* a gain weight of COLS, added at the product's scale */
 };
+enum input_attr { INPUT_RING /* bits; 0: the plan's */, INPUT_ATTRS };
+enum cut_attr {
+    CUT_SHIFT,   /* l - CUT_SHIFT bits are opened */
+    CUT_RELABEL, /* as in a truncation */
+    CUT_ATTRS,
+};
 enum square_attr { SQUARE_SUM_ROWS, SQUARE_ATTRS };
 enum truncate_attr {
     TRUNCATE_SHIFT,
     TRUNCATE_RELABEL, /* added to the fraction bits that come out: a public power of two */
+    TRUNCATE_RING,    /* what comes out lies in this ring, no narrower; 0: the same */
     TRUNCATE_ATTRS,
 };
 enum affine_attr { AFFINE_FACTOR, AFFINE_ADD, AFFINE_RELABEL, AFFINE_ATTRS };
@@ -150,9 +157,17 @@ enum range_attr {
     RANGE_END,
     RANGE_ATTRS,
 };
-enum compare_attr { COMPARE_THRESHOLD /* and more of them */ };
+enum compare_attr {
+    COMPARE_BITS,      /* |x - threshold| < 2^(COMPARE_BITS - 1); the fewer the cheaper */
+    COMPARE_THRESHOLD, /* and more of them */
+};
 enum dot_attr { DOT_FRAC, DOT_CONSTANT, DOT_FACTOR /* and more of them, one a column */ };
-enum lookup_attr { LOOKUP_TABLE, LOOKUP_FRAC, LOOKUP_ATTRS };
+enum lookup_attr {
+    LOOKUP_TABLE,
+    LOOKUP_SHIFT, /* the index is x / 2^LOOKUP_SHIFT, or one more, modulo the table's rows */
+    LOOKUP_FRAC,  /* fraction bits that come out */
+    LOOKUP_ATTRS,
+};
 /* y[r][b COLS + c] = x[OFFSET + r ROW + b BLOCK + c], in elements of x. */
 enum view_attr {
     VIEW_ROWS,
@@ -181,7 +196,7 @@ static inline uint64_t *walk_mask(const struct walk *w, uint32_t wire)
 {
     const struct wire *at = op_wire(w, wire);
 
-    return w->arena + at->offset + wire_elements(at);
+    return w->arena + at->offset + wire_padded(wire_elements(at));
 }
 
 /** This operation's section of party 1's tape. */
@@ -201,6 +216,24 @@ void op_deal_correction(struct deal *d, const struct op *op, enum op_stream stre
                         const uint64_t *value, size_t count, unsigned int ring, uint8_t *tape,
                         uint64_t *scratch);
 
+/** The same of corrections modulo 2^@bits, any number of bits, packed without gaps. */
+void op_fields(struct prg *prg, const struct tape *tape, unsigned int party, const struct op *op,
+               enum op_stream stream, size_t at, uint64_t *ret, size_t count, unsigned int bits);
+void op_deal_fields(struct deal *d, const struct op *op, enum op_stream stream,
+                    const uint64_t *value, size_t count, unsigned int bits, uint8_t *tape,
+                    uint64_t *scratch);
+
+/** The public carries of a cut wire's element: its mask is r - c msb(r) 2^cut. 0 for a whole one.
+ */
+static inline uint64_t op_carry(const struct wire *w, uint64_t hat)
+{
+    return w->cut ? ~((hat + (1ull << (w->cut - 2))) >> (w->cut - 1)) & 1 : 0;
+}
+
+/** x / 2^@shift in the clear, of the wire that comes in; -ERANGE past what @what can take. */
+MUST_CHECK int op_clear_truncate(struct clear *c, const struct op *op, unsigned int shift,
+                                 struct err *err);
+
 /** One round: send words of bits, get the XOR of both sides in place. */
 MUST_CHECK int op_open_bits(struct online *o, uint64_t *words, size_t count);
 
@@ -216,8 +249,9 @@ void clear_note(struct clear *c, const struct op *op, double value_max, double l
 MUST_CHECK int clear_check(struct clear *c, const struct op *op, const double *exact,
                            struct err *err);
 
-extern const struct op_kind op_input, op_open_kind, op_matmul, op_mul, op_square, op_truncate,
-    op_affine, op_add, op_centre, op_row_sum, op_length_mask, op_unmask, op_range, op_compare,
-    op_bit_to_ring, op_dot, op_select, op_lookup, op_view, op_output;
+extern const struct op_kind op_input, op_open_kind, op_cut, op_matmul, op_mul, op_square,
+    op_truncate, op_affine, op_add, op_centre, op_row_sum, op_length_mask, op_length_scale,
+    op_unmask, op_range, op_compare, op_bit_to_ring, op_dot, op_select, op_lookup, op_view,
+    op_output;
 
 #endif

@@ -19,8 +19,10 @@ void plan_free(struct plan *plan)
         free(plan->variants[i].wires);
         free(plan->variants[i].ops);
     }
-    for (size_t i = 0; i < plan->table_count; i++)
+    for (size_t i = 0; i < plan->table_count; i++) {
         free(plan->tables[i].entries);
+        free(plan->tables[i].backward);
+    }
     free(plan->variants);
     free(plan->tables);
     free(plan->weights);
@@ -51,7 +53,8 @@ int plan_add_weight(struct plan *plan, const struct weight *w, uint32_t *ret, st
 
     if (w->use < WEIGHT_PRODUCT || w->use > WEIGHT_ADDED || w->rows < 1 || w->cols < 1 ||
         w->rows > PLAN_DIM_MAX || w->cols > PLAN_DIM_MAX ||
-        weight_elements(w) > PLAN_ELEMENTS_MAX || w->frac < -64 || w->frac > 64)
+        weight_elements(w) > PLAN_ELEMENTS_MAX || w->frac < -64 || w->frac > 64 ||
+        !ring_narrow_valid(w->ring))
         return err_set(err, -EINVAL, "plan: weight %s has no sane shape", w->name);
     for (size_t i = 0; i < plan->weight_count; i++)
         all += weight_elements(&plan->weights[i]);
@@ -79,10 +82,21 @@ int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, cons
         return rc;
     bytes = ((size_t)cols << bits) * sizeof(*entries);
     t = &plan->tables[plan->table_count];
-    *t = (struct table){.bits = (uint8_t)bits, .cols = (uint8_t)cols, .entries = malloc(bytes)};
-    if (!t->entries)
+    *t = (struct table){
+        .bits = (uint8_t)bits,
+        .cols = (uint8_t)cols,
+        .entries = malloc(bytes),
+        .backward = malloc(2 * bytes),
+    };
+    if (!t->entries || !t->backward) {
+        free(t->entries);
+        free(t->backward);
         return err_set(err, -ENOMEM, "plan: no memory for a table");
+    }
     memcpy(t->entries, entries, bytes);
+    for (size_t i = 0; i < (size_t)2 << bits; i++)
+        memcpy(t->backward + i * cols, t->entries + (~i & (((size_t)1 << bits) - 1)) * cols,
+               cols * sizeof(*entries));
     *ret = (int64_t)plan->table_count++;
     return 0;
 }
@@ -182,11 +196,9 @@ struct placing {
 
 static size_t wire_words(const struct wire *w)
 {
-    size_t words = w->kind == WIRE_BITS     ? ring_bit_words(wire_elements(w))
-                   : w->kind == WIRE_MASKED ? 2 * wire_elements(w)
-                                            : wire_elements(w);
-
-    return (words + 7) & ~(size_t)7;
+    if (w->kind == WIRE_BITS)
+        return wire_padded(ring_bit_words(wire_elements(w)));
+    return (w->kind == WIRE_MASKED ? 2 : 1) * wire_padded(wire_elements(w));
 }
 
 /* First fit between the wires that are live. */

@@ -15,7 +15,7 @@
 
 #include "mpc/ring.h"
 
-#define PLAN_VERSION        1
+#define PLAN_VERSION        2
 #define PLAN_ID_BYTES       16
 #define PLAN_HASH_BYTES     32
 #define PLAN_NAME_MAX       64
@@ -37,13 +37,19 @@
 
 enum wire_kind {
     WIRE_SHARE = 1, /* [x]: an additive share at each party */
-    WIRE_MASKED,    /* x^ = x + r, public to both parties, and shares of r */
+    WIRE_MASKED,    /* x^ = x + r, public to both parties, and shares of r; see struct wire */
     WIRE_BITS,      /* XOR shares of rows x cols bits, packed */
 };
 
-/* rows x cols elements, row-major, @frac fraction bits, in Z_2^ring. */
+/*
+ * rows x cols elements, row-major, @frac fraction bits, in Z_2^ring.
+ *
+ * A masked wire is whole (cut 0: r is uniform in Z_2^ring) or cut: opened under r in Z_2^cut, and
+ * x^ - r = x only after a public carry is taken into account (mpc/ops/cut.c). Elementwise products
+ * take both, matrix products whole ones only.
+ */
 struct wire {
-    uint8_t kind, ring;
+    uint8_t kind, ring, cut;
     int8_t frac;
     uint32_t rows, cols;
 
@@ -58,6 +64,7 @@ struct wire {
 enum op_id {
     OP_INPUT = 1,
     OP_OPEN,
+    OP_CUT,
     OP_MATMUL,
     OP_MUL,
     OP_SQUARE,
@@ -67,6 +74,7 @@ enum op_id {
     OP_CENTRE,
     OP_ROW_SUM,
     OP_LENGTH_MASK,
+    OP_LENGTH_SCALE,
     OP_UNMASK,
     OP_RANGE,
     OP_COMPARE,
@@ -109,7 +117,7 @@ enum weight_use {
 
 struct weight {
     char name[PLAN_NAME_MAX];
-    uint8_t use;
+    uint8_t use, ring; /* the ring of the wires that it meets */
     int8_t frac;
     uint32_t rows, cols;
 };
@@ -118,6 +126,9 @@ struct weight {
 struct table {
     uint8_t bits, cols;
     int64_t *entries;
+
+    /* Computed: twice, last row first, so that T[v - 0], T[v - 1], .. for any v stand in a row. */
+    int64_t *backward;
 };
 
 struct plan {
@@ -186,9 +197,27 @@ static inline size_t wire_elements(const struct wire *w)
     return (size_t)w->rows * w->cols;
 }
 
+/** @words rounded up to a cache line of them, as wires lie in an arena. */
+static inline size_t wire_padded(size_t words)
+{
+    return (words + 7) & ~(size_t)7;
+}
+
+/** Bits of the multiples of 2^cut that a cut wire's corrections are; 0 for a whole one. */
+static inline unsigned int wire_carry_bits(const struct wire *w)
+{
+    return w->cut ? (unsigned int)(w->ring - w->cut) : 0;
+}
+
 static inline size_t weight_elements(const struct weight *w)
 {
     return (size_t)w->rows * w->cols;
+}
+
+/** Of a weight in a file, or on the wire when it is opened. */
+static inline size_t weight_bytes(const struct weight *w)
+{
+    return ring_bytes(weight_elements(w), w->ring);
 }
 
 static inline bool weight_masked(const struct weight *w)

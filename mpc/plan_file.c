@@ -30,6 +30,7 @@ static void write_lists(struct writer *w, const struct plan *plan)
 
         write_string(w, at->name);
         write_u8(w, at->use);
+        write_u8(w, at->ring);
         write_u8(w, (uint8_t)at->frac);
         write_u32(w, at->rows);
         write_u32(w, at->cols);
@@ -96,6 +97,7 @@ static int read_weights(struct reader *r, struct plan *plan, struct err *err)
 
         read_string(r, w.name, sizeof(w.name));
         w.use = read_u8(r);
+        w.ring = read_u8(r);
         w.frac = (int8_t)read_u8(r);
         w.rows = read_u32(r);
         w.cols = read_u32(r);

@@ -18,6 +18,12 @@ static inline bool ring_valid(unsigned int ring)
     return ring >= RING_BITS_MIN && ring <= RING_BITS_MAX && ring % 8 == 0;
 }
 
+/** A ring that the input or a weight may have of its own: whole bytes, fewer than a plan's too. */
+static inline bool ring_narrow_valid(unsigned int ring)
+{
+    return ring >= 16 && ring <= RING_BITS_MAX && ring % 8 == 0;
+}
+
 /** The low @bits ones; @bits in 1..64. */
 static inline uint64_t ring_mask(unsigned int bits)
 {

@@ -63,6 +63,7 @@ int tape_prepare(struct tape *t, const struct model *model)
     if (!tape_complete(t))
         return -EINVAL;
     rc = walk_init_variant(&p.walk, t->plan, v);
+    p.walk.kernels = model->kernels;
     p.prg = prg_new(t->seed);
     if (rc == 0 && !p.prg)
         rc = -ENOMEM;

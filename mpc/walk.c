@@ -18,7 +18,8 @@ static int allocate(struct walk *w)
 {
     w->arena = secret_alloc(arena_bytes(w));
     w->scratch = secret_alloc(scratch_bytes(w));
-    if (w->arena && w->scratch)
+    w->product_scratch = secret_alloc(KERNELS_SCRATCH_BYTES);
+    if (w->arena && w->scratch && w->product_scratch)
         return 0;
     walk_free(w);
     return -ENOMEM;
@@ -53,11 +54,14 @@ void walk_wipe(struct walk *w)
         return;
     secret_wipe(w->arena, w->variant->arena_words * sizeof(uint64_t));
     secret_wipe(w->scratch, w->variant->scratch_words * sizeof(uint64_t));
+    secret_wipe(w->product_scratch, KERNELS_SCRATCH_BYTES);
 }
 
 void walk_free(struct walk *w)
 {
     secret_free(w->arena, arena_bytes(w));
     secret_free(w->scratch, scratch_bytes(w));
+    secret_free(w->product_scratch, KERNELS_SCRATCH_BYTES);
     w->arena = w->scratch = NULL;
+    w->product_scratch = NULL;
 }

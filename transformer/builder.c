@@ -66,9 +66,11 @@ int build_frac(const struct builder *b, uint32_t wire)
     return b->rc < 0 ? 0 : b->variant->wires[wire].frac;
 }
 
-uint32_t build_input(struct builder *b)
+uint32_t build_input(struct builder *b, unsigned int ring)
 {
-    return simple(b, OP_INPUT, OPERAND_NONE, OPERAND_NONE, NULL, 0);
+    const int64_t attr[INPUT_ATTRS] = {[INPUT_RING] = ring};
+
+    return simple(b, OP_INPUT, OPERAND_NONE, OPERAND_NONE, attr, INPUT_ATTRS);
 }
 
 void build_output(struct builder *b, uint32_t x)
@@ -87,6 +89,23 @@ uint32_t build_truncate(struct builder *b, uint32_t x, int shift, int frac)
         [TRUNCATE_SHIFT] = shift,
         [TRUNCATE_RELABEL] = frac - (build_frac(b, x) - shift),
     };
+
+    return simple(b, OP_TRUNCATE, x, OPERAND_NONE, attr, TRUNCATE_ATTRS);
+}
+
+uint32_t build_cut(struct builder *b, uint32_t x, int shift, int frac)
+{
+    const int64_t attr[CUT_ATTRS] = {
+        [CUT_SHIFT] = shift,
+        [CUT_RELABEL] = frac - (build_frac(b, x) - shift),
+    };
+
+    return simple(b, OP_CUT, x, OPERAND_NONE, attr, CUT_ATTRS);
+}
+
+uint32_t build_lift(struct builder *b, uint32_t x)
+{
+    const int64_t attr[TRUNCATE_ATTRS] = {[TRUNCATE_RING] = b->plan->ring};
 
     return simple(b, OP_TRUNCATE, x, OPERAND_NONE, attr, TRUNCATE_ATTRS);
 }
@@ -185,6 +204,11 @@ uint32_t build_length_mask(struct builder *b, uint32_t x)
     return simple(b, OP_LENGTH_MASK, x, OPERAND_NONE, NULL, 0);
 }
 
+uint32_t build_length_scale(struct builder *b, uint32_t x)
+{
+    return simple(b, OP_LENGTH_SCALE, x, OPERAND_NONE, NULL, 0);
+}
+
 void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end)
 {
     const int64_t attr[RANGE_ATTRS] = {[RANGE_MIN] = min, [RANGE_END] = end};
@@ -192,19 +216,19 @@ void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end)
     simple(b, OP_RANGE, x, OPERAND_NONE, attr, RANGE_ATTRS);
 }
 
-uint32_t build_compare(struct builder *b, uint32_t x, const int64_t *thresholds, size_t count)
+uint32_t build_compare(struct builder *b, uint32_t x, int bits, const int64_t *thresholds,
+                       size_t count)
 {
-    return simple(b, OP_COMPARE, x, OPERAND_NONE, thresholds, count);
+    int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits};
+
+    count = MIN(count, (size_t)PLAN_ATTRS_MAX - COMPARE_THRESHOLD);
+    memcpy(attr + COMPARE_THRESHOLD, thresholds, count * sizeof(*thresholds));
+    return simple(b, OP_COMPARE, x, OPERAND_NONE, attr, COMPARE_THRESHOLD + count);
 }
 
 uint32_t build_bit_to_ring(struct builder *b, uint32_t bits)
 {
     return simple(b, OP_BIT_TO_RING, bits, OPERAND_NONE, NULL, 0);
-}
-
-uint32_t build_select(struct builder *b, uint32_t bits, uint32_t x)
-{
-    return simple(b, OP_SELECT, bits, x, NULL, 0);
 }
 
 uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
@@ -220,11 +244,12 @@ uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_
     return simple(b, OP_DOT, x, OPERAND_NONE, attr, DOT_FACTOR + count);
 }
 
-uint32_t build_lookup(struct builder *b, uint32_t index, int64_t table, int frac)
+uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int64_t table, int frac)
 {
-    const int64_t attr[LOOKUP_ATTRS] = {[LOOKUP_TABLE] = table, [LOOKUP_FRAC] = frac};
+    const int64_t attr[LOOKUP_ATTRS] = {
+        [LOOKUP_TABLE] = table, [LOOKUP_SHIFT] = shift, [LOOKUP_FRAC] = frac};
 
-    return simple(b, OP_LOOKUP, index, OPERAND_NONE, attr, LOOKUP_ATTRS);
+    return simple(b, OP_LOOKUP, x, t, attr, LOOKUP_ATTRS);
 }
 
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,

@@ -38,12 +38,19 @@ struct batch_view {
     size_t offset, batch, row, col;
 };
 
-uint32_t build_input(struct builder *b);
+/** One-hot rows, in a ring of @ring bits. */
+uint32_t build_input(struct builder *b, unsigned int ring);
 void build_output(struct builder *b, uint32_t x);
 uint32_t build_open(struct builder *b, uint32_t x);
 
 /** x / 2^shift, with @frac fraction bits whatever @x says: a power of two is free here. */
 uint32_t build_truncate(struct builder *b, uint32_t x, int shift, int frac);
+
+/** The same, opened at once, for what only elementwise products and lookups read. */
+uint32_t build_cut(struct builder *b, uint32_t x, int shift, int frac);
+
+/** x in the plan's ring, from a narrower one. */
+uint32_t build_lift(struct builder *b, uint32_t x);
 
 /** x w + bias + residual gain; @x is rows x inner from its first element on. @bias, @residual and
  *  @gain (the last two together) may be OPERAND_NONE. */
@@ -64,16 +71,22 @@ uint32_t build_affine(struct builder *b, uint32_t x, int64_t factor, int64_t add
 uint32_t build_centre(struct builder *b, uint32_t x);
 uint32_t build_row_sum(struct builder *b, uint32_t x);
 uint32_t build_length_mask(struct builder *b, uint32_t x);
+uint32_t build_length_scale(struct builder *b, uint32_t x);
 void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end);
-uint32_t build_compare(struct builder *b, uint32_t x, const int64_t *thresholds, size_t count);
+
+/** Distances below 2^(bits - 1). */
+uint32_t build_compare(struct builder *b, uint32_t x, int bits, const int64_t *thresholds,
+                       size_t count);
 uint32_t build_bit_to_ring(struct builder *b, uint32_t bits);
-uint32_t build_select(struct builder *b, uint32_t bits, uint32_t x);
 
 /** constant + sum of factors times columns; as many factors as columns. */
 uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
                    size_t count, int frac);
 
-uint32_t build_lookup(struct builder *b, uint32_t index, int64_t table, int frac);
+/** The row of @table at x / 2^shift, times @t (a line: plus its first column), or with OPERAND_NONE
+ *  as it is; @frac fraction bits come out. */
+uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int64_t table,
+                      int frac);
 
 /** The first @rows rows of @cols of each of @blocks stacked blocks, side by side; blocks start
  *  @stride elements apart. */

@@ -5,15 +5,12 @@
 #include "transformer/encoder.h"
 #include "transformer/ranges.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define BUCKET_FIRST 16
-
-struct tables {
-    int64_t inverse[INVERSE_KINDS], tanh;
-};
 
 int compile_check(const struct model_config *k, struct err *err)
 {
@@ -64,15 +61,26 @@ int compile_options_check(const struct model_config *k, const struct compile_opt
     return 0;
 }
 
-static int add_tables(struct plan *plan, const struct compile_options *o, struct tables *ret,
-                      struct err *err)
+/* The largest sum that a row of each embedding table can give, a column at a time. */
+static double embedding_top(const struct checkpoint *c)
 {
-    int rc = 0;
+    const float *tables[3] = {c->word_embeddings, c->type_embeddings, c->position_embeddings};
+    const size_t rows[3] = {c->config.vocab, c->config.types, c->config.positions_max};
+    double top = 0;
 
-    for (int kind = 0; rc == 0 && kind < INVERSE_KINDS; kind++)
-        rc = inverse_add_table(plan, (enum inverse_kind)kind, format_mantissa(o->ring),
-                               &ret->inverse[kind], err);
-    return rc < 0 ? rc : encoder_add_tanh(plan, (int)o->frac, &ret->tanh, err);
+    for (size_t j = 0; j < c->config.hidden; j++) {
+        double sum = 0;
+
+        for (size_t i = 0; i < 3; i++) {
+            double most = 0;
+
+            for (size_t r = 0; r < rows[i]; r++)
+                most = fmax(most, fabs((double)tables[i][r * c->config.hidden + j]));
+            sum += most;
+        }
+        top = fmax(top, sum);
+    }
+    return top;
 }
 
 static int build_variants(struct compiled *m, const struct checkpoint *c,
@@ -101,17 +109,22 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     struct operands operands = {0};
     struct formats formats = {0};
     struct ranges seen = {0};
-    struct tables tables;
-    int rc = add_tables(m->plan, o, &tables, err);
+    struct inverse_tables tables;
+    int64_t tanh_table = 0;
+    int rc = inverse_add_tables(m->plan, format_mantissa(o->ring),
+                                sqrt(format_excess(c->config.hidden)), &tables, err);
 
     if (rc == 0)
         rc = ranges_measure(c, o->samples, o->sample_count, &seen, err);
     if (rc == 0)
-        rc = formats_choose(&c->config, &seen, o->ring, o->frac, tables.inverse, &formats, err);
+        rc = formats_choose(&c->config, &seen, embedding_top(c), o->ring, o->frac, &tables,
+                            &formats, err);
+    if (rc == 0)
+        rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &tanh_table, err);
     if (rc == 0)
         rc = fold_weights(m, c, &formats, o->tokens[o->token_count - 1], &operands, err);
     if (rc == 0)
-        rc = build_variants(m, c, o, &formats, &operands, tables.tanh, err);
+        rc = build_variants(m, c, o, &formats, &operands, tanh_table, err);
     free(operands.layers);
     formats_free(&formats);
     ranges_free(&seen);

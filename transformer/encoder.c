@@ -1,10 +1,10 @@
 #include "transformer/encoder.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-/* tanh is taken on [-TANH_TOP, TANH_TOP]; the table has one guard entry at each end of it. */
-#define TANH_ROWS (1 << TANH_TABLE_BITS)
-#define TANH_TOP  (TANH_ROWS / 2 - 2) /* in steps */
+/* A large table: few elements look up in it, and steps of 2^-8 for values up to 16. */
+#define TANH_BITS 13
 
 struct encoder {
     struct builder *b;
@@ -31,12 +31,9 @@ static uint32_t normalise(struct encoder *e, uint32_t z, const struct norm_forma
     struct builder *b = e->b;
     int f = e->f->frac, log_n = format_log2(e->f->hidden);
     int shift = build_frac(b, z) - f + log_n - k->up;
-    uint32_t d = build_open(b, build_truncate(b, build_centre(b, z), shift, f));
-    uint32_t s = build_square(b, d, true);
+    uint32_t d = build_cut(b, build_centre(b, z), shift, f);
+    uint32_t s = build_affine(b, build_square(b, d, true), 1, k->epsilon, 2 * f + log_n);
 
-    s = build_truncate(b, s, 2 * f + log_n - k->variance_frac, k->variance_frac);
-    if (k->epsilon)
-        s = build_affine(b, s, 1, k->epsilon, k->variance_frac);
     s = build_inverse(b, s, &k->inverse);
     return build_truncate(b, build_mul(b, d, build_open(b, s)), k->inverse.frac, f);
 }
@@ -51,13 +48,20 @@ struct heads {
 static uint32_t squared_scores(struct encoder *e, const struct heads *h, int square_frac)
 {
     struct builder *b = e->b;
-    int f = e->f->frac, shift = format_log2(e->f->head) / 2;
+    int f = e->f->frac, shift = f + format_log2(e->f->head) / 2;
     uint32_t s = build_batch(b, e->k->heads, h->rows, e->f->head, e->tokens, h->query, h->key);
 
-    s = build_truncate(b, s, f + shift, f);
-    s = build_open(b, build_affine(b, s, 1, (int64_t)5 << f, f));
-    s = build_truncate(b, build_square(b, s, false), 2 * f - square_frac, square_frac);
-    return build_length_mask(b, s);
+    s = build_affine(b, s, 1, (int64_t)5 << (f + shift), 2 * f);
+    s = build_square(b, build_cut(b, s, shift, f), false);
+    return build_length_mask(b, build_truncate(b, s, 2 * f - square_frac, square_frac));
+}
+
+/* One over the sum of every row, which is brought to the bucket's length and back. */
+static uint32_t inverse_sums(struct encoder *e, uint32_t a, const struct inverse *k)
+{
+    struct builder *b = e->b;
+
+    return build_length_scale(b, build_inverse(b, build_length_scale(b, build_row_sum(b, a)), k));
 }
 
 /* Context of @h, heads side by side, opened. */
@@ -66,13 +70,13 @@ static uint32_t attend(struct encoder *e, const struct heads *h, const struct at
     struct builder *b = e->b;
     size_t heads = e->k->heads, head = e->f->head;
     uint32_t a = squared_scores(e, h, k->square_frac);
-    uint32_t inverse = build_inverse(b, build_row_sum(b, a), &k->inverse);
+    uint32_t inverse = build_open(b, inverse_sums(e, a, &k->inverse));
     const struct batch_view weights = {
         .wire = build_open(b, a), .batch = h->rows * e->tokens, .row = e->tokens};
     uint32_t c = build_batch(b, heads, h->rows, e->tokens, head, weights, h->value);
 
-    c = build_truncate(b, c, build_frac(b, c) - k->context_frac, k->context_frac);
-    c = build_mul(b, build_open(b, c), build_open(b, inverse));
+    c = build_cut(b, c, build_frac(b, c) - k->context_frac, k->context_frac);
+    c = build_mul(b, c, inverse);
     c = build_truncate(b, c, build_frac(b, c) - e->f->frac, e->f->frac);
     return build_open(b, build_beside(b, c, h->rows, heads, head, h->rows * head));
 }
@@ -137,53 +141,45 @@ static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
     at(e, "LayerNorm after attention", number);
     n = build_open(b, normalise(e, x, &k->attention_norm));
     at(e, "feed-forward", number);
-    x = cut_open(e, build_linear(b, n, heads.rows, w->up, w->up_bias, OPERAND_NONE, OPERAND_NONE),
-                 k->up);
+    x = build_linear(b, n, heads.rows, w->up, w->up_bias, OPERAND_NONE, OPERAND_NONE);
+    x = build_cut(b, x, k->up, f);
     x = build_open(b, build_truncate(b, build_square(b, x, false), f + 3, f));
     x = build_linear(b, x, heads.rows, w->down, w->down_bias, n, w->down_gain);
     at(e, "LayerNorm after feed-forward", number);
     return normalise(e, x, &k->output_norm);
 }
 
-int encoder_add_tanh(struct plan *plan, int frac, int64_t *ret, struct err *err)
+int encoder_add_tanh(struct plan *plan, int frac, int range, int64_t *ret, struct err *err)
 {
-    int64_t entries[2 * TANH_ROWS];
+    int64_t *entries = malloc((2 * sizeof(*entries)) << TANH_BITS);
+    double step = ldexp(1, range + 1 - TANH_BITS);
+    int rc;
 
-    for (int i = 0; i < TANH_ROWS; i++) {
-        double v = tanh(ldexp(i - 1 - TANH_TOP, -TANH_STEP_BITS));
+    if (!entries)
+        return err_set(err, -ENOMEM, "no memory for a table");
+    for (int i = 0; i < 1 << TANH_BITS; i++) {
+        /* Row i is found by x between the steps i - 1 and i + 1; the upper half is negative. */
+        double x = (i < 1 << (TANH_BITS - 1) ? i : i - (1 << TANH_BITS)) * step, v = tanh(x);
+        double slope = rint(ldexp(1 - v * v, frac));
 
-        entries[2 * i] = llrint(ldexp(v, 2 * frac));
-        entries[2 * i + 1] = llrint(ldexp(1 - v * v, frac));
+        entries[2 * i] = llrint(ldexp(v, 2 * frac) - slope * ldexp(x, frac));
+        entries[2 * i + 1] = (int64_t)slope;
     }
-    return plan_add_table(plan, TANH_TABLE_BITS, 2, entries, ret, err);
+    rc = plan_add_table(plan, TANH_BITS, 2, entries, ret, err);
+    free(entries);
+    return rc;
 }
 
-/* x where it lies within the table, else the end it lies beyond. */
-static uint32_t clamp(struct builder *b, uint32_t x, int64_t top, int frac)
+/* Of a share at product scale, @weight_frac fraction bits too many. */
+static uint32_t build_tanh(struct encoder *e, uint32_t x, int weight_frac, int64_t table)
 {
-    const int64_t ends[2] = {-top, top}, inside[2] = {1, -1}, beyond[2] = {top, top};
-    uint32_t bits = build_compare(b, x, ends, 2);
-
-    return build_add(b, build_dot(b, build_select(b, bits, x), 0, inside, 2, frac),
-                     build_dot(b, build_bit_to_ring(b, bits), -top, beyond, 2, frac));
-}
-
-/* tanh(x) = T + T' (x - its grid point), by one lookup of value and slope: to 1e-4. */
-static uint32_t build_tanh(struct encoder *e, uint32_t x, int64_t table)
-{
-    const int64_t value[2] = {1, 0}, slope[2] = {0, 1};
-    int f = e->f->frac, cut = f - TANH_STEP_BITS;
-    int64_t top = (int64_t)TANH_TOP << cut, step = (int64_t)1 << cut;
     struct builder *b = e->b;
-    uint32_t index, rest, entry, product;
+    int f = e->f->frac, range = e->f->tanh_range;
+    int64_t top = (int64_t)1 << (f + weight_frac + range);
 
-    /* From zero on, with the guard entry below. */
-    x = build_affine(b, clamp(b, x, top, f), 1, top + step, f);
-    index = build_truncate(b, x, cut, 0);
-    entry = build_lookup(b, index, table, f);
-    rest = build_add(b, x, build_affine(b, index, -step, 0, f));
-    product = build_mul(b, build_open(b, build_dot(b, entry, 0, slope, 2, f)), build_open(b, rest));
-    x = build_add(b, product, build_dot(b, entry, 0, value, 2, 2 * f));
+    build_range(b, x, -top, top);
+    x = build_cut(b, x, weight_frac, f);
+    x = build_lookup(b, x, f + range + 1 - TANH_BITS, x, table, 2 * f);
     return build_truncate(b, x, f, f);
 }
 
@@ -194,14 +190,16 @@ void encoder_build(struct builder *b, const struct model_config *k, const struct
     uint32_t x;
 
     at(&e, "embedding", -1);
-    x = build_linear(b, build_open(b, build_input(b)), e.tokens, w->embedding, w->position,
-                     OPERAND_NONE, OPERAND_NONE);
+    x = build_open(b, build_input(b, (unsigned int)f->input_ring));
+    x = build_linear(b, x, e.tokens, w->embedding, w->position, OPERAND_NONE, OPERAND_NONE);
+    if (f->input_ring < f->ring)
+        x = build_lift(b, x);
     x = normalise(&e, x, &f->embedding_norm);
     for (size_t i = 0; i < k->layers; i++)
         x = layer(&e, i, x, i + 1 == k->layers);
     at(&e, "pooler", -1);
     x = build_linear(b, build_open(b, x), 1, w->pooler, w->pooler_bias, OPERAND_NONE, OPERAND_NONE);
-    x = build_tanh(&e, cut_open(&e, x, f->pooler), tanh_table);
+    x = build_tanh(&e, x, f->pooler, tanh_table);
     at(&e, "classifier", -1);
     x = build_linear(b, build_open(b, x), 1, w->classifier, w->classifier_bias, OPERAND_NONE,
                      OPERAND_NONE);

@@ -4,12 +4,9 @@
 
 #include "transformer/fold.h"
 
-/* The clamp of tanh: beyond it tanh is 1 to 1e-6. Its table covers the rest in steps of 1/64. */
-#define TANH_TABLE_BITS 10
-#define TANH_STEP_BITS  6
-
-/** The table of tanh and of its slope, for results of @frac fraction bits. */
-MUST_CHECK int encoder_add_tanh(struct plan *plan, int frac, int64_t *ret, struct err *err);
+/** The lines of tanh between -2^range and 2^range, for x and results of @frac fraction bits. */
+MUST_CHECK int encoder_add_tanh(struct plan *plan, int frac, int range, int64_t *ret,
+                                struct err *err);
 
 /** Append everything to b->variant; b->rc says whether it worked. */
 void encoder_build(struct builder *b, const struct model_config *k, const struct formats *f,

@@ -30,11 +30,12 @@ struct fold {
 };
 
 /* Room for a weight's values, zeroed; NULL when something failed, now or before. */
-static int64_t *add(struct fold *f, const char *name, enum weight_use use, int frac, size_t rows,
-                    size_t cols, uint32_t *ret)
+static int64_t *add(struct fold *f, const char *name, enum weight_use use, int ring, int frac,
+                    size_t rows, size_t cols, uint32_t *ret)
 {
     struct weight w = {
         .use = (uint8_t)use,
+        .ring = (uint8_t)ring,
         .frac = (int8_t)frac,
         .rows = (uint32_t)rows,
         .cols = (uint32_t)cols,
@@ -93,8 +94,8 @@ static void put(struct fold *f, const char *name, const struct linear *parts, si
     for (size_t p = 0; p < count; p++)
         cols += parts[p].out;
     snprintf(bias_name, sizeof(bias_name), "%s bias", name);
-    w = add(f, name, WEIGHT_PRODUCT, frac, in, cols, ret_weight);
-    bias = add(f, bias_name, WEIGHT_ADDED, f->f->frac + frac, 1, cols, ret_bias);
+    w = add(f, name, WEIGHT_PRODUCT, f->f->ring, frac, in, cols, ret_weight);
+    bias = add(f, bias_name, WEIGHT_ADDED, f->f->ring, f->f->frac + frac, 1, cols, ret_bias);
     if (!w || !bias)
         return;
     for (size_t p = 0; p < count; at += parts[p].out, p++)
@@ -111,7 +112,7 @@ static void put(struct fold *f, const char *name, const struct linear *parts, si
 static void put_gain(struct fold *f, const char *name, const float *gain, int frac, uint32_t *ret)
 {
     size_t hidden = f->c->config.hidden;
-    int64_t *w = add(f, name, WEIGHT_GAIN, frac, 1, hidden, ret);
+    int64_t *w = add(f, name, WEIGHT_GAIN, f->f->ring, frac, 1, hidden, ret);
 
     for (size_t i = 0; w && i < hidden; i++)
         w[i] = quantise(f, gain[i], frac);
@@ -123,9 +124,10 @@ static void put_embeddings(struct fold *f, size_t positions)
     size_t h = c->config.hidden, words = c->config.vocab * h, types = c->config.types * h;
     int64_t *table, *position;
 
-    table = add(f, "embedding", WEIGHT_PRODUCT, f->f->table, c->config.vocab + c->config.types, h,
-                &f->to->embedding);
-    position = add(f, "position", WEIGHT_ADDED, f->f->table, positions, h, &f->to->position);
+    table = add(f, "embedding", WEIGHT_PRODUCT, f->f->input_ring, f->f->table,
+                c->config.vocab + c->config.types, h, &f->to->embedding);
+    position = add(f, "position", WEIGHT_ADDED, f->f->input_ring, f->f->table, positions, h,
+                   &f->to->position);
     if (!table || !position)
         return;
     for (size_t i = 0; i < words; i++)

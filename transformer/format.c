@@ -3,11 +3,13 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define MANTISSA_BITS  16 /* more than the Newton step makes good is wasted */
+#define MANTISSA_BITS  18 /* more than the lines are good for is wasted */
 #define CONTEXT_BITS   14 /* over 2 frac: of a context times a reciprocal */
 #define ROOT_MORE_BITS 6  /* of an inverse root, over frac */
-#define TOKENS_MIN     2  /* [CLS] [SEP] */
-#define SCORE_SHIFT    5  /* c of 2quad's (s + c)^2 */
+#define INPUT_RING_MIN 24 /* bits; so that a narrow table is no coarser than the plan's numbers */
+#define TANH_RANGE_MIN 3
+#define TANH_RANGE_MAX 7 /* in powers of two; beyond it steps are too wide */
+#define SCORE_SHIFT    5 /* c of 2quad's (s + c)^2 */
 
 /* Bits left of the point: |v| < 2^bits_of(v). */
 static int bits_of(double v)
@@ -22,6 +24,11 @@ int format_log2(size_t v)
     while (v >>= 1)
         e++;
     return e;
+}
+
+double format_excess(size_t columns)
+{
+    return ldexp((double)columns, -format_log2(columns));
 }
 
 int format_mantissa(unsigned int ring)
@@ -64,9 +71,9 @@ static int choose_norm(const struct formats *f, const char *what, size_t layer,
                        const struct span *variance, double epsilon, struct norm_format *ret,
                        struct err *err)
 {
-    int e = format_log2(f->hidden), g = f->mantissa, low, high;
-    double c = ldexp((double)f->hidden, -e), scale;
-    struct norm_format k = {.inverse = {.kind = INVERSE_ROOT, .factor = sqrt(c), .mantissa = g}};
+    int e = format_log2(f->hidden), g = f->tables->mantissa, low, high;
+    double c = format_excess(f->hidden), scale;
+    struct norm_format k = {.inverse = {.kind = INVERSE_ROOT, .tables = f->tables}};
 
     if (!(variance->least > 0) || !isfinite(variance->most))
         return err_set(err, -ERANGE, "layer %zu, %s: its input is constant on some sample text",
@@ -75,7 +82,7 @@ static int choose_norm(const struct formats *f, const char *what, size_t layer,
     scale = c * c * c * exp2(2 * k.up);
     low = bits_of(variance->least * scale) - 1;
     high = bits_of(variance->most * scale) - 1;
-    k.inverse.hi = MIN(high + RANGES_MARGIN_BITS, f->ring - 4 - 2 * f->frac - e);
+    k.inverse.hi = MIN(high + RANGES_MARGIN_BITS + 1, f->ring - 4 - 2 * f->frac - e) & ~1;
     k.inverse.lo = low - RANGES_MARGIN_BITS;
     k.variance_frac =
         MIN(MIN(g + 2 - k.inverse.lo, 2 * f->frac + e - 1), f->ring - 4 - k.inverse.hi);
@@ -84,8 +91,8 @@ static int choose_norm(const struct formats *f, const char *what, size_t layer,
         return refuse(f, what, layer, sqrt(variance->most), err);
     k.inverse.frac = MIN(MIN(f->frac + ROOT_MORE_BITS, f->ring - 4 - g + k.inverse.lo / 2),
                          f->ring - 3 - f->frac - (e + 2) / 2);
-    k.inverse.table = f->tables[INVERSE_ROOT];
-    k.epsilon = llrint(ldexp(epsilon * scale, k.variance_frac));
+    k.inverse.shift = 2 * f->frac + e - k.variance_frac;
+    k.epsilon = llrint(ldexp(epsilon * scale, 2 * f->frac + e));
     *ret = k;
     return 0;
 }
@@ -145,11 +152,12 @@ static int choose_layer(const struct choice *k, size_t i)
     return rc;
 }
 
-/* One-hot rows have no fraction bits, so the tables' scale is the sum's own. */
-static int choose_embedding(const struct choice *k)
+/* One-hot rows have no fraction bits, so the tables' scale is the sum's own. What a sum of them can
+ * reach is known, so nothing is left over; centred in the plan's ring it must fit that. */
+static int choose_embedding(const struct choice *k, double top)
 {
     struct formats *f = k->f;
-    double top = ranges_top(k->seen, REFERENCE_EMBEDDING_CENTRED, 0) * (double)f->hidden;
+    double centred = ranges_top(k->seen, REFERENCE_EMBEDDING_CENTRED, 0) * (double)f->hidden;
     int least, rc;
 
     rc = choose_norm(f, "embedding", 0, &k->seen->seen[0][REFERENCE_EMBEDDING_VARIANCE],
@@ -157,18 +165,34 @@ static int choose_embedding(const struct choice *k)
     if (rc < 0)
         return rc;
     least = f->frac + f->embedding_norm.up;
-    f->table = MIN(least + f->frac, f->ring - 2 - bits_of(top) - RANGES_MARGIN_BITS);
+    f->input_ring = MIN(MAX((least + bits_of(top) + 2 + 7) / 8 * 8, INPUT_RING_MIN), f->ring);
+    f->table = MIN(f->input_ring - 2 - bits_of(top), least + f->frac);
+    f->table = MIN(f->table, f->ring - 2 - bits_of(centred) - RANGES_MARGIN_BITS);
     return f->table >= least ? 0 : refuse(f, "embedding", 0, top, k->err);
 }
 
-int formats_choose(const struct model_config *config, const struct ranges *seen, unsigned int ring,
-                   unsigned int frac, const int64_t tables[INVERSE_KINDS], struct formats *ret,
-                   struct err *err)
+static int choose_head(const struct choice *k)
+{
+    struct formats *f = k->f;
+    double top = ranges_top(k->seen, REFERENCE_POOLER, 0);
+    int rc = choose_weight(f, "pooler", 0, top, &f->pooler, k->err);
+
+    f->tanh_range = MAX(bits_of(top) + RANGES_MARGIN_BITS, TANH_RANGE_MIN);
+    f->tanh_range = MIN(f->tanh_range, TANH_RANGE_MAX);
+    if (rc == 0 && bits_of(top) > f->tanh_range)
+        return refuse(f, "pooler", 0, top, k->err);
+    return rc < 0 ? rc
+                  : choose_weight(f, "classifier", 0, ranges_top(k->seen, REFERENCE_LOGITS, 0),
+                                  &f->classifier, k->err);
+}
+
+int formats_choose(const struct model_config *config, const struct ranges *seen,
+                   double embedding_top, unsigned int ring, unsigned int frac,
+                   const struct inverse_tables *tables, struct formats *ret, struct err *err)
 {
     struct formats f = {
         .ring = (int)ring,
         .frac = (int)frac,
-        .mantissa = format_mantissa(ring),
         .tables = tables,
         .hidden = config->hidden,
         .head = config->hidden / config->heads,
@@ -179,14 +203,11 @@ int formats_choose(const struct model_config *config, const struct ranges *seen,
 
     if (!f.layers)
         return err_set(err, -ENOMEM, "no memory for %zu layers", config->layers);
-    rc = choose_embedding(&k);
+    rc = choose_embedding(&k, embedding_top);
     for (size_t i = 0; rc == 0 && i < config->layers; i++)
         rc = choose_layer(&k, i);
     if (rc == 0)
-        rc = choose_weight(&f, "pooler", 0, ranges_top(seen, REFERENCE_POOLER, 0), &f.pooler, err);
-    if (rc == 0)
-        rc = choose_weight(&f, "classifier", 0, ranges_top(seen, REFERENCE_LOGITS, 0),
-                           &f.classifier, err);
+        rc = choose_head(&k);
     if (rc < 0) {
         formats_free(&f);
         return rc;
@@ -205,11 +226,12 @@ int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
                      struct attention_format *ret, struct err *err)
 {
     const struct layer_format *l = &f->layers[layer];
-    double least = l->row.least * MIN(TOKENS_MIN, tokens), most = l->row.most * tokens;
+    /* Scaled by the length, which brings any to more than half of the bucket. */
+    double least = l->row.least * 0.5 * tokens, most = l->row.most * tokens;
     int low = bits_of(least) - 1, high = bits_of(most) - 1, top = bits_of(l->context_top), sum;
     struct attention_format a = {
         .square_frac = MIN(f->frac, f->ring - 2 - f->frac - top - high - 1 - RANGES_MARGIN_BITS),
-        .inverse = {.kind = INVERSE_RECIPROCAL, .factor = 1, .mantissa = f->mantissa},
+        .inverse = {.kind = INVERSE_RECIPROCAL, .tables = f->tables},
     };
 
     a.inverse.hi = MIN(high + RANGES_MARGIN_BITS, f->ring - 4 - a.square_frac);
@@ -218,11 +240,10 @@ int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
      * row sum in the middle. */
     sum = MIN(f->ring - 2 - RANGES_MARGIN_BITS - top, 2 * f->frac + CONTEXT_BITS);
     a.inverse.frac = MIN((int)lrint(0.5 * (sum + log2(least) + log2(most))),
-                         f->ring - 4 - f->mantissa + a.inverse.lo);
+                         f->ring - 4 - f->tables->mantissa + a.inverse.lo);
     a.context_frac = MIN(sum - a.inverse.frac, a.square_frac + f->frac - 1);
-    a.inverse.table = f->tables[INVERSE_RECIPROCAL];
     if (a.square_frac < 2 || a.inverse.hi < high + 1 || a.inverse.lo > low - 1 ||
-        a.inverse.frac < high + 4 || a.square_frac + a.inverse.hi <= f->mantissa)
+        a.inverse.frac < high + 4 || a.square_frac + a.inverse.hi <= f->tables->mantissa)
         return refuse(f, "attention over its row sum", layer, most, err);
     *ret = a;
     return 0;

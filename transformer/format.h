@@ -20,7 +20,7 @@
 struct norm_format {
     int up;            /* LayerNorm does not see its input's scale: brings the variance near 1 */
     int variance_frac; /* fraction bits of S */
-    int64_t epsilon;   /* at S's scale, in units */
+    int64_t epsilon;   /* at the scale of the sum of d^2, in units */
     struct inverse inverse;
 };
 
@@ -39,20 +39,22 @@ struct attention_format {
 };
 
 struct formats {
-    int ring, frac, mantissa;
-    int table; /* fraction bits of the embedding tables */
+    int ring, frac;
+    int input_ring; /* of one-hot rows and embedding tables: as narrow as holds their sum */
+    int table;      /* fraction bits of the embedding tables */
+    int tanh_range; /* the pooler's tanh is looked up between -2^tanh_range and 2^tanh_range */
     int pooler, classifier;
     size_t hidden, head;
     struct norm_format embedding_norm;
     struct layer_format *layers;
-    const int64_t *tables; /* (INVERSE_KINDS), the caller's: the inverses' lookups */
+    const struct inverse_tables *tables; /* the caller's */
 };
 
-/** @tables: by inverse_add_table(), of format_mantissa() bits; kept. The caller calls
- *  formats_free() on success. */
+/** @tables: of format_mantissa() bits; kept. @embedding_top: the largest magnitude of a sum of
+ *  embeddings that the tables can give. The caller calls formats_free() on success. */
 MUST_CHECK int formats_choose(const struct model_config *k, const struct ranges *seen,
-                              unsigned int ring, unsigned int frac,
-                              const int64_t tables[INVERSE_KINDS], struct formats *ret,
+                              double embedding_top, unsigned int ring, unsigned int frac,
+                              const struct inverse_tables *tables, struct formats *ret,
                               struct err *err);
 void formats_free(struct formats *f);
 
@@ -61,6 +63,9 @@ int format_mantissa(unsigned int ring);
 
 MUST_CHECK int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
                                 struct attention_format *ret, struct err *err);
+
+/** n / 2^e for e = floor(log2 n): what a LayerNorm's root is multiplied with, squared. */
+double format_excess(size_t columns);
 
 /** floor(log2 v) for v >= 1. */
 int format_log2(size_t v);

@@ -1,86 +1,230 @@
 #include "transformer/inverse.h"
 
 #include <math.h>
+#include <stdlib.h>
 
-/* The table's step is 2^-STEP_BITS; its domain [0, 4) has [1, 2] in the middle, so that an index
- * one off still finds an entry. */
-#define STEP_BITS (INVERSE_TABLE_BITS - 2)
+/* u: an index of SCALE_BITS bits tells the exponent as long as it is at least 2. */
+#define SCALE_BITS      13
+#define SCALE_RANGE_MAX (SCALE_BITS - 1) /* powers of two between the ends of a range */
 
-int inverse_add_table(struct plan *plan, enum inverse_kind kind, int mantissa, int64_t *ret,
-                      struct err *err)
+/* Lines: the domain of t is [0, 4), of which [T_MIN, T_MAX] can occur. */
+#define LINE_BITS_MAX 11
+#define LINE_BITS_MIN 8
+#define LINE_DOMAIN   2 /* log2 of it */
+#define SLOPE_FRAC    12
+#define T_MIN         0.375
+#define T_MAX         2.5
+
+/* A lookup reads 2^SCALE_BITS bits of tape a row; past this many in all, comparisons are cheaper.
+ */
+#define SCALE_TAPE_BITS_MAX ((size_t)1 << 22)
+
+/* floor(log2 j) of an index; one step past the last wraps to 0, which is as high as that. */
+static int exponent(int j)
 {
-    int64_t entries[1 << INVERSE_TABLE_BITS];
+    return j ? ilogb(j) : SCALE_BITS - 1;
+}
 
-    for (int i = 0; i < 1 << INVERSE_TABLE_BITS; i++) {
-        double t = fmin(fmax(ldexp(i, -STEP_BITS), 1), 2);
+static int64_t scale_of(enum inverse_kind kind, int below_top)
+{
+    return (int64_t)1 << (kind == INVERSE_ROOT ? below_top & ~1 : below_top);
+}
 
-        entries[i] = llrint(ldexp(kind == INVERSE_RECIPROCAL ? 1 / t : 1 / sqrt(t), mantissa));
+static int add_scales(struct plan *plan, struct inverse_tables *t, struct err *err)
+{
+    int64_t *entries = malloc((sizeof(*entries)) << SCALE_BITS);
+    int rc = entries ? 0 : err_set(err, -ENOMEM, "no memory for a table");
+
+    for (int kind = 0; rc == 0 && kind < INVERSE_KINDS; kind++) {
+        for (int j = 0; j < 1 << SCALE_BITS; j++)
+            entries[j] = scale_of((enum inverse_kind)kind, SCALE_BITS - 1 - exponent(j));
+        rc = plan_add_table(plan, SCALE_BITS, 1, entries, &t->scale[kind], err);
     }
-    return plan_add_table(plan, INVERSE_TABLE_BITS, 1, entries, ret, err);
+    for (int j = 0; rc == 0 && j < 1 << SCALE_BITS; j++)
+        entries[j] = (int64_t)1 << (SCALE_BITS - 1 - exponent(j)) / 2;
+    if (rc == 0)
+        rc = plan_add_table(plan, SCALE_BITS, 1, entries, &t->root_scale, err);
+    free(entries);
+    return rc;
 }
 
-/* The bits of a comparison with 2^lo+1 .. 2^hi choose among values[0..hi-lo]. */
-static uint32_t pick(struct builder *b, uint32_t bits, const int64_t *values, size_t count,
-                     int frac)
+static double inverse_at(enum inverse_kind kind, double factor, double t)
 {
-    int64_t steps[PLAN_ATTRS_MAX];
-
-    for (size_t i = 1; i < count; i++)
-        steps[i - 1] = values[i] - values[i - 1];
-    return build_dot(b, bits, values[0], steps, count - 1, frac);
+    return kind == INVERSE_RECIPROCAL ? 1 / t : factor / sqrt(t);
 }
 
-static uint32_t newton_reciprocal(struct builder *b, uint32_t t, uint32_t y, int g)
+/* Where the slope is @slope. */
+static double point_of_slope(enum inverse_kind kind, double factor, double slope)
 {
-    uint32_t e = build_truncate(b, build_mul(b, t, y), g, g);
-
-    e = build_affine(b, e, -1, (int64_t)2 << g, g);
-    return build_truncate(b, build_mul(b, y, build_open(b, e)), g, g);
+    return kind == INVERSE_RECIPROCAL ? sqrt(-1 / slope) : pow(-factor / (2 * slope), 2.0 / 3);
 }
 
-static uint32_t newton_root(struct builder *b, uint32_t t, uint32_t y, int g)
+/* The line that errs least between @from and @to, with its slope as it will be used: a convex
+ * function less a line is largest at the ends and least where the slopes agree. */
+static void fit_line(enum inverse_kind kind, double factor, double from, double to, int value_frac,
+                     int64_t ret[2])
 {
-    uint32_t square = build_truncate(b, build_square(b, y, false), g, g);
-    uint32_t e = build_truncate(b, build_mul(b, t, build_open(b, square)), g, g);
+    double f0 = inverse_at(kind, factor, from), f1 = inverse_at(kind, factor, to);
+    double slope = rint(ldexp((f1 - f0) / (to - from), SLOPE_FRAC));
+    double s = ldexp(slope, -SLOPE_FRAC);
+    double at = fmin(fmax(point_of_slope(kind, factor, s), from), to);
+    double most = fmax(f0 - s * from, f1 - s * to), least = inverse_at(kind, factor, at) - s * at;
 
-    e = build_affine(b, e, -1, (int64_t)3 << g, g);
-    return build_truncate(b, build_mul(b, y, build_open(b, e)), g + 1, g);
+    ret[0] = llrint(ldexp(0.5 * (most + least), value_frac));
+    ret[1] = (int64_t)slope;
 }
 
-/* factor / x or factor / sqrt(x) at x = 2^e, in units. */
-static int64_t scale_back(const struct inverse *k, int e)
+/* A line over two steps h errs by (2 h)^2 / 16 times the second derivative, which is below 10: with
+ * h = 2^(LINE_DOMAIN - bits) below 2^-frac for twice as many bits as frac + 6. */
+static int line_bits(const struct plan *plan)
 {
-    double root = k->kind == INVERSE_RECIPROCAL ? 1 : 0.5;
+    return MAX(MIN((plan->frac + 7) / 2, LINE_BITS_MAX), LINE_BITS_MIN);
+}
 
-    return llrint(k->factor * exp2(k->frac - root * e));
+static int add_lines(struct plan *plan, double factor, struct inverse_tables *t, struct err *err)
+{
+    int bits = line_bits(plan), rc = 0;
+
+    for (int kind = 0; rc == 0 && kind < INVERSE_KINDS; kind++) {
+        int64_t entries[2 << LINE_BITS_MAX];
+
+        /* Row j is found by t between the steps j - 1 and j + 1. */
+        for (int j = 0; j < 1 << bits; j++) {
+            double from = fmin(fmax(ldexp(j - 1, LINE_DOMAIN - bits), T_MIN), T_MAX);
+            double to = fmin(fmax(ldexp(j + 1, LINE_DOMAIN - bits), T_MIN), T_MAX);
+
+            if (from == to)
+                to = from + ldexp(1, LINE_DOMAIN - bits);
+            fit_line((enum inverse_kind)kind, factor, from, to, t->mantissa + SLOPE_FRAC,
+                     entries + 2 * j);
+        }
+        rc = plan_add_table(plan, (unsigned int)bits, 2, entries, &t->line[kind], err);
+    }
+    return rc;
+}
+
+int inverse_add_tables(struct plan *plan, int mantissa, double factor, struct inverse_tables *ret,
+                       struct err *err)
+{
+    struct inverse_tables t = {.mantissa = mantissa};
+    int rc = add_scales(plan, &t, err);
+
+    if (rc == 0)
+        rc = add_lines(plan, factor, &t, err);
+    if (rc == 0)
+        *ret = t;
+    return rc;
+}
+
+/* --- the operations --- */
+
+/* u of every row: the lookup that gives it, or its opened value (and that of its root). */
+struct scale {
+    const struct inverse *k;
+    uint32_t x; /* masked */
+    int shift;  /* of the lookup's index; negative: compared */
+    uint32_t up, back;
+};
+
+/* The bits of a comparison with 2^lo+1 .. 2^hi choose among powers of two. */
+static uint32_t pick(struct builder *b, uint32_t bits, const struct inverse *k, bool root)
+{
+    int64_t steps[PLAN_ATTRS_MAX], least = 0;
+
+    for (int e = k->lo; e <= k->hi; e++) {
+        int64_t u = root ? (int64_t)1 << (k->hi - e) / 2 : scale_of(k->kind, k->hi - e);
+
+        if (e == k->lo)
+            least = u;
+        else
+            steps[e - k->lo - 1] =
+                u - (root ? (int64_t)1 << (k->hi - e + 1) / 2 : scale_of(k->kind, k->hi - e + 1));
+    }
+    return build_open(b, build_dot(b, bits, least, steps, (size_t)(k->hi - k->lo), 0));
+}
+
+static void compare_scale(struct builder *b, struct scale *s)
+{
+    const struct inverse *k = s->k;
+    int frac = build_frac(b, s->x);
+    int64_t thresholds[PLAN_ATTRS_MAX];
+    uint32_t bits;
+
+    for (int e = k->lo + 1; e <= k->hi; e++)
+        thresholds[e - k->lo - 1] = (int64_t)1 << (frac + e);
+    bits = build_compare(b, s->x, frac + k->hi + 2, thresholds, (size_t)(k->hi - k->lo));
+    bits = build_bit_to_ring(b, bits);
+    s->up = s->back = pick(b, bits, k, false);
+    if (k->kind == INVERSE_ROOT)
+        s->back = pick(b, bits, k, true);
+}
+
+static size_t rows_of(const struct builder *b, uint32_t x)
+{
+    return b->rc < 0 ? 0 : b->variant->wires[x].rows;
+}
+
+static struct scale find_scale(struct builder *b, uint32_t x, const struct inverse *k)
+{
+    int frac = build_frac(b, x) - k->shift, index = frac + k->hi + 1 - SCALE_BITS;
+    struct scale s = {.k = k, .shift = -1};
+
+    if (k->hi - k->lo < SCALE_RANGE_MAX && index >= 0 &&
+        rows_of(b, x) << SCALE_BITS <= SCALE_TAPE_BITS_MAX)
+        s.shift = index;
+    if (k->shift && s.shift >= 0)
+        s.x = build_cut(b, x, k->shift, frac);
+    else
+        s.x = build_open(b, k->shift ? build_truncate(b, x, k->shift, frac) : x);
+    if (s.shift < 0)
+        compare_scale(b, &s);
+    return s;
+}
+
+/* x u */
+static uint32_t scale_up(struct builder *b, const struct scale *s)
+{
+    int frac = build_frac(b, s->x);
+
+    if (s->shift < 0)
+        return build_mul(b, s->x, s->up);
+    return build_lookup(b, s->x, s->shift, s->x, s->k->tables->scale[s->k->kind], frac);
+}
+
+/* y u, or y sqrt(u) */
+static uint32_t scale_back(struct builder *b, const struct scale *s, uint32_t y)
+{
+    const struct inverse_tables *t = s->k->tables;
+
+    if (s->shift < 0)
+        return build_mul(b, y, s->back);
+    return build_lookup(b, s->x, s->shift, y,
+                        s->k->kind == INVERSE_ROOT ? t->root_scale : t->scale[INVERSE_RECIPROCAL],
+                        build_frac(b, y));
 }
 
 uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k)
 {
-    int64_t thresholds[PLAN_ATTRS_MAX], up[PLAN_ATTRS_MAX], back[PLAN_ATTRS_MAX];
-    int frac = build_frac(b, x), g = k->mantissa;
-    size_t count = (size_t)(k->hi - k->lo) + 1;
-    uint32_t masked, bits, t, y;
+    int frac = build_frac(b, x) - k->shift, g = k->tables->mantissa, spare;
+    struct scale s;
+    uint32_t t, y;
 
-    if (b->rc == 0 && (k->hi <= k->lo || count > PLAN_ATTRS_MAX - DOT_FACTOR || frac + k->lo < 0))
+    if (b->rc == 0 &&
+        (k->hi <= k->lo || k->hi - k->lo > PLAN_ATTRS_MAX - DOT_FACTOR || frac + k->lo < 0 ||
+         frac + k->hi <= g || g + 2 + k->hi - k->lo > b->plan->ring - 2))
         b->rc = err_set(b->err, -ERANGE, "%s: a range from 2^%d to 2^%d at %d fraction bits",
                         b->at.what, k->lo, k->hi + 1, frac);
     if (b->rc < 0)
         return OPERAND_NONE;
-    for (size_t i = 0; i < count; i++) {
-        thresholds[i] = (int64_t)1 << (frac + k->lo + (int)i);
-        up[i] = (int64_t)1 << (count - 1 - i);
-        back[i] = scale_back(k, k->lo + (int)i);
-    }
-    build_range(b, x, thresholds[0], 2 * thresholds[count - 1]);
-    masked = build_open(b, x);
-    bits = build_bit_to_ring(b, build_compare(b, masked, thresholds + 1, count - 1));
-    t = build_mul(b, masked, build_open(b, pick(b, bits, up, count, 0)));
-    t = build_truncate(b, t, frac + k->hi - g, g);
-    y = build_lookup(b, build_truncate(b, t, g - STEP_BITS, 0), k->table, g);
-    t = build_open(b, t);
-    y = build_open(b, y);
-    y = k->kind == INVERSE_RECIPROCAL ? newton_reciprocal(b, t, y, g) : newton_root(b, t, y, g);
-    y = build_mul(b, build_open(b, y), build_open(b, pick(b, bits, back, count, k->frac)));
-    return build_truncate(b, y, g, k->frac);
+    build_range(b, x, (int64_t)1 << (frac + k->lo + k->shift),
+                (int64_t)1 << (frac + k->hi + 1 + k->shift));
+    s = find_scale(b, x, k);
+    t = build_cut(b, scale_up(b, &s), frac + k->hi - g, g);
+    y = build_lookup(b, t, g + LINE_DOMAIN - line_bits(b->plan), t, k->tables->line[k->kind],
+                     g + SLOPE_FRAC);
+    y = scale_back(b, &s, build_cut(b, y, SLOPE_FRAC, g));
+    /* 2^-hi, or 2^(-hi/2), moves the point. */
+    spare = g + (k->kind == INVERSE_ROOT ? k->hi / 2 : k->hi) - k->frac;
+    return spare > 0 ? build_truncate(b, y, spare, k->frac)
+                     : build_affine(b, y, (int64_t)1 << -spare, 0, k->frac);
 }

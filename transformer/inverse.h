@@ -1,11 +1,11 @@
 /*
  * inverse: reciprocal and inverse square root of a whole wire, as a composite of operations.
  *
- * For x in [2^lo, 2^(hi+1)): compare with the powers of two between; the bits, taken to the ring,
- * give 2^(hi-e) and so t = x 2^-e in [1, 2]; a lookup of 512 entries gives a first y, one Newton
- * step y (2 - t y), or y (3 - t y^2) / 2, a good one; the same bits give the power of two (times
- * a public factor) that takes it back. 19 and 21 rounds (one less at l=32) for any number of
- * elements.
+ * For x in [2^lo, 2^(hi+1)) find the power of two u that brings t = x u 2^-hi near 1 (for a root a
+ * power of four), look up the line that is 1/t or 1/sqrt(t) there, and multiply its value with u,
+ * or the root of u: 1/x = u 2^-hi / t. Where there are few rows u comes from one large lookup at
+ * the upper bits of x, two rounds; where there are many, or the range is wide, from comparisons
+ * with the powers of two between, which take less tape.
  *
  * Out of range the result would be silently wrong: a range operation says what was promised, which
  * the clear executor checks.
@@ -15,22 +15,29 @@
 
 #include "transformer/builder.h"
 
-#define INVERSE_TABLE_BITS 9
-
 enum inverse_kind { INVERSE_RECIPROCAL, INVERSE_ROOT, INVERSE_KINDS };
+
+/* The lookups that all inverses of one plan share. */
+struct inverse_tables {
+    int mantissa;                 /* fraction bits of t and of 1/t, g */
+    int64_t scale[INVERSE_KINDS]; /* u, at the upper bits of x */
+    int64_t root_scale;           /* the root of the root's u */
+    int64_t line[INVERSE_KINDS];  /* value and slope of the inverse of t */
+};
 
 struct inverse {
     enum inverse_kind kind;
-    int lo, hi;    /* powers of two: 2^lo <= x < 2^(hi+1) */
-    int frac;      /* fraction bits of what comes out */
-    double factor; /* times this */
-    int mantissa;  /* fraction bits g of t and y; less than frac of x + hi */
-    int64_t table; /* what inverse_add_table() made, for this kind and mantissa */
+    int lo, hi; /* powers of two: 2^lo <= x < 2^(hi+1); hi is even for a root */
+    int shift;  /* x comes with as many bits too many, 0 if none */
+    int frac;   /* fraction bits of what comes out */
+    const struct inverse_tables *tables;
 };
 
-/** The lookup's table, into @plan. */
-MUST_CHECK int inverse_add_table(struct plan *plan, enum inverse_kind kind, int mantissa,
-                                 int64_t *ret, struct err *err);
+/**
+ * Into @plan. @mantissa: such that products of two of them fit the ring. @factor: of the roots.
+ */
+MUST_CHECK int inverse_add_tables(struct plan *plan, int mantissa, double factor,
+                                  struct inverse_tables *ret, struct err *err);
 
 /** @x: a share wire of one column. Returns a share wire of the same shape. */
 uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k);

@@ -6,7 +6,7 @@
  *     select:       [b x] = m [x] + (1 - 2m) (x^ [B] - [B r_x]).
  */
 #include "base/secret.h"
-#include "mpc/op.h"
+#include "mpc/ops/product.h"
 #include "mpc/tape.h"
 
 #include <stdlib.h>
@@ -25,8 +25,8 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     ret->frac = 0;
     if (op->id != OP_SELECT)
         return 0;
-    if (operand_is_weight(op->in[1]) || v->wires[op->in[1]].kind != WIRE_MASKED)
-        return err_set(err, -EINVAL, "what it selects is no masked wire");
+    if (product_need_whole(v, op->in[1], err) < 0)
+        return -EINVAL;
     x = &v->wires[op->in[1]];
     if (wire_elements(x) != ret->rows || x->ring != ret->ring)
         return err_set(err, -EINVAL, "its bits are not one row an element");

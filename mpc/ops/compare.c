@@ -11,6 +11,8 @@
  * ANDs by bit triples; the two ANDs of a node share the opening of eq, and the lowest digit needs
  * no eq. Thresholds share the tables (only shares are read again) and have triples of their own.
  *
+ * Where |x'| < 2^(w-1) all of this is done modulo 2^w, with w for l: fewer digits, fewer rounds.
+ *
  * Bits lie in lanes: lane of (element e, threshold k) is e K + k, 64 lanes a word.
  */
 #include "mpc/op.h"
@@ -26,19 +28,24 @@ struct shape {
     size_t elements, thresholds, lanes, words;
     size_t digits, levels;
     size_t nodes_full, nodes_low; /* with three opened vectors, with two */
-    unsigned int ring;
+    unsigned int bits;            /* w */
 };
+
+static int64_t threshold_of(const struct op *op, size_t k)
+{
+    return op->attr[COMPARE_THRESHOLD + k];
+}
 
 static struct shape shape_of(const struct variant *v, const struct op *op)
 {
     const struct wire *in = &v->wires[op->in[0]];
     struct shape s = {
         .elements = wire_elements(in),
-        .thresholds = op->attr_count,
-        .digits = (in->ring - 1u + DIGIT_BITS - 1) / DIGIT_BITS,
-        .ring = in->ring,
+        .thresholds = (size_t)op->attr_count - COMPARE_THRESHOLD,
+        .bits = (unsigned int)op->attr[COMPARE_BITS],
     };
 
+    s.digits = (s.bits - 1 + DIGIT_BITS - 1) / DIGIT_BITS;
     s.lanes = s.elements * s.thresholds;
     s.words = ring_bit_words(s.lanes);
     for (size_t left = s.digits; left > 1; left = (left + 1) / 2) {
@@ -80,13 +87,16 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     if (operand_is_weight(op->in[0]) || v->wires[op->in[0]].kind != WIRE_MASKED)
         return err_set(err, -EINVAL, "its input is no masked wire");
     in = &v->wires[op->in[0]];
+    if (op->attr[COMPARE_BITS] < 2 || op->attr[COMPARE_BITS] > (in->cut ? in->cut : in->ring))
+        return err_set(err, -EINVAL, "%" PRId64 " bits of a wire that has fewer",
+                       op->attr[COMPARE_BITS]);
     if (wire_elements(in) > PLAN_DIM_MAX)
         return err_set(err, -EINVAL, "%zu comparisons at once", wire_elements(in));
     *ret = (struct wire){
         .kind = WIRE_BITS,
         .ring = in->ring,
         .rows = (uint32_t)wire_elements(in),
-        .cols = op->attr_count,
+        .cols = op->attr_count - COMPARE_THRESHOLD,
     };
     return 0;
 }
@@ -109,11 +119,11 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     struct shape s = shape_of(c->walk.variant, op);
     const int64_t *x = (const int64_t *)walk_at(&c->walk, op->in[0]);
     uint64_t *bits = walk_at(&c->walk, op->out);
-    double limit = ldexp(1, (int)s.ring - 1), top = 0;
+    double limit = ldexp(1, (int)s.bits - 1), top = 0;
 
     memset(bits, 0, s.words * sizeof(*bits));
     for (size_t lane = 0; lane < s.lanes; lane++) {
-        int64_t at = x[lane / s.thresholds], threshold = op->attr[lane % s.thresholds];
+        int64_t at = x[lane / s.thresholds], threshold = threshold_of(op, lane % s.thresholds);
 
         top = fmax(top, fabs((double)at - (double)threshold));
         bits[lane / 64] |= (uint64_t)(at >= threshold) << lane % 64;
@@ -123,7 +133,7 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
         return err_set(err, -ERANGE,
                        "operation %u (compare): a distance of %.3g units does not fit a ring of "
                        "%u bits; take a wider ring or fewer fraction bits",
-                       op->index, top, s.ring);
+                       op->index, top, s.bits);
     return 0;
 }
 
@@ -148,13 +158,13 @@ static void deal_tables(struct deal *d, const struct op *op, const struct shape 
     prg_bytes(d->prg[0], op->index, STREAM_TABLES, to, table_count(s) * sizeof(*to));
     for (size_t j = 0; j < s->digits; j++)
         for (size_t e = 0; e < s->elements; e++) {
-            uint64_t low = r[e] & ring_mask(s->ring - 1), digit = low >> DIGIT_BITS * j & 15;
+            uint64_t low = r[e] & ring_mask(s->bits - 1), digit = low >> DIGIT_BITS * j & 15;
 
             lt[j * s->elements + e] ^= table_less(digit);
             if (j > 0)
                 eq[(j - 1) * s->elements + e] ^= table_equal(digit);
             if (j == s->digits - 1)
-                lt[j * s->elements + e] ^= (uint16_t)(0 - (r[e] >> (s->ring - 1) & 1));
+                lt[j * s->elements + e] ^= (uint16_t)(0 - (r[e] >> (s->bits - 1) & 1));
         }
 }
 
@@ -215,8 +225,8 @@ static void look_up(struct online *o, const struct op *op, struct tree *t, const
         memset(t->eq[j], 0, s->words * sizeof(uint64_t));
         for (size_t lane = 0; lane < s->lanes; lane++) {
             size_t e = lane / s->thresholds;
-            uint64_t x = hat[e] - (uint64_t)op->attr[lane % s->thresholds];
-            unsigned int digit = (x & ring_mask(s->ring - 1)) >> DIGIT_BITS * j & 15;
+            uint64_t x = hat[e] - (uint64_t)threshold_of(op, lane % s->thresholds);
+            unsigned int digit = (x & ring_mask(s->bits - 1)) >> DIGIT_BITS * j & 15;
             uint64_t lt = tables[j * s->elements + e] >> digit & 1;
             uint64_t eq = j > 0 ? eq_tables[(j - 1) * s->elements + e] >> digit & 1 : 0;
 
@@ -332,9 +342,9 @@ static int online(struct online *o, const struct op *op)
         return rc;
     memcpy(bits, t.lt[0], s->words * sizeof(*bits));
     for (size_t lane = 0; t.first && lane < s->lanes; lane++) {
-        uint64_t x = hat[lane / s->thresholds] - (uint64_t)op->attr[lane % s->thresholds];
+        uint64_t x = hat[lane / s->thresholds] - (uint64_t)threshold_of(op, lane % s->thresholds);
 
-        bits[lane / 64] ^= (~x >> (s->ring - 1) & 1) << lane % 64;
+        bits[lane / 64] ^= (~x >> (s->bits - 1) & 1) << lane % 64;
     }
     return 0;
 }
@@ -343,7 +353,7 @@ const struct op_kind op_compare = {
     .name = "compare",
     .inputs_min = 1,
     .inputs_max = 1,
-    .attrs_min = 1,
+    .attrs_min = COMPARE_THRESHOLD + 1,
     .attrs_max = PLAN_ATTRS_MAX,
     .infer = infer,
     .cost = cost,

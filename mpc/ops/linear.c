@@ -33,8 +33,16 @@ static void cost_nothing(const struct plan *plan, const struct variant *v, const
 static int input_infer(const struct plan *plan, const struct variant *v, const struct op *op,
                        struct wire *ret, struct err *err)
 {
-    (void)op, (void)err;
-    *ret = (struct wire){WIRE_SHARE, plan->ring, 0, v->tokens, plan->vocabulary + plan->types};
+    int64_t ring = op->attr[INPUT_RING];
+
+    if (ring && !ring_narrow_valid((unsigned int)MIN((uint64_t)ring, 255u)))
+        return err_set(err, -EINVAL, "an input of %" PRId64 " bits", ring);
+    *ret = (struct wire){
+        .kind = WIRE_SHARE,
+        .ring = (uint8_t)(ring ? ring : plan->ring),
+        .rows = v->tokens,
+        .cols = plan->vocabulary + plan->types,
+    };
     return 0;
 }
 
@@ -55,6 +63,8 @@ static int input_online(struct online *o, const struct op *op)
 
 const struct op_kind op_input = {
     .name = "input",
+    .attrs_min = INPUT_ATTRS,
+    .attrs_max = INPUT_ATTRS,
     .infer = input_infer,
     .cost = cost_nothing,
     .clear = input_clear,
@@ -415,6 +425,56 @@ const struct op_kind op_length_mask = {
     .online = length_mask_online,
 };
 
+/* --- length scale: 2^j x, for the largest 2^j <= tokens / length; the length is public --- */
+
+static void length_scale(const struct walk *w, const struct op *op)
+{
+    size_t count = wire_elements(first_in(w, op));
+    const uint64_t *x = walk_at(w, op->in[0]);
+    uint64_t *y = walk_at(w, op->out);
+    unsigned int up = 0;
+
+    while ((uint64_t)w->length << (up + 1) <= w->variant->tokens)
+        up++;
+    for (size_t i = 0; i < count; i++)
+        y[i] = x[i] << up;
+}
+
+static int length_scale_clear(struct clear *c, const struct op *op, struct err *err)
+{
+    size_t count = wire_elements(first_in(&c->walk, op));
+    const uint64_t *x = walk_at(&c->walk, op->in[0]);
+    double *exact = malloc(count * sizeof(*exact)), up = 1;
+    int rc;
+
+    if (!exact)
+        return -ENOMEM;
+    while (2 * up * c->walk.length <= c->walk.variant->tokens)
+        up *= 2;
+    for (size_t i = 0; i < count; i++)
+        exact[i] = up * (double)(int64_t)x[i];
+    length_scale(&c->walk, op);
+    rc = clear_check(c, op, exact, err);
+    free(exact);
+    return rc;
+}
+
+static int length_scale_online(struct online *o, const struct op *op)
+{
+    length_scale(&o->walk, op);
+    return 0;
+}
+
+const struct op_kind op_length_scale = {
+    .name = "length scale",
+    .inputs_min = 1,
+    .inputs_max = 1,
+    .infer = share_infer,
+    .cost = cost_nothing,
+    .clear = length_scale_clear,
+    .online = length_scale_online,
+};
+
 /* --- unmask: a masked wire as shares again, x^ - r --- */
 
 static int unmask_infer(const struct plan *plan, const struct variant *v, const struct op *op,
@@ -426,6 +486,7 @@ static int unmask_infer(const struct plan *plan, const struct variant *v, const 
     if (rc == 0) {
         *ret = v->wires[op->in[0]];
         ret->kind = WIRE_SHARE;
+        ret->cut = 0;
     }
     return rc;
 }

@@ -3,10 +3,15 @@
  *
  *     [xy]_i = x^ (i y^ - [r_y]_i) - [r_x]_i y^ + [r_x r_y]_i
  *
- * with no communication; the dealer deals r_x r_y. When y is a weight, i W^ - [r_W]_i was packed
- * once a model, and [r_x r_W]_i - [r_x]_i W^ is computed when the tape comes: one product is left
- * online. A fixed product may add a bias row (or a row a token) and gain * residual at its own
- * scale; the sum of both products shares one correction.
+ * with no communication; the dealer deals r_x r_y. Party 1's half is also
+ *
+ *     (x^ - [r_x]_1) (y^ - [r_y]_1) - [r_x]_1 [r_y]_1 + [r_x r_y]_1,
+ *
+ * one product online, where the last two terms wait since the tape came; party 0's stays two. Which
+ * party x^ y^ falls to is free: in a batch the parties take turns. When y is a weight, i W^ -
+ * [r_W]_i was packed once a model, and [r_x r_W]_i - [r_x]_i W^ is computed when the tape comes:
+ * one product is left online. A fixed product may add a bias row (or a row a token) and gain *
+ * residual at its own scale; the sum of both products shares one correction.
  */
 #include "base/secret.h"
 #include "mpc/model.h"
@@ -56,6 +61,18 @@ static size_t out_count(const struct shape *s)
     return s->batch * s->rows * s->cols;
 }
 
+/* Whether x^ y^ of matrix @h falls to @party. */
+static bool turn_of(size_t h, unsigned int party)
+{
+    return h % 2 == party;
+}
+
+/* Matrices of the batch for which it does. */
+static size_t turns(const struct shape *s, unsigned int party)
+{
+    return (s->batch + 1 - party) / 2;
+}
+
 static int infer_attrs(const struct op *op, struct err *err)
 {
     for (int i = MATMUL_BATCH; i <= MATMUL_COLS; i++)
@@ -83,6 +100,8 @@ static int infer_views(const struct plan *plan, const struct variant *v, const s
     if (fixed(op)) {
         const struct weight *w = plan_weight(plan, op->in[MATMUL_B]);
 
+        if (w->ring != v->wires[op->in[MATMUL_A]].ring)
+            return err_set(err, -EINVAL, "weight %s lies in a ring of %u bits", w->name, w->ring);
         if (w->use != WEIGHT_PRODUCT || s->batch != 1 || s->b_offset || w->rows != s->inner ||
             w->cols != s->cols || s->b_row != s->cols || s->b_col != 1)
             return err_set(err, -EINVAL, "weight %s is not the %zu x %zu it multiplies by", w->name,
@@ -94,8 +113,8 @@ static int infer_views(const struct plan *plan, const struct variant *v, const s
     return 0;
 }
 
-static int infer_bias(const struct plan *plan, const struct op *op, const struct shape *s, int frac,
-                      struct err *err)
+static int infer_bias(const struct plan *plan, const struct variant *v, const struct op *op,
+                      const struct shape *s, int frac, struct err *err)
 {
     const struct weight *bias;
 
@@ -104,8 +123,8 @@ static int infer_bias(const struct plan *plan, const struct op *op, const struct
     if (!fixed(op) || !operand_is_weight(op->in[MATMUL_BIAS]))
         return err_set(err, -EINVAL, "only a fixed product takes a bias, and a weight");
     bias = plan_weight(plan, op->in[MATMUL_BIAS]);
-    if (bias->use != WEIGHT_ADDED || bias->cols != s->cols || bias->frac != frac ||
-        (bias->rows != 1 && bias->rows < s->rows))
+    if (bias->use != WEIGHT_ADDED || bias->ring < v->wires[op->in[MATMUL_A]].ring ||
+        bias->cols != s->cols || bias->frac != frac || (bias->rows != 1 && bias->rows < s->rows))
         return err_set(err, -EINVAL, "bias %s does not fit the product", bias->name);
     return 0;
 }
@@ -122,13 +141,14 @@ static int infer_residual(const struct plan *plan, const struct variant *v, cons
         return 0;
     if (!fixed(op) || !operand_is_weight(gain))
         return err_set(err, -EINVAL, "only a fixed product takes a residual, with a gain weight");
-    rc = product_need_masked(v, residual, err);
+    rc = product_need_whole(v, residual, err);
     if (rc < 0)
         return rc;
     n = &v->wires[residual];
     g = plan_weight(plan, gain);
     if (n->rows != s->rows || n->cols != s->cols || n->ring != v->wires[op->in[MATMUL_A]].ring ||
-        g->use != WEIGHT_GAIN || g->rows != 1 || g->cols != s->cols || n->frac + g->frac != frac)
+        g->use != WEIGHT_GAIN || g->ring < n->ring || g->rows != 1 || g->cols != s->cols ||
+        n->frac + g->frac != frac)
         return err_set(err, -EINVAL, "residual and gain %s do not fit the product", g->name);
     return 0;
 }
@@ -138,10 +158,10 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
 {
     struct shape s = shape_of(op);
     const struct wire *a;
-    int rc = product_need_masked(v, op->in[MATMUL_A], err);
+    int rc = product_need_whole(v, op->in[MATMUL_A], err);
 
     if (rc == 0 && !fixed(op))
-        rc = product_need_masked(v, op->in[MATMUL_B], err);
+        rc = product_need_whole(v, op->in[MATMUL_B], err);
     if (rc == 0)
         rc = infer_attrs(op, err);
     if (rc == 0 &&
@@ -163,7 +183,7 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
         rc = product_frac(a->frac, v->wires[op->in[MATMUL_B]].frac, &ret->frac, err);
     }
     if (rc == 0)
-        rc = infer_bias(plan, op, &s, ret->frac, err);
+        rc = infer_bias(plan, v, op, &s, ret->frac, err);
     if (rc == 0)
         rc = infer_residual(plan, v, op, &s, ret->frac, err);
     return rc;
@@ -173,13 +193,16 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
                  struct op_cost *ret)
 {
     struct shape s = shape_of(op);
-    size_t count = out_count(&s), right = kernels_right_words(s.inner, s.cols);
+    size_t count = out_count(&s);
+    size_t right = kernels_right_bytes_max(s.inner, s.cols) / sizeof(uint64_t);
 
     (void)plan;
     ret->bytes_tape = ring_bytes(count, v->wires[op->out].ring);
-    ret->prepared_words = fixed(op) ? count : 0;
-    ret->scratch_words = MAX(2 * count, s.inner * s.cols + right + count);
-    ret->macs_online = (fixed(op) ? 1u : 2u) * (uint64_t)count * s.inner;
+    ret->prepared_words = fixed(op) ? count : turns(&s, 0) * s.rows * s.cols;
+    ret->scratch_words =
+        MAX(2 * count, wire_padded(MAX(count, (s.rows + s.cols) * s.inner)) + right);
+    ret->macs_online =
+        (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : s.batch + s.batch / 2);
 }
 
 /* --- clear --- */
@@ -257,6 +280,14 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     return rc;
 }
 
+/* Matrix c from @a and a packed right-hand side. */
+static void multiply(const struct walk *w, const struct shape *s, uint64_t *c, size_t ldc,
+                     const uint64_t *a, size_t lda, const void *right, unsigned int ring, bool add)
+{
+    w->kernels->product(c, ldc, a, lda, right, s->rows, s->inner, s->cols, ring, add,
+                        w->product_scratch);
+}
+
 /* --- dealer --- */
 
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)
@@ -264,19 +295,18 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     struct shape s = shape_of(op);
     size_t count = out_count(&s);
     const uint64_t *ra = walk_mask(&d->walk, op->in[MATMUL_A]) + s.a_offset;
-    uint64_t *c = d->walk.scratch, *right = c + count;
+    uint64_t *c = d->walk.scratch, *right = c + wire_padded(count);
+    unsigned int ring = op_wire(&d->walk, op->out)->ring;
 
-    for (size_t h = 0; h < s.batch; h++) {
-        const uint64_t *packed = right;
+    if (fixed(op))
+        multiply(&d->walk, &s, c, s.c_row, ra, s.a_row,
+                 d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT], ring, false);
+    for (size_t h = 0; !fixed(op) && h < s.batch; h++) {
+        const uint64_t *rb = walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch;
 
-        if (fixed(op))
-            packed = d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT];
-        else
-            kernels_pack_right(right,
-                               walk_mask(&d->walk, op->in[MATMUL_B]) + s.b_offset + h * s.b_batch,
-                               s.b_row, s.b_col, s.inner, s.cols);
-        d->walk.kernels->product(c + h * s.c_batch, s.c_row, ra + h * s.a_batch, s.a_row, packed,
-                                 s.rows, s.inner, s.cols, false);
+        d->walk.kernels->pack_right(right, rb, s.b_row, s.b_col, s.inner, s.cols, ring);
+        multiply(&d->walk, &s, c + h * s.c_batch, s.c_row, ra + h * s.a_batch, s.a_row, right, ring,
+                 false);
     }
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&d->walk, op->in[MATMUL_RESIDUAL]);
@@ -285,35 +315,61 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
         for (size_t i = 0; i < count; i++)
             c[i] += rn[i] * rg[i % s.cols];
     }
-    op_deal_correction(d, op, STREAM_CORR, c, count, op_wire(&d->walk, op->out)->ring, tape,
-                       c + count);
+    op_deal_correction(d, op, STREAM_CORR, c, count, ring, tape, c + count);
 }
 
 /* --- parties --- */
 
-static void prepare(struct prepare *p, const struct op *op)
+static void prepare_fixed(struct prepare *p, const struct op *op, const struct shape *s)
 {
-    struct shape s = shape_of(op);
-    size_t count = out_count(&s);
-    uint64_t *to, *c = p->walk.scratch;
+    size_t count = out_count(s);
+    uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch;
+    unsigned int ring = op_wire(&p->walk, op->out)->ring;
 
-    if (!fixed(op))
-        return;
-    to = op_prepared(p->tape, op);
-    p->walk.kernels->product(to, s.c_row, walk_mask(&p->walk, op->in[MATMUL_A]) + s.a_offset,
-                             s.a_row, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
-                             s.rows, s.inner, s.cols, false);
+    multiply(&p->walk, s, to, s->c_row, walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset,
+             s->a_row, p->model->right_hat[op->in[MATMUL_B] & ~OPERAND_WEIGHT], ring, false);
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&p->walk, op->in[MATMUL_RESIDUAL]);
         const uint64_t *g = p->model->right_hat[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
 
         for (size_t i = 0; i < count; i++)
-            to[i] += rn[i] * g[i % s.cols];
+            to[i] += rn[i] * g[i % s->cols];
     }
-    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, count,
-                  op_wire(&p->walk, op->out)->ring);
+    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, count, ring);
     for (size_t i = 0; i < count; i++)
         to[i] = c[i] - to[i];
+}
+
+/* [r_x r_y] - [r_x] [r_y] of the matrices that are this party's turn, one after the other. */
+static void prepare_wires(struct prepare *p, const struct op *op, const struct shape *s)
+{
+    const uint64_t *ra = walk_mask(&p->walk, op->in[MATMUL_A]) + s->a_offset;
+    const uint64_t *rb = walk_mask(&p->walk, op->in[MATMUL_B]) + s->b_offset;
+    uint64_t *to = op_prepared(p->tape, op), *c = p->walk.scratch;
+    uint64_t *right = c + wire_padded(out_count(s));
+    unsigned int ring = op_wire(&p->walk, op->out)->ring;
+
+    op_correction(p->prg, p->tape, p->party, op, STREAM_CORR, 0, c, out_count(s), ring);
+    for (size_t h = 0; h < s->batch; h++) {
+        if (!turn_of(h, p->party))
+            continue;
+        p->walk.kernels->pack_right(right, rb + h * s->b_batch, s->b_row, s->b_col, s->inner,
+                                    s->cols, ring);
+        multiply(&p->walk, s, to, s->cols, ra + h * s->a_batch, s->a_row, right, ring, false);
+        for (size_t r = 0; r < s->rows; r++, to += s->cols)
+            for (size_t j = 0; j < s->cols; j++)
+                to[j] = c[h * s->c_batch + r * s->c_row + j] - to[j];
+    }
+}
+
+static void prepare(struct prepare *p, const struct op *op)
+{
+    struct shape s = shape_of(op);
+
+    if (fixed(op))
+        prepare_fixed(p, op, &s);
+    else
+        prepare_wires(p, op, &s);
 }
 
 static void online_fixed(struct online *o, const struct op *op, const struct shape *s)
@@ -324,9 +380,9 @@ static void online_fixed(struct online *o, const struct op *op, const struct sha
     size_t bias_row = 0;
 
     memcpy(to, op_prepared(o->tape, op), out_count(s) * sizeof(*to));
-    o->walk.kernels->product(to, s->c_row, hat, s->a_row,
-                             o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT], s->rows,
-                             s->inner, s->cols, true);
+    multiply(&o->walk, s, to, s->c_row, hat, s->a_row,
+             o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+             op_wire(&o->walk, op->out)->ring, true);
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
         bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
         bias_row = plan_weight(o->walk.plan, op->in[MATMUL_BIAS])->rows == 1 ? 0 : s->cols;
@@ -347,41 +403,71 @@ static void online_fixed(struct online *o, const struct op *op, const struct sha
     }
 }
 
-/* dense = factor * hat - mask, gathered from a strided view; then in panels. */
-static const uint64_t *pack_view(struct online *o, const struct shape *s, const uint64_t *hat,
-                                 const uint64_t *mask, uint64_t factor)
+/* A matrix of a wire, gathered from a strided view: plus * hat + minus * mask. */
+struct gather {
+    const uint64_t *hat, *mask;
+    size_t rows, cols, row, col;
+};
+
+static void gather(uint64_t *to, const struct gather *g, uint64_t plus, uint64_t minus)
 {
-    uint64_t *dense = o->walk.scratch, *right = dense + s->inner * s->cols;
+    for (size_t i = 0; i < g->rows; i++)
+        for (size_t j = 0; j < g->cols; j++, to++) {
+            size_t at = i * g->row + j * g->col;
 
-    for (size_t i = 0; i < s->inner; i++)
-        for (size_t j = 0; j < s->cols; j++) {
-            size_t at = i * s->b_row + j * s->b_col;
-
-            dense[i * s->cols + j] = factor * hat[at] - (mask ? mask[at] : 0);
+            *to = plus * g->hat[at] - minus * g->mask[at];
         }
-    kernels_pack_right(right, dense, s->cols, 1, s->inner, s->cols);
-    return right;
+}
+
+/* Of one pair of matrices, with the corrections in @to already. */
+static void multiply_pair(struct online *o, const struct shape *s, const struct gather *a,
+                          const struct gather *b, bool turn, unsigned int ring, uint64_t *to)
+{
+    uint64_t *left = o->walk.scratch, *dense = left + s->rows * s->inner;
+    uint64_t *right = left + wire_padded((s->rows + s->cols) * s->inner);
+
+    gather(dense, b, turn, 1);
+    o->walk.kernels->pack_right(right, dense, s->cols, 1, s->inner, s->cols, ring);
+    if (turn)
+        gather(left, a, 1, 1);
+    multiply(&o->walk, s, to, s->c_row, turn ? left : a->hat, turn ? s->inner : s->a_row, right,
+             ring, true);
+    if (turn)
+        return;
+    gather(left, a, 0, 1);
+    o->walk.kernels->pack_right(right, b->hat, s->b_row, s->b_col, s->inner, s->cols, ring);
+    multiply(&o->walk, s, to, s->c_row, left, s->inner, right, ring, true);
 }
 
 static void online_wires(struct online *o, const struct op *op, const struct shape *s)
 {
-    const uint64_t *a = walk_at(&o->walk, op->in[MATMUL_A]) + s->a_offset;
-    const uint64_t *ra = walk_mask(&o->walk, op->in[MATMUL_A]) + s->a_offset;
-    const uint64_t *b = walk_at(&o->walk, op->in[MATMUL_B]) + s->b_offset;
-    const uint64_t *rb = walk_mask(&o->walk, op->in[MATMUL_B]) + s->b_offset;
+    struct gather a = {.hat = walk_at(&o->walk, op->in[MATMUL_A]) + s->a_offset,
+                       .mask = walk_mask(&o->walk, op->in[MATMUL_A]) + s->a_offset,
+                       .rows = s->rows,
+                       .cols = s->inner,
+                       .row = s->a_row,
+                       .col = 1};
+    struct gather b = {.hat = walk_at(&o->walk, op->in[MATMUL_B]) + s->b_offset,
+                       .mask = walk_mask(&o->walk, op->in[MATMUL_B]) + s->b_offset,
+                       .rows = s->inner,
+                       .cols = s->cols,
+                       .row = s->b_row,
+                       .col = s->b_col};
+    const uint64_t *prepared = op_prepared(o->tape, op);
     uint64_t *to = walk_at(&o->walk, op->out);
+    unsigned int ring = op_wire(&o->walk, op->out)->ring;
 
-    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s),
-                  op_wire(&o->walk, op->out)->ring);
-    for (size_t h = 0; h < s->batch; h++) {
-        const uint64_t *right;
+    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, to, out_count(s), ring);
+    for (size_t h = 0; h < s->batch; h++, to += s->c_batch) {
+        bool turn = turn_of(h, o->party);
 
-        right = pack_view(o, s, b + h * s->b_batch, rb + h * s->b_batch, o->party);
-        o->walk.kernels->product(to + h * s->c_batch, s->c_row, a + h * s->a_batch, s->a_row, right,
-                                 s->rows, s->inner, s->cols, true);
-        right = pack_view(o, s, b + h * s->b_batch, NULL, UINT64_MAX);
-        o->walk.kernels->product(to + h * s->c_batch, s->c_row, ra + h * s->a_batch, s->a_row,
-                                 right, s->rows, s->inner, s->cols, true);
+        for (size_t r = 0; turn && r < s->rows; r++, prepared += s->cols)
+            memcpy(to + r * s->c_row, prepared, s->cols * sizeof(*to));
+        multiply_pair(o, s, &a, &b, turn, ring, to);
+        a.hat += s->a_batch;
+        a.mask += s->a_batch;
+        b.hat += s->b_batch;
+        b.mask += s->b_batch;
     }
 }
 

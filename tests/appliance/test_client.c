@@ -24,6 +24,7 @@
 #define TOKENS     4
 #define LABELS     3
 #define RING       48
+#define INPUT_BITS 24
 #define FRAC       12
 
 static const struct encoding text = {.count = 3, .ids = {5, 89999, 0}, .types = {0, 1, 1}};
@@ -206,7 +207,8 @@ static int setup_all(void **state)
                            .labels = LABELS,
                            .variant_count = 1,
                            .variants = &f.variant};
-    f.input = (struct wire){WIRE_SHARE, RING, 0, TOKENS, COLUMNS};
+    f.input =
+        (struct wire){.kind = WIRE_SHARE, .ring = INPUT_BITS, .rows = TOKENS, .cols = COLUMNS};
     f.variant = (struct variant){.tokens = TOKENS, .wire_count = 1, .wires = &f.input};
     f.config = (struct config){.role = ROLE_OWNER, .timeout_ms = TIMEOUT_MS};
     f.config.certificate = strdup("owner.pem");
@@ -293,7 +295,7 @@ static void check_inputs(void)
     assert_non_null(rows);
     assert_int_equal(compile_input(&f.plan, &f.variant, &text, rows, NULL), 0);
     for (size_t i = 0; i < (size_t)TOKENS * COLUMNS; i++)
-        wrong |= (f.ends[0].input[i] + f.ends[1].input[i] - rows[i]) & ring_mask(RING);
+        wrong |= (f.ends[0].input[i] + f.ends[1].input[i] - rows[i]) & ring_mask(INPUT_BITS);
     assert_int_equal(wrong, 0);
     free(rows);
 }

@@ -33,7 +33,13 @@ static uint32_t add_op(struct build *b, enum op_id id, const uint32_t *in, size_
 
 void build_start(struct build *b, unsigned int ring, uint32_t tokens, uint32_t columns)
 {
-    *b = (struct build){.plan = plan_new()};
+    build_start_narrow(b, ring, 0, tokens, columns);
+}
+
+void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
+                        uint32_t columns)
+{
+    *b = (struct build){.plan = plan_new(), .narrow = narrow};
     assert_non_null(b->plan);
     strcpy(b->plan->name, "test");
     b->plan->ring = (uint8_t)ring;
@@ -47,7 +53,7 @@ void build_variant(struct build *b, uint32_t tokens)
     struct err err = {""};
 
     need(plan_add_variant(b->plan, tokens, &b->v, &err), &err);
-    b->x = add_op(b, OP_INPUT, NULL, 0, NULL, 0);
+    b->x = add_op(b, OP_INPUT, NULL, 0, (int64_t[]){b->narrow}, INPUT_ATTRS);
 }
 
 void build_end(struct build *b)
@@ -60,7 +66,11 @@ void build_end(struct build *b)
 uint32_t build_weight(struct build *b, enum weight_use use, uint32_t rows, uint32_t cols,
                       const int64_t *values)
 {
-    struct weight w = {.name = "weight", .use = (uint8_t)use, .rows = rows, .cols = cols};
+    struct weight w = {.name = "weight",
+                       .use = (uint8_t)use,
+                       .ring = (uint8_t)(b->narrow ? b->narrow : b->plan->ring),
+                       .rows = rows,
+                       .cols = cols};
     struct err err = {""};
     size_t bytes = weight_elements(&w) * sizeof(*values);
     int64_t *copy = malloc(bytes);
@@ -107,7 +117,17 @@ uint32_t build_square(struct build *b, uint32_t x, bool sum_rows)
 uint32_t build_truncate(struct build *b, uint32_t x, int64_t shift)
 {
     /* Relabelled back to no fraction: tests look at units. */
-    return unary(b, OP_TRUNCATE, x, (int64_t[]){shift, shift}, TRUNCATE_ATTRS);
+    return unary(b, OP_TRUNCATE, x, (int64_t[]){shift, shift, 0}, TRUNCATE_ATTRS);
+}
+
+uint32_t build_lift(struct build *b, uint32_t x, int64_t shift)
+{
+    return unary(b, OP_TRUNCATE, x, (int64_t[]){shift, shift, b->plan->ring}, TRUNCATE_ATTRS);
+}
+
+uint32_t build_cut(struct build *b, uint32_t x, int64_t shift)
+{
+    return unary(b, OP_CUT, x, (int64_t[]){shift, shift}, CUT_ATTRS);
 }
 
 uint32_t build_affine(struct build *b, uint32_t x, int64_t factor, int64_t add)
@@ -135,9 +155,24 @@ uint32_t build_length_mask(struct build *b, uint32_t x)
     return unary(b, OP_LENGTH_MASK, x, NULL, 0);
 }
 
+uint32_t build_length_scale(struct build *b, uint32_t x)
+{
+    return unary(b, OP_LENGTH_SCALE, x, NULL, 0);
+}
+
 uint32_t build_compare(struct build *b, uint32_t x, const int64_t *thresholds, size_t count)
 {
-    return unary(b, OP_COMPARE, x, thresholds, count);
+    return build_compare_narrow(b, x, b->plan->ring, thresholds, count);
+}
+
+uint32_t build_compare_narrow(struct build *b, uint32_t x, unsigned int bits,
+                              const int64_t *thresholds, size_t count)
+{
+    int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits};
+
+    assert_true(COMPARE_THRESHOLD + count <= PLAN_ATTRS_MAX);
+    memcpy(attr + COMPARE_THRESHOLD, thresholds, count * sizeof(*thresholds));
+    return unary(b, OP_COMPARE, x, attr, COMPARE_THRESHOLD + count);
 }
 
 uint32_t build_bit_to_ring(struct build *b, uint32_t bits)
@@ -160,14 +195,15 @@ uint32_t build_dot(struct build *b, uint32_t x, int64_t constant, const int64_t 
     return unary(b, OP_DOT, x, attr, DOT_FACTOR + count);
 }
 
-uint32_t build_lookup(struct build *b, uint32_t index, unsigned int bits, unsigned int cols,
-                      const int64_t *entries)
+uint32_t build_lookup(struct build *b, uint32_t x, unsigned int shift, uint32_t t,
+                      unsigned int bits, unsigned int cols, const int64_t *entries)
 {
     struct err err = {""};
     int64_t table;
 
     need(plan_add_table(b->plan, bits, cols, entries, &table, &err), &err);
-    return unary(b, OP_LOOKUP, index, (int64_t[]){table, 0}, LOOKUP_ATTRS);
+    return add_op(b, OP_LOOKUP, (uint32_t[]){x, t}, t == NONE ? 1 : 2, (int64_t[]){table, shift, 0},
+                  LOOKUP_ATTRS);
 }
 
 void build_range(struct build *b, uint32_t x, int64_t min, int64_t end)

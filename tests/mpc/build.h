@@ -25,13 +25,18 @@
 struct build {
     struct plan *plan;
     struct variant *v;
-    uint32_t x; /* the input: a share wire, tokens x columns, no fraction */
+    unsigned int narrow; /* the ring of input and weights; 0: the plan's */
+    uint32_t x;          /* the input: a share wire, tokens x columns, no fraction */
     int64_t *weights[BUILD_WEIGHTS_MAX]; /* by number */
 };
 
 /** A plan with one variant and its input; build_end() takes all of it back. */
 void build_start(struct build *b, unsigned int ring, uint32_t tokens, uint32_t columns);
 void build_end(struct build *b);
+
+/** With an input, and weights, in a ring of @narrow bits. */
+void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
+                        uint32_t columns);
 
 /** @values are copied. @return the operand. */
 uint32_t build_weight(struct build *b, enum weight_use use, uint32_t rows, uint32_t cols,
@@ -43,18 +48,27 @@ uint32_t build_unmask(struct build *b, uint32_t x);
 uint32_t build_mul(struct build *b, uint32_t x, uint32_t y);
 uint32_t build_square(struct build *b, uint32_t x, bool sum_rows);
 uint32_t build_truncate(struct build *b, uint32_t x, int64_t shift);
+uint32_t build_lift(struct build *b, uint32_t x, int64_t shift);
+uint32_t build_cut(struct build *b, uint32_t x, int64_t shift);
 uint32_t build_affine(struct build *b, uint32_t x, int64_t factor, int64_t add);
 uint32_t build_add(struct build *b, uint32_t x, uint32_t y);
 uint32_t build_centre(struct build *b, uint32_t x);
 uint32_t build_row_sum(struct build *b, uint32_t x);
 uint32_t build_length_mask(struct build *b, uint32_t x);
+uint32_t build_length_scale(struct build *b, uint32_t x);
 uint32_t build_compare(struct build *b, uint32_t x, const int64_t *thresholds, size_t count);
+
+/** The same modulo 2^@bits. */
+uint32_t build_compare_narrow(struct build *b, uint32_t x, unsigned int bits,
+                              const int64_t *thresholds, size_t count);
 uint32_t build_bit_to_ring(struct build *b, uint32_t bits);
 uint32_t build_select(struct build *b, uint32_t bits, uint32_t x);
 uint32_t build_dot(struct build *b, uint32_t x, int64_t constant, const int64_t *factors,
                    size_t count);
-uint32_t build_lookup(struct build *b, uint32_t index, unsigned int bits, unsigned int cols,
-                      const int64_t *entries);
+
+/** At x / 2^@shift; times @t, or OPERAND_NONE. */
+uint32_t build_lookup(struct build *b, uint32_t x, unsigned int shift, uint32_t t,
+                      unsigned int bits, unsigned int cols, const int64_t *entries);
 
 /** @attrs by enum view_attr. */
 uint32_t build_view(struct build *b, uint32_t x, const int64_t attrs[VIEW_ATTRS]);

@@ -183,7 +183,7 @@ struct replay *replay_new(const struct plan *plan, const int64_t *const *weights
     must(r, "memory");
     r->plan = plan;
     draw_seeds(seed);
-    r->masks = mask_weights_new(plan, (const uint8_t(*)[PRG_SEED_BYTES])seed);
+    r->masks = mask_weights_new(plan, (const uint8_t(*)[PRG_SEED_BYTES])seed, kernels);
     must(r->masks, "mask_weights_new");
     r->dealing = dealing_new(r->masks);
     must(r->dealing, "dealing_new");
@@ -200,8 +200,8 @@ struct replay *replay_new(const struct plan *plan, const int64_t *const *weights
     replay_open(r->model, r->sent, 0, rc);
     must(rc[0] == 0 && rc[1] == 0, "model_open");
     for (unsigned int p = 0; p < 2; p++) {
-        must(model_pack(r->model[p]) == 0, "model_pack");
-        r->party[p] = party_new(r->model[p], kernels);
+        must(model_pack(r->model[p], kernels) == 0, "model_pack");
+        r->party[p] = party_new(r->model[p]);
         must(r->party[p], "party_new");
     }
     return r;

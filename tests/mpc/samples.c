@@ -112,7 +112,7 @@ static uint32_t compare_select(struct build *b)
 {
     uint32_t x = build_open(b, b->x);
 
-    return build_select(b, build_compare(b, x, (int64_t[]){0, 20}, 2), x);
+    return build_select(b, build_compare_narrow(b, x, 9, (int64_t[]){0, 20}, 2), x);
 }
 
 static uint32_t dot(struct build *b)
@@ -120,19 +120,65 @@ static uint32_t dot(struct build *b)
     return build_dot(b, b->x, 100, (int64_t[]){1, -2, 3, -4, 5, -6}, N);
 }
 
-/* Sixteen index bits, so that every byte that opens the index is a random one. */
+/* Opened with the truncation, read by every product that takes it so. */
+static uint32_t cut(struct build *b)
+{
+    uint32_t x = build_cut(b, build_affine(b, b->x, 64, 0), 5);
+
+    return build_add(b, build_square(b, x, false),
+                     build_mul(b, x, build_open(b, build_affine(b, b->x, -3, 1))));
+}
+
+static uint32_t cut_rows(struct build *b)
+{
+    uint32_t x = build_cut(b, build_affine(b, b->x, 24, 0), 3);
+
+    return build_add(b, build_square(b, x, true), build_row_sum(b, build_unmask(b, x)));
+}
+
+static uint32_t lift(struct build *b)
+{
+    uint32_t x = build_linear(b, build_open(b, b->x), weight(b, WEIGHT_PRODUCT, N),
+                              weight(b, WEIGHT_ADDED, 1), OPERAND_NONE, OPERAND_NONE);
+
+    x = build_lift(b, build_affine(b, x, 16, 0), 4);
+    return build_mul(b, build_cut(b, build_affine(b, x, 2, 0), 1), build_open(b, x));
+}
+
+static uint32_t length_scale(struct build *b)
+{
+    return build_length_scale(b, b->x);
+}
+
+/* Negative indices are the upper half of a table. */
+static const int64_t *entries(size_t count)
+{
+    static int64_t all[4 << 8];
+
+    for (size_t i = 0; i < count; i++)
+        all[i] = i % 2 ? (int64_t)i : -3 * (int64_t)i;
+    return all;
+}
+
 static uint32_t lookup(struct build *b)
 {
-    size_t count = 2u << 16;
-    int64_t *entries = malloc(count * sizeof(*entries));
-    uint32_t y;
+    uint32_t x = build_open(b, build_affine(b, b->x, 4, 0));
 
-    assert_non_null(entries);
-    for (size_t i = 0; i < count; i++)
-        entries[i] = i % 2 ? (int64_t)i : -3 * (int64_t)i;
-    y = build_lookup(b, build_affine(b, build_row_sum(b, b->x), 100, 30000), 16, 2, entries);
-    free(entries);
-    return y;
+    return build_lookup(b, x, 2, OPERAND_NONE, 8, 2, entries(2 << 8));
+}
+
+static uint32_t lookup_line(struct build *b)
+{
+    uint32_t x = build_cut(b, build_affine(b, b->x, 8, 0), 1);
+
+    return build_lookup(b, x, 2, x, 8, 2, entries(2 << 8));
+}
+
+static uint32_t lookup_times(struct build *b)
+{
+    uint32_t x = build_open(b, b->x);
+
+    return build_lookup(b, x, 0, build_open(b, build_affine(b, b->x, 5, 5)), 7, 1, entries(1 << 7));
 }
 
 /* Of rows 1 and 3 the columns 4 and 5, and beside them 0 and 1 of the rows after. */
@@ -150,16 +196,22 @@ const struct sample samples[] = {
     {"square", square},
     {"square, row sums", square_sum},
     {"truncate", truncate_some, .rounds = true},
+    {"cut", cut},
+    {"cut, row sums", cut_rows},
+    {"lift", lift, .narrow = true},
     {"affine", affine},
     {"add", add},
     {"centre", centre},
     {"row sum", row_sum},
     {"length mask", length_mask},
+    {"length scale", length_scale},
     {"range", range},
     {"compare, bit to ring", bit_to_ring},
     {"compare, select", compare_select},
     {"dot", dot},
     {"lookup", lookup},
+    {"lookup, line", lookup_line},
+    {"lookup, times", lookup_times},
     {"view", view},
 };
 
@@ -167,6 +219,6 @@ const size_t sample_count = ARRAY_LENGTH(samples);
 
 void sample_start(const struct sample *s, unsigned int ring, struct build *b)
 {
-    build_start(b, ring, SAMPLE_TOKENS, SAMPLE_TOKENS);
+    build_start_narrow(b, ring, s->narrow ? 24 : 0, SAMPLE_TOKENS, SAMPLE_TOKENS);
     build_finish(b, s->build(b));
 }

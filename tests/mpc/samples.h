@@ -11,6 +11,7 @@ struct sample {
     const char *name;
     uint32_t (*build)(struct build *b); /* from the input to the wire that is the answer */
     bool rounds;                        /* what comes out may be the floor or the ceiling */
+    bool narrow;                        /* input and weights in 24 bits */
 };
 
 extern const struct sample samples[];

@@ -37,7 +37,7 @@ static void make_plan(struct build *b)
     y = build_truncate(b, y, 2);
     bits = build_compare(b, x, thresholds, 2);
     index = build_dot(b, build_bit_to_ring(b, bits), 1, (int64_t[]){1, 1}, 2);
-    build_lookup(b, index, 3, 1, table);
+    build_lookup(b, build_cut(b, build_affine(b, index, 2, 0), 1), 0, x, 3, 1, table);
     build_select(b, bits, x);
     build_square(b, x, true);
     build_finish(b, y);

@@ -195,6 +195,9 @@ static void test_save_and_load(void **state)
     for (size_t i = 0; i < 2; i++)
         assert_memory_equal(back->values[i], m[1]->values[i],
                             weight_elements(&f->b.plan->weights[i]) * sizeof(uint64_t));
+    assert_int_equal(model_pack(back, kernels_here()), 0);
+    assert_null(back->values[0]);
+    assert_int_equal(model_save(back, f->path, &err), -EINVAL);
     model_free(back);
     free_both(m, sent);
 }

@@ -468,8 +468,9 @@ static void test_compare_edges(void **state)
 /* As many lanes as make whole words, one more and one less; up to the most thresholds there are. */
 static void test_compare_noise(void **state)
 {
-    static const size_t lanes[][2] = {
-        {1, 1}, {63, 1}, {64, 1}, {65, 1}, {9, 7}, {8, 8}, {13, 5}, {128, 1}, {13, PLAN_ATTRS_MAX}};
+    static const size_t lanes[][2] = {{1, 1},  {63, 1},  {64, 1},
+                                      {65, 1}, {9, 7},   {8, 8},
+                                      {13, 5}, {128, 1}, {13, PLAN_ATTRS_MAX - COMPARE_THRESHOLD}};
 
     (void)state;
     FOR_EACH_RING(ring)
@@ -508,20 +509,25 @@ static void test_select(void **state)
 
 /* --- lookup --- */
 
-static void lookup_once(unsigned int ring, unsigned int bits, unsigned int cols)
+/* Indices from a bit @shift on, of both signs: negative ones find the upper half of the table. The
+ * bits below are zero, so that the index is exact. */
+static void lookup_once(unsigned int ring, unsigned int bits, unsigned int cols, unsigned int shift)
 {
-    size_t rows = (size_t)1 << bits, count = MIN(rows - 2, 200u);
+    size_t rows = (size_t)1 << bits, count = 1 + random_word() % 200;
     int64_t *entries = malloc(rows * cols * sizeof(*entries));
     int64_t input[200], expected[200 * PLAN_TABLE_COLS_MAX];
     struct build b;
+    uint32_t x;
 
     assert_non_null(entries);
     build_noise(entries, rows * cols, -top(ring) - 1, top(ring));
-    build_noise(input, count, 1, (int64_t)rows - 2);
+    build_noise(input, count, -(int64_t)rows / 2, (int64_t)rows / 2 - 1);
     for (size_t i = 0; i < count * cols; i++)
-        expected[i] = entries[(size_t)input[i / cols] * cols + i % cols];
+        expected[i] = entries[((uint64_t)input[i / cols] & (rows - 1)) * cols + i % cols];
     build_start(&b, ring, 1, (uint32_t)count);
-    build_finish(&b, build_lookup(&b, b.x, bits, cols, entries));
+    x = build_affine(&b, b.x, (int64_t)1 << shift, 0);
+    x = shift > 1 ? build_cut(&b, build_affine(&b, x, 2, 0), 1) : build_open(&b, x);
+    build_finish(&b, build_lookup(&b, x, shift, NONE, bits, cols, entries));
     build_expect(&b, input, expected);
     build_end(&b);
     free(entries);
@@ -532,35 +538,72 @@ static void test_lookup(void **state)
     (void)state;
     FOR_EACH_RING(ring)
     for (unsigned int bits = 2; bits <= 10; bits++)
-        lookup_once(ring, bits, 1 + (bits + ring / 8) % PLAN_TABLE_COLS_MAX);
+        lookup_once(ring, bits, 1 + (bits + ring / 8) % PLAN_TABLE_COLS_MAX, bits % 4);
 }
 
-/* The guard entries at both ends are entries: an index that is one off finds them. */
-static void test_lookup_guards(void **state)
+/* An index between two rows is the lower or the upper one, each now and then. */
+static void test_lookup_faithful(void **state)
 {
-    const int64_t entries[] = {-7, 1, 2, 3, 4, 5, 6, 77}, input[] = {0, 7, 3};
-    int64_t got[3];
+    const int64_t entries[8] = {0, 1, 2, 3, 4, 5, 6, 7}, input[3] = {8 * 3 + 4, 8 * 7 + 1, -3};
+    size_t seen[8] = {0};
     struct replay *r;
     struct build b;
 
     (void)state;
-    build_start(&b, 64, 1, 3);
-    build_finish(&b, build_lookup(&b, b.x, 3, 1, entries));
+    build_start(&b, 48, 1, 3);
+    build_finish(&b, build_lookup(&b, build_open(&b, b.x), 3, NONE, 3, 1, entries));
     r = build_replay(&b, kernels_here());
-    for (int i = 0; i < 50; i++) {
+    for (int i = 0; i < 100; i++) {
+        int64_t got[3];
+
         build_run(&b, r, 1, input, got);
-        assert_int_equal(got[0], -7);
-        assert_int_equal(got[1], 77);
-        assert_int_equal(got[2], 3);
+        assert_true(got[0] == 3 || got[0] == 4);
+        assert_true(got[1] == 7 || got[1] == 0);
+        assert_true(got[2] == 7 || got[2] == 0);
+        seen[got[0]]++;
     }
+    assert_true(seen[3] > 20 && seen[4] > 20);
     replay_free(r);
     build_end(&b);
+}
+
+/* a + b t with the line that x finds, for every kind of x and t; t as large as the ring takes. */
+static void line_once(unsigned int ring, unsigned int cols, bool cut_x, bool cut_t)
+{
+    int64_t entries[2 << 6], input[2 * 40], reach = top(ring - 12);
+    const int64_t first[2] = {1, 0}, second[2] = {0, 4};
+    struct build b;
+    uint32_t x, t;
+
+    build_noise(entries, ARRAY_LENGTH(entries), -31, 31);
+    for (size_t i = 0; i < 40; i++) {
+        input[2 * i] = random_in(-32, 31);
+        input[2 * i + 1] = random_in(0, 7) ? random_in(-reach, reach) : reach;
+    }
+    build_start(&b, ring, 40, 2);
+    x = build_dot(&b, b.x, 0, first, 2);
+    t = build_dot(&b, b.x, 0, second, 2);
+    x = cut_x ? build_cut(&b, build_affine(&b, x, 16, 0), 4) : build_open(&b, x);
+    t = cut_t ? build_cut(&b, t, 2) : build_open(&b, build_affine(&b, t, -1, 0));
+    build_finish(&b, build_lookup(&b, x, 0, t, 6, cols, entries));
+    for (int i = 0; i < ROUNDS; i++)
+        build_agree(&b, input);
+    build_end(&b);
+}
+
+static void test_lookup_line(void **state)
+{
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (unsigned int i = 0; i < 8; i++)
+        line_once(ring, 1 + i % 2, i & 2, i & 4);
 }
 
 /* --- truncation --- */
 
 /* Every shift at the extremes of the stated bound -2^(l-2) <= x <= 2^(l-2) - 2^s. */
-static void truncate_once(unsigned int ring, int64_t shift)
+static void truncate_once(unsigned int ring, int64_t shift,
+                          uint32_t (*body)(struct build *b, int64_t shift))
 {
     const int64_t low = -((int64_t)1 << (ring - 2)), unit = (int64_t)1 << shift;
     const int64_t high = -low - unit;
@@ -574,7 +617,7 @@ static void truncate_once(unsigned int ring, int64_t shift)
     for (size_t i = 0; i < 14; i++)
         input[i] = MIN(MAX(input[i], low), high);
     build_start(&b, ring, 1, 64);
-    build_finish(&b, build_truncate(&b, b.x, shift));
+    build_finish(&b, body(&b, shift));
     r = build_replay(&b, kernels_here());
     for (int i = 0; i < ROUNDS; i++) {
         build_run(&b, r, 1, input, got);
@@ -590,12 +633,141 @@ static void truncate_once(unsigned int ring, int64_t shift)
     build_end(&b);
 }
 
+static uint32_t truncate_bit(struct build *b, int64_t shift)
+{
+    return build_truncate(b, b->x, shift);
+}
+
+/* What a cut wire stands for: Y less its shares of R. */
+static uint32_t truncate_cut(struct build *b, int64_t shift)
+{
+    return build_unmask(b, build_cut(b, b->x, shift));
+}
+
 static void test_truncate(void **state)
 {
     (void)state;
     FOR_EACH_RING(ring)
     for (int64_t shift = 1; shift <= (int64_t)ring - 2; shift++)
-        truncate_once(ring, shift);
+        truncate_once(ring, shift, truncate_bit);
+    FOR_EACH_RING(ring)
+    for (int64_t shift = 1; shift <= (int64_t)ring - 8; shift++)
+        truncate_once(ring, shift, truncate_cut);
+}
+
+/* Products of a cut wire, exact where nothing was cut off: as large as they may be, any count, so
+ * that the last group of eight is of every size. */
+static uint32_t square_of_cut(struct build *b, uint32_t x)
+{
+    return build_square(b, x, false);
+}
+
+static uint32_t sums_of_cut(struct build *b, uint32_t x)
+{
+    return build_square(b, x, true);
+}
+
+static uint32_t mul_of_cut(struct build *b, uint32_t x)
+{
+    return build_mul(b, x, build_open(b, build_affine(b, b->x, -1, 2)));
+}
+
+static uint32_t mul_rows_of_cut(struct build *b, uint32_t x)
+{
+    int64_t factors[40] = {1};
+
+    return build_mul(b, x, build_open(b, build_dot(b, b->x, 1, factors, b->v->wires[b->x].cols)));
+}
+
+static void test_cut_products(void **state)
+{
+    uint32_t (*const bodies[])(struct build *, uint32_t) = {square_of_cut, sums_of_cut, mul_of_cut,
+                                                            mul_rows_of_cut};
+
+    (void)state;
+    for (size_t i = 0; i < ARRAY_LENGTH(bodies); i++)
+        FOR_EACH_RING(ring)
+    for (unsigned int shift = 1; shift <= ring - 8; shift += 1 + random_word() % 7) {
+        uint32_t rows = (uint32_t)pick(1, 9), cols = (uint32_t)pick(1, 9);
+        int64_t limit = MIN(factor_top(ring, 2 * (size_t)cols), top(ring - 1 - shift));
+        int64_t input[INPUT_MAX];
+        struct build b;
+
+        build_start(&b, ring, rows, cols);
+        build_finish(
+            &b, bodies[i](&b, build_cut(&b, build_affine(&b, b.x, (int64_t)1 << shift, 0), shift)));
+        build_noise(input, (size_t)rows * cols, -limit, limit);
+        build_agree(&b, input);
+        build_end(&b);
+    }
+}
+
+/* A product in a narrow ring, lifted: over the whole of the narrow ring's range. */
+static void test_lift(void **state)
+{
+    (void)state;
+    for (unsigned int narrow = 16; narrow <= 32; narrow += 8)
+        FOR_EACH_RING(ring)
+    for (int64_t shift = ring > narrow ? 0 : 1; shift < 6; shift++) {
+        uint32_t inner = (uint32_t)pick(1, 20);
+        int64_t limit = factor_top(narrow - 1 - (unsigned int)shift, inner), input[INPUT_MAX];
+        int64_t w[20 * 7];
+        struct build b;
+        uint32_t x;
+
+        build_start_narrow(&b, ring, narrow, 5, inner);
+        build_noise(w, (size_t)inner * 7, -limit, limit);
+        x = build_linear(&b, build_open(&b, b.x), build_weight(&b, WEIGHT_PRODUCT, inner, 7, w),
+                         NONE, NONE, NONE);
+        x = build_affine(&b, x, (int64_t)1 << shift, 0);
+        build_finish(&b, build_lift(&b, x, shift));
+        build_noise(input, (size_t)5 * inner, -limit, limit);
+        build_agree(&b, input);
+        build_end(&b);
+    }
+}
+
+/* The largest power of two that brings the length no further than the bucket. */
+static void test_length_scale(void **state)
+{
+    static const int64_t times[12] = {8, 4, 4, 2, 2, 2, 1, 1, 1, 1, 1, 1};
+
+    (void)state;
+    for (uint32_t length = 1; length <= 12; length++) {
+        int64_t input[12] = {length}, got[12];
+        struct replay *r;
+        struct build b;
+
+        build_start(&b, 48, 12, 1);
+        build_finish(&b, build_length_scale(&b, b.x));
+        r = build_replay(&b, kernels_here());
+        build_run(&b, r, length, input, got);
+        assert_int_equal(got[0], times[length - 1] * (int64_t)length);
+        replay_free(r);
+        build_end(&b);
+    }
+}
+
+/* Fewer bits say the same where the distances fit them. */
+static void test_compare_narrow(void **state)
+{
+    (void)state;
+    for (unsigned int bits = 2; bits <= 32; bits++)
+        for (int cut = 0; cut < 2; cut++) {
+            int64_t reach = top(bits) / 2, t[3] = {-reach / 2, 0, reach}, input[40], expected[120];
+            struct build b;
+            uint32_t x;
+
+            build_noise(input, 40, -reach, reach);
+            for (size_t i = 0; i < 120; i++)
+                expected[i] = input[i / 3] >= t[i % 3];
+            build_start(&b, 48, 1, 40);
+            x = cut ? build_cut(&b, build_affine(&b, b.x, 8, 0), 3) : build_open(&b, b.x);
+            build_finish(&b, build_bit_to_ring(&b, build_compare_narrow(&b, x, bits, t, 3)));
+            for (int i = 0; i < ROUNDS; i++)
+                build_expect(&b, input, expected);
+            build_end(&b);
+        }
 }
 
 /* The reference kernels and this CPU's give the same answer and the same bytes on the link. */
@@ -645,8 +817,13 @@ int main(void)
         cmocka_unit_test(test_compare_noise),
         cmocka_unit_test(test_select),
         cmocka_unit_test(test_lookup),
-        cmocka_unit_test(test_lookup_guards),
+        cmocka_unit_test(test_compare_narrow),
+        cmocka_unit_test(test_lookup_faithful),
+        cmocka_unit_test(test_lookup_line),
         cmocka_unit_test(test_truncate),
+        cmocka_unit_test(test_cut_products),
+        cmocka_unit_test(test_lift),
+        cmocka_unit_test(test_length_scale),
         cmocka_unit_test(test_kernels_agree),
     };
 

@@ -41,9 +41,9 @@ static uint32_t first_row(struct build *b)
 static void everything(struct build *b)
 {
     build_start(b, 48, SAMPLE_TOKENS, SAMPLE_TOKENS);
-    build_lookup(b, build_row_sum(b, b->x), 2, 2, (int64_t[]){5, -5, 4, -4, 3, -3, 2, -2});
+    build_lookup(b, build_open(b, b->x), 3, NONE, 2, 2, (int64_t[]){5, -5, 4, -4, 3, -3, 2, -2});
     for (size_t i = 0; i < sample_count; i++)
-        if (strcmp(samples[i].name, "lookup") != 0) /* whose table is half a megabyte */
+        if (strncmp(samples[i].name, "lookup", 6) != 0) /* whose tables are large */
             samples[i].build(b);
     build_answer(b, first_row(b));
     build_variant(b, SAMPLE_TOKENS + 3);
@@ -74,7 +74,8 @@ static void same_layout(const struct variant *a, const struct variant *b)
     for (size_t i = 0; i < a->wire_count; i++) {
         const struct wire *x = &a->wires[i], *y = &b->wires[i];
 
-        assert_true(x->kind == y->kind && x->ring == y->ring && x->frac == y->frac);
+        assert_true(x->kind == y->kind && x->ring == y->ring && x->cut == y->cut);
+        assert_true(x->frac == y->frac);
         assert_true(x->rows == y->rows && x->cols == y->cols);
         assert_true(x->offset == y->offset && x->words == y->words);
     }
@@ -230,8 +231,8 @@ static void test_other_version(void **state)
     store_le32(bytes + VERSION_AT, PLAN_VERSION + 1);
     put_digest(bytes, count);
     assert_int_equal(parse_copy(bytes, count, &plan, &err), -EPROTO);
+    assert_non_null(strstr(err.text, "version 3"));
     assert_non_null(strstr(err.text, "version 2"));
-    assert_non_null(strstr(err.text, "version 1"));
     free(bytes);
     build_end(&b);
 }
@@ -347,7 +348,7 @@ static void test_forged(void **state)
 /* --- what an operation refuses, and how it says so --- */
 
 /* Operands: */
-enum { X, HAT, BITS, WIDE, SUM, WEIGHT, BIAS, GAIN, NOTHING, BEYOND };
+enum { X, HAT, CUT, BITS, WIDE, SUM, WEIGHT, NARROW, BIAS, GAIN, NOTHING, BEYOND };
 
 static const struct refusal {
     enum op_id id;
@@ -365,18 +366,32 @@ static const struct refusal {
     {OP_OPEN, 1, 0, {HAT}, {0}, "no share wire"},
     {OP_OPEN, 1, 0, {WEIGHT}, {0}, "no share wire"},
     {OP_UNMASK, 1, 0, {X}, {0}, "no masked wire"},
+    {OP_INPUT, 0, 1, {0}, {12}, "an input of 12 bits"},
+    {OP_INPUT, 0, 1, {0}, {INT64_MIN}, "an input of"},
+    {OP_CUT, 1, 2, {HAT}, {8, 0}, "no share wire"},
+    {OP_CUT, 1, 2, {X}, {0, 0}, "a shift of 0"},
+    {OP_CUT, 1, 2, {X}, {41, 0}, "a shift of 41"},
+    {OP_CUT, 1, 2, {X}, {8, INT64_MAX}, "more than 64"},
+    {OP_CUT, 1, 2, {X}, {40, -40}, "-80 fraction bits"},
+    {OP_MUL, 2, 0, {HAT, CUT}, {0}, "opened cut"},
+    {OP_SELECT, 2, 0, {BITS, CUT}, {0}, "opened cut"},
     {OP_MUL, 2, 0, {X, HAT}, {0}, "no masked wire"},
     {OP_MUL, 2, 0, {HAT, X}, {0}, "no masked wire"},
     {OP_MUL, 2, 0, {HAT, WEIGHT}, {0}, "no masked wire"},
     {OP_MUL, 2, 0, {HAT, WIDE}, {0}, "do not fit elementwise"},
     {OP_SQUARE, 1, 1, {X}, {0}, "no masked wire"},
     {OP_SQUARE, 1, 1, {HAT}, {2}, "neither sums rows"},
-    {OP_TRUNCATE, 1, 2, {HAT}, {8, 0}, "no share wire"},
-    {OP_TRUNCATE, 1, 2, {X}, {0, 0}, "a shift of 0"},
-    {OP_TRUNCATE, 1, 2, {X}, {47, 0}, "a shift of 47"},
-    {OP_TRUNCATE, 1, 2, {X}, {INT64_MIN, 0}, "a shift of"},
-    {OP_TRUNCATE, 1, 2, {X}, {8, INT64_MAX}, "more than 64"},
-    {OP_TRUNCATE, 1, 2, {X}, {8, INT64_MIN}, "more than 64"},
+    {OP_TRUNCATE, 1, 3, {HAT}, {8, 0}, "no share wire"},
+    {OP_TRUNCATE, 1, 3, {X}, {0, 0}, "a shift of 0"},
+    {OP_TRUNCATE, 1, 3, {X}, {47, 0}, "a shift of 47"},
+    {OP_TRUNCATE, 1, 3, {X}, {INT64_MIN, 0}, "a shift of"},
+    {OP_TRUNCATE, 1, 3, {X}, {8, INT64_MAX}, "more than 64"},
+    {OP_TRUNCATE, 1, 3, {X}, {8, INT64_MIN}, "more than 64"},
+    {OP_TRUNCATE, 1, 3, {X}, {8, 0, 40}, "a lift from 48 to 40"},
+    {OP_TRUNCATE, 1, 3, {X}, {8, 0, 50}, "a lift from 48 to 50"},
+    {OP_TRUNCATE, 1, 3, {X}, {8, 0, INT64_MAX}, "a lift from 48"},
+    {OP_TRUNCATE, 1, 3, {X}, {8, 0, INT64_MIN}, "a lift from 48"},
+    {OP_LENGTH_SCALE, 1, 0, {HAT}, {0}, "no share wire"},
     {OP_AFFINE, 1, 3, {X}, {1, 0, 65}, "more than 64"},
     {OP_AFFINE, 1, 3, {X}, {1, 0, INT64_MIN}, "more than 64"},
     {OP_AFFINE, 1, 3, {BITS}, {1, 0, 0}, "no share wire"},
@@ -387,18 +402,28 @@ static const struct refusal {
     {OP_CENTRE, 1, 0, {BITS}, {0}, "no share wire"},
     {OP_LENGTH_MASK, 1, 0, {SUM}, {0}, "not the tokens"},
     {OP_RANGE, 1, 2, {X}, {5, 5}, "an empty range"},
-    {OP_COMPARE, 1, 1, {X}, {0}, "no masked wire"},
-    {OP_COMPARE, 1, 0, {HAT}, {0}, "0 attributes"},
+    {OP_COMPARE, 1, 2, {X}, {48}, "no masked wire"},
+    {OP_COMPARE, 1, 1, {HAT}, {48}, "1 attributes"},
+    {OP_COMPARE, 1, 2, {HAT}, {49}, "49 bits of a wire"},
+    {OP_COMPARE, 1, 2, {CUT}, {47}, "47 bits of a wire"},
+    {OP_COMPARE, 1, 2, {HAT}, {1}, "1 bits of a wire"},
     {OP_BIT_TO_RING, 1, 0, {X}, {0}, "holds no bits"},
     {OP_SELECT, 2, 0, {BITS, X}, {0}, "no masked wire"},
     {OP_SELECT, 2, 0, {HAT, HAT}, {0}, "holds no bits"},
     {OP_SELECT, 2, 0, {BITS, WIDE}, {0}, "not one row an element"},
     {OP_DOT, 1, 4, {X}, {0, 0, 1, 1}, "2 factors for 6 columns"},
     {OP_DOT, 1, 8, {X}, {65, 0, 1, 1, 1, 1, 1, 1}, "65 fraction bits"},
-    {OP_LOOKUP, 1, 2, {X}, {1, 0}, "table 1 of 1"},
-    {OP_LOOKUP, 1, 2, {X}, {-1, 0}, "table -1 of 1"},
-    {OP_LOOKUP, 1, 2, {X}, {0, -65}, "-65 fraction bits"},
-    {OP_LOOKUP, 1, 2, {HAT}, {0, 0}, "no share wire"},
+    {OP_LOOKUP, 1, 3, {HAT}, {2}, "table 2 of 2"},
+    {OP_LOOKUP, 1, 3, {HAT}, {-1}, "table -1 of 2"},
+    {OP_LOOKUP, 1, 3, {HAT}, {0, 0, -65}, "-65 fraction bits"},
+    {OP_LOOKUP, 1, 3, {X}, {0}, "no masked wire"},
+    {OP_LOOKUP, 1, 3, {HAT}, {0, 47}, "2 bits from bit 47 on"},
+    {OP_LOOKUP, 1, 3, {CUT}, {0, 45}, "2 bits from bit 45 on"},
+    {OP_LOOKUP, 1, 3, {HAT}, {0, -1}, "from bit -1 on"},
+    {OP_LOOKUP, 1, 3, {HAT}, {0, INT64_MAX}, "from bit"},
+    {OP_LOOKUP, 2, 3, {HAT, X}, {0}, "no masked wire"},
+    {OP_LOOKUP, 2, 3, {HAT, WIDE}, {0}, "not one element an index"},
+    {OP_LOOKUP, 2, 3, {HAT, CUT}, {1}, "an entry and a slope"},
     {OP_VIEW, 1, 6, {HAT}, {1, 1, 1}, "no share wire"},
     {OP_VIEW, 1, 6, {X}, {1, 1, 0}, "a dimension of 0"},
     {OP_VIEW, 1, 6, {X}, {1, 1, 1, -1}, "stride of -1"},
@@ -407,6 +432,14 @@ static const struct refusal {
     {OP_VIEW, 1, 6, {X}, {1, 2, 6, 0, 0, 31}, "past its input"},
     {OP_OUTPUT, 1, 0, {X}, {0}, "the answer is not"},
     {OP_MATMUL, 5, 12, {X, HAT, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
+    {OP_MATMUL, 5, 12, {CUT, HAT, NOTHING, NOTHING, NOTHING}, {0}, "opened cut"},
+    {OP_MATMUL, 5, 12, {HAT, CUT, NOTHING, NOTHING, NOTHING}, {0}, "opened cut"},
+    {OP_MATMUL,
+     5,
+     12,
+     {HAT, NARROW, NOTHING, NOTHING, NOTHING},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     "in a ring of 24 bits"},
     {OP_MATMUL, 5, 12, {NOTHING, HAT, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
     {OP_MATMUL, 5, 12, {HAT, NOTHING, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
     {OP_MATMUL, 5, 12, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {0}, "a dimension of 0"},
@@ -491,17 +524,22 @@ static void test_refusals(void **state)
     build_start(&b, 48, SAMPLE_TOKENS, SAMPLE_TOKENS);
     operand[X] = b.x;
     operand[HAT] = build_open(&b, b.x);
+    operand[CUT] = build_cut(&b, b.x, 2);
     operand[BITS] = build_compare(&b, operand[HAT], ones, 1);
     operand[SUM] = build_row_sum(&b, b.x);
     operand[WIDE] =
         build_open(&b, build_linear(&b, operand[HAT], build_weight(&b, WEIGHT_PRODUCT, 6, 5, ones),
                                     NONE, NONE, NONE));
     operand[WEIGHT] = build_weight(&b, WEIGHT_PRODUCT, 6, 6, ones);
+    b.narrow = 24;
+    operand[NARROW] = build_weight(&b, WEIGHT_PRODUCT, 6, 6, ones);
+    b.narrow = 0;
     operand[BIAS] = build_weight(&b, WEIGHT_ADDED, 1, 6, ones);
     operand[GAIN] = build_weight(&b, WEIGHT_GAIN, 1, 6, ones);
     operand[NOTHING] = NONE;
     operand[BEYOND] = 1000;
-    build_lookup(&b, b.x, 2, 1, ones);
+    build_lookup(&b, operand[HAT], 0, NONE, 2, 1, ones);
+    build_lookup(&b, operand[HAT], 0, NONE, 2, 3, ones);
     for (size_t i = 0; i < ARRAY_LENGTH(refusals); i++) {
         const struct refusal *at = &refusals[i];
         struct op op = {
@@ -562,7 +600,7 @@ static void test_finish(void **state)
 static void test_parts(void **state)
 {
     const int64_t entries[4] = {0};
-    struct weight w = {.name = "w", .use = WEIGHT_PRODUCT, .rows = 1, .cols = 0};
+    struct weight w = {.name = "w", .use = WEIGHT_PRODUCT, .ring = 48, .rows = 1, .cols = 0};
     struct variant *v = NULL;
     struct err err[5] = {{""}};
     uint32_t operand = 77;
@@ -573,6 +611,9 @@ static void test_parts(void **state)
     build_start(&b, 48, 2, 2);
     assert_int_equal(plan_add_weight(b.plan, &w, &operand, &err[0]), -EINVAL);
     assert_non_null(strstr(err[0].text, "weight w"));
+    w.cols = 1;
+    w.ring = 8;
+    assert_int_equal(plan_add_weight(b.plan, &w, &operand, NULL), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 17, 1, entries, &table, &err[1]), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 2, 5, entries, &table, &err[2]), -EINVAL);
     assert_int_equal(plan_add_variant(b.plan, 2, &v, &err[3]), -EINVAL);
@@ -593,16 +634,17 @@ static void random_program(struct build *b, size_t ops)
     build_start(b, 48, SAMPLE_TOKENS, SAMPLE_TOKENS);
     weight = build_weight(b, WEIGHT_PRODUCT, SAMPLE_TOKENS, SAMPLE_TOKENS, w);
     while (b->v->op_count < ops) {
-        static const uint8_t kinds[] = {OP_OPEN,    OP_OPEN,        OP_MUL,     OP_SQUARE,
-                                        OP_ADD,     OP_CENTRE,      OP_ROW_SUM, OP_UNMASK,
-                                        OP_COMPARE, OP_BIT_TO_RING, OP_SELECT,  OP_MATMUL};
+        static const uint8_t kinds[] = {
+            OP_OPEN,    OP_OPEN,   OP_CUT,     OP_MUL,         OP_SQUARE, OP_ADD,   OP_CENTRE,
+            OP_ROW_SUM, OP_UNMASK, OP_COMPARE, OP_BIT_TO_RING, OP_SELECT, OP_MATMUL};
         struct op op = {.id = kinds[random_word() % ARRAY_LENGTH(kinds)]};
         const struct op_kind *kind = op_kind(op.id);
         struct err err = {""};
         uint32_t out;
 
         op.input_count = kind->inputs_max;
-        op.attr_count = op.id == OP_COMPARE ? 1 : kind->attrs_max;
+        op.attr_count = op.id == OP_COMPARE ? COMPARE_THRESHOLD + 1 : kind->attrs_max;
+        op.attr[0] = op.id == OP_COMPARE ? 20 : op.id == OP_CUT ? 3 : 0;
         for (size_t i = 0; i < op.input_count; i++)
             op.in[i] = (uint32_t)random_in(0, (int64_t)b->v->wire_count - 1);
         if (op.id == OP_MATMUL) {

@@ -1,0 +1,170 @@
+/*
+ * cut: truncate by s bits and open at once, for what elementwise products read. No truncation bit,
+ * and l - s bits an element instead of l + 1. One round.
+ *
+ * Modulo 2^k, k = l - s, shares can be truncated on their own: where they wrap around 2^l, the
+ * shifted ones are off by 2^k, which is nothing. Party 0 adds 2^(l-2) + 2^s - 1 to its share before
+ * the shift, so that y' = y + 2^(k-2) lies in 0..2^(k-1) - 1 and y is faithful as in truncate.c.
+ * Opened under r in Z_2^k, y^ = y' + r modulo 2^k. Over the integers
+ *
+ *     y' = y^ - (r - c m 2^k),     m = msb(r),  c = 1 - msb(y^),
+ *
+ * since y' + r passes 2^k only if r >= 2^(k-1), and exactly then y^ < 2^(k-1). So the wire is a
+ * masked one in the ring of l bits, Y = y^ - 2^(k-2) under R = r - c m 2^k, with c public. The
+ * dealer knows r but not c: of a correction that holds R it deals both terms. With b the carry of
+ * the two mask shares,
+ *
+ *     [R]_i = [r]_i - [b]_i 2^k - c [m]_i 2^k                          CORR modulo 2^s: b, m
+ */
+#include "base/secret.h"
+#include "mpc/op.h"
+
+#include <string.h>
+
+static unsigned int shift_of(const struct op *op)
+{
+    return (unsigned int)op->attr[CUT_SHIFT];
+}
+
+static int infer(const struct plan *plan, const struct variant *v, const struct op *op,
+                 struct wire *ret, struct err *err)
+{
+    int64_t shift = op->attr[CUT_SHIFT], relabel = op->attr[CUT_RELABEL], frac;
+
+    (void)plan;
+    if (operand_is_weight(op->in[0]) || v->wires[op->in[0]].kind != WIRE_SHARE)
+        return err_set(err, -EINVAL, "its input is no share wire");
+    *ret = v->wires[op->in[0]];
+    if (shift < 1 || shift > ret->ring - 8)
+        return err_set(err, -EINVAL, "a shift of %" PRId64 " in a ring of %u bits", shift,
+                       ret->ring);
+    if (relabel < -64 || relabel > 64)
+        return err_set(err, -EINVAL, "it relabels by more than 64 bits");
+    frac = ret->frac - shift + relabel;
+    if (frac < -64 || frac > 64)
+        return err_set(err, -EINVAL, "its result has %" PRId64 " fraction bits", frac);
+    ret->kind = WIRE_MASKED;
+    ret->frac = (int8_t)frac;
+    ret->cut = (uint8_t)(ret->ring - shift);
+    return 0;
+}
+
+/* Eight elements of k bits are k bytes: what is sent is whole groups of them. */
+static size_t groups(size_t count)
+{
+    return wire_padded(count) / 8;
+}
+
+static void cost(const struct plan *plan, const struct variant *v, const struct op *op,
+                 struct op_cost *ret)
+{
+    const struct wire *out = &v->wires[op->out];
+    size_t count = wire_elements(out);
+
+    (void)plan;
+    ret->bytes_online = groups(count) * out->cut;
+    ret->rounds_online = 1;
+    ret->bytes_tape = 2 * ring_field_bytes(count, shift_of(op));
+    ret->scratch_words = 3 * count;
+}
+
+static int clear(struct clear *c, const struct op *op, struct err *err)
+{
+    return op_clear_truncate(c, op, shift_of(op), err);
+}
+
+static void deal(struct deal *d, const struct op *op, uint8_t *tape)
+{
+    const struct wire *out = op_wire(&d->walk, op->out);
+    size_t count = wire_elements(out), bytes = ring_field_bytes(count, shift_of(op));
+    uint64_t *r = walk_mask(&d->walk, op->out), *b = d->walk.scratch, *m = b + count;
+    uint64_t cut = ring_mask(out->cut);
+
+    prg_words(d->prg[0], op->index, STREAM_MASK, r, count);
+    prg_words(d->prg[1], op->index, STREAM_MASK, b, count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t sum = (r[i] & cut) + (b[i] & cut);
+
+        r[i] = sum & cut;
+        b[i] = sum >> out->cut;
+        m[i] = r[i] >> (out->cut - 1);
+    }
+    op_deal_fields(d, op, STREAM_CORR, b, count, shift_of(op), tape, m + count);
+    op_deal_fields(d, op, STREAM_CORR_2, m, count, shift_of(op), tape + bytes, m + count);
+}
+
+struct opening {
+    uint64_t *hat;
+    unsigned int bits;
+};
+
+static void fill(void *context, size_t first, size_t count, uint8_t *to)
+{
+    const struct opening *open = context;
+
+    ring_pack_fields(to, open->hat + 8 * first, 8 * count, open->bits);
+}
+
+static void add(void *context, size_t first, size_t count, const uint8_t *from)
+{
+    const struct opening *open = context;
+    uint64_t *hat = open->hat + 8 * first, theirs[8];
+
+    for (size_t i = 0; i < count; i++, hat += 8, from += open->bits) {
+        ring_unpack_fields(theirs, from, 8, open->bits);
+        for (size_t j = 0; j < 8; j++)
+            hat[j] += theirs[j];
+    }
+}
+
+/* y^ of every element, and of what pads the last group, which is masks alone. */
+static int open_cut(struct online *o, const struct op *op)
+{
+    const struct wire *out = op_wire(&o->walk, op->out);
+    const uint64_t *x = walk_at(&o->walk, op->in[0]);
+    uint64_t *hat = walk_at(&o->walk, op->out), *r = walk_mask(&o->walk, op->out);
+    size_t count = wire_elements(out), padded = wire_padded(count);
+    unsigned int l = out->ring, s = shift_of(op);
+    uint64_t offset = o->party == 0 ? (1ull << (l - 2)) + (1ull << s) - 1 : 0;
+    struct opening open = {.hat = hat, .bits = out->cut};
+
+    prg_words(o->prg, op->index, STREAM_MASK, r, padded);
+    for (size_t i = 0; i < padded; i++) {
+        r[i] &= ring_mask(out->cut);
+        hat[i] = (i < count ? ((x[i] + offset) & ring_mask(l)) >> s : 0) + r[i];
+    }
+    CT_DECLASSIFY(hat, padded * sizeof(*hat));
+    return exchange_all(o->exchange, padded / 8, out->cut, fill, add, &open);
+}
+
+static int online(struct online *o, const struct op *op)
+{
+    const struct wire *out = op_wire(&o->walk, op->out);
+    uint64_t *hat = walk_at(&o->walk, op->out), *r = walk_mask(&o->walk, op->out);
+    size_t count = wire_elements(out), bytes = ring_field_bytes(count, shift_of(op));
+    uint64_t *b = o->walk.scratch, *m = b + count;
+    int rc = open_cut(o, op);
+
+    if (rc < 0)
+        return rc;
+    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR, 0, b, count, shift_of(op));
+    op_fields(o->prg, o->tape, o->party, op, STREAM_CORR_2, bytes, m, count, shift_of(op));
+    for (size_t i = 0; i < count; i++) {
+        hat[i] = (hat[i] & ring_mask(out->cut)) - (1ull << (out->cut - 2));
+        r[i] -= (b[i] + op_carry(out, hat[i]) * m[i]) << out->cut;
+    }
+    return 0;
+}
+
+const struct op_kind op_cut = {
+    .name = "cut",
+    .inputs_min = 1,
+    .inputs_max = 1,
+    .attrs_min = CUT_ATTRS,
+    .attrs_max = CUT_ATTRS,
+    .infer = infer,
+    .cost = cost,
+    .clear = clear,
+    .deal = deal,
+    .online = online,
+};
