@@ -20,19 +20,12 @@ struct input {
     const struct plan *plan;
     unsigned int party;
     struct dpf *dpf;
-    uint64_t *rows; /* (tokens, vocabulary + types) of the longest variant */
-    size_t rows_bytes;
 };
 
 static unsigned int ring_of(const struct variant *v)
 {
     /* The input is the first operation: no other has nothing to read. */
     return v->wires[0].ring;
-}
-
-static size_t columns_of(const struct plan *plan)
-{
-    return (size_t)plan->vocabulary + plan->types;
 }
 
 static size_t key_bytes(const struct plan *plan, const struct variant *v)
@@ -125,54 +118,42 @@ struct input *input_new(const struct plan *plan, unsigned int party)
 
     if (!in)
         return NULL;
-    in->plan = plan;
-    in->party = party;
-    in->rows_bytes =
-        plan->variants[plan->variant_count - 1].tokens * columns_of(plan) * sizeof(*in->rows);
-    in->rows = secret_alloc(in->rows_bytes);
-    in->dpf = dpf_new(plan->vocabulary, dpf_kernels_here());
-    if (!in->rows || !in->dpf) {
-        input_free(in);
-        return NULL;
-    }
-    /* So that its pages are there before a job has to wait for them. */
-    secret_wipe(in->rows, in->rows_bytes);
-    return in;
+    *in = (struct input){
+        .plan = plan, .party = party, .dpf = dpf_new(plan->vocabulary, dpf_kernels_here())};
+    if (in->dpf)
+        return in;
+    free(in);
+    return NULL;
 }
 
 void input_free(struct input *in)
 {
     if (!in)
         return;
-    secret_free(in->rows, in->rows_bytes);
     dpf_free(in->dpf);
     free(in);
 }
 
 int input_expand(struct input *in, const struct variant *v, const uint8_t job[MESSAGE_ID_BYTES],
-                 const uint8_t *bytes, size_t count, const uint64_t **ret_rows)
+                 const uint8_t *bytes, size_t count, uint64_t *ret)
 {
     const struct plan *plan = in->plan;
     size_t key = key_bytes(plan, v);
-    uint64_t *to = in->rows;
     int rc = count == input_bytes(plan, v) ? 0 : -EINVAL;
 
     for (uint32_t row = 0; rc == 0 && row < v->tokens; row++) {
         uint8_t tweak[DPF_TWEAK_BYTES];
 
         make_tweak(plan, job, row, tweak);
-        rc = dpf_expand(in->dpf, ring_of(v), tweak, in->party, bytes, key, to);
-        kernels_here()->unpack(to + plan->vocabulary, bytes + key, plan->types, ring_of(v));
+        rc = dpf_expand(in->dpf, ring_of(v), tweak, in->party, bytes, key, ret);
+        kernels_here()->unpack(ret + plan->vocabulary, bytes + key, plan->types, ring_of(v));
         bytes += row_bytes(plan, v);
-        to += columns_of(plan);
+        ret += (size_t)plan->vocabulary + plan->types;
     }
-    if (rc == 0)
-        *ret_rows = in->rows;
     return rc;
 }
 
-void input_wipe(struct input *in, const struct variant *v)
+void input_wipe(struct input *in)
 {
-    secret_wipe(in->rows, v->tokens * columns_of(in->plan) * sizeof(*in->rows));
     dpf_wipe(in->dpf);
 }

@@ -35,23 +35,22 @@ MUST_CHECK int input_share(const struct plan *plan, const struct variant *v,
                            const uint8_t job[MESSAGE_ID_BYTES], const struct encoding *e,
                            uint8_t *const ret[2]);
 
-/* A party's room for the rows of one job at a time. */
+/* What a party expands the inputs of a plan with, one job at a time. */
 struct input;
 
-/** Room for any variant of @plan, which outlives it. NULL when there is no memory. */
+/** @plan outlives it. NULL when there is no memory. */
 MUST_CHECK struct input *input_new(const struct plan *plan, unsigned int party);
 void input_free(struct input *in);
 
 /**
- * This party's share of a job's rows, tokens x columns, good until the next job or input_wipe().
- * -EINVAL unless @count is input_bytes(); any bytes then become some rows. Allocates nothing.
- * CT: depends on the variant.
+ * This party's share of a job's rows: tokens x columns at @ret. -EINVAL unless @count is
+ * input_bytes(); any bytes then become some rows. Allocates nothing. CT: depends on the variant.
  */
 MUST_CHECK int input_expand(struct input *in, const struct variant *v,
                             const uint8_t job[MESSAGE_ID_BYTES], const uint8_t *bytes, size_t count,
-                            const uint64_t **ret_rows);
+                            uint64_t *ret);
 
-/** Wipe what the last job left, of variant @v. */
-void input_wipe(struct input *in, const struct variant *v);
+/** Wipe what the last job left here. */
+void input_wipe(struct input *in);
 
 #endif

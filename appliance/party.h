@@ -44,7 +44,7 @@ struct served {
     struct plan *plan;
     struct model *model;
     struct party *party; /* online memory, when ready */
-    struct input *input; /* the same, for the rows of a job */
+    struct input *input; /* the same */
     enum served_state state;
     struct err error;
     char id[2 * PLAN_ID_BYTES + 1];

@@ -55,16 +55,23 @@ static void open_failed(struct party_state *p, struct served *s, int rc, const s
     log_error("model-failed", log_text("model", s->id), log_text("error", err_text(err, rc)));
 }
 
-static int expand_input(const struct job *job, const uint64_t **ret_rows, struct err *err)
+/* The keys of a job become its rows, where party_run() reads them. */
+static int expand_input(const struct job *job, struct err *err)
 {
     int rc = input_expand(job->served->input, job->variant, job->id, job->input, job->input_bytes,
-                          ret_rows);
+                          party_input(job->served->party, job->variant));
 
     return rc < 0 ? err_set(err, rc, "its input has not the length that the plan says") : 0;
 }
 
-static void run_job(struct party_link *l, struct job *job, struct held *h, const uint64_t *rows,
-                    uint64_t start, struct err *err, int *ret_rc)
+static void wipe_run(const struct served *s)
+{
+    party_wipe(s->party);
+    input_wipe(s->input);
+}
+
+static void run_job(struct party_link *l, struct job *job, struct held *h, uint64_t start,
+                    struct err *err, int *ret_rc)
 {
     struct message_result *result = &job->result;
     struct err link_err = {0};
@@ -72,8 +79,8 @@ static void run_job(struct party_link *l, struct job *job, struct held *h, const
 
     log_info("job-online", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
-    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length, rows,
-                   job->output, &result->stats);
+    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length,
+                   party_input(job->served->party, job->variant), job->output, &result->stats);
     memcpy(result->job, job->id, sizeof(result->job));
     result->tape = h->tape->number;
     result->online_ns = time_ns() - start;
@@ -102,15 +109,13 @@ static void finish_job(struct party_state *p, struct job *job, int rc, const str
 /* The answer goes first; then what the run left is wiped. */
 static void end_run(struct party_state *p, struct job *job, int rc, const struct err *err)
 {
-    const struct variant *v = job->variant;
     struct served *s = job->served;
 
     pthread_mutex_lock(&p->lock);
     s->users++;
     pthread_mutex_unlock(&p->lock);
     finish_job(p, job, rc, err);
-    party_wipe(s->party);
-    input_wipe(s->input, v);
+    wipe_run(s);
     served_put(p, s);
 }
 
@@ -233,7 +238,6 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     uint64_t start = time_ns();
     struct err err = {0};
     enum refusal why = REFUSAL_FAILED;
-    const uint64_t *rows;
     int rc;
 
     memcpy(m.model, job->served->plan->model_id, sizeof(m.model));
@@ -243,18 +247,18 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
              log_number("tape", (int64_t)h->tape->number));
     rc = propose(l, &m, &err);
     if (rc == 0)
-        rc = expand_input(job, &rows, &err); /* while party 1 strikes the number off */
+        rc = expand_input(job, &err); /* while party 1 strikes the number off */
     if (rc == 0)
         rc = await_agreed(l, &why, &err);
     if (rc > 0) {
-        input_wipe(job->served->input, job->variant);
+        wipe_run(job->served);
         proposal_refused(p, job, h, why, &err);
         return 0;
     }
     if (rc == 0)
         rc = strike_job(p, job, h, &err);
     if (rc == 0)
-        run_job(l, job, h, rows, start, &err, &rc);
+        run_job(l, job, h, start, &err, &rc);
     /* Before the job: the tape's plan may go with the job's use of its model. */
     tape_free(h->tape);
     end_run(p, job, rc, &err);
@@ -467,7 +471,6 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
     struct party_state *p = l->p;
     uint64_t start = time_ns();
     struct err err = {0};
-    const uint64_t *rows;
     struct held held;
     struct job *job;
     enum refusal why;
@@ -483,9 +486,9 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
     }
     rc = agree(l, &err);
     if (rc == 0)
-        rc = expand_input(job, &rows, &err);
+        rc = expand_input(job, &err);
     if (rc == 0)
-        run_job(l, job, &held, rows, start, &err, &rc);
+        run_job(l, job, &held, start, &err, &rc);
     tape_free(held.tape);
     end_run(p, job, rc, &err);
     return rc;

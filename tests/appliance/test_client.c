@@ -89,13 +89,10 @@ static bool take_input(struct party_end *p, struct tls_session *tls, const struc
     size_t bytes = input_bytes(p->plan, p->plan->variants), count;
     uint8_t *came = malloc(bytes), type;
     struct input *in = input_new(p->plan, p->party);
-    const uint64_t *rows;
     bool good = came && in && tls_receive(tls, &type, came, bytes, &count, TIMEOUT_MS, NULL) == 0 &&
                 type == MESSAGE_INPUT &&
-                input_expand(in, p->plan->variants, m->job, came, count, &rows) == 0;
+                input_expand(in, p->plan->variants, m->job, came, count, p->input) == 0;
 
-    if (good)
-        memcpy(p->input, rows, (size_t)TOKENS * COLUMNS * sizeof(*rows));
     input_free(in);
     free(came);
     return good;
