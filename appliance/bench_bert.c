@@ -279,7 +279,7 @@ static int make_queries(struct bench *b, struct err *err)
 struct measured {
     double *online_ms, *total_ms, *party_ms, *dealer_ms; /* (repeat) each */
     double error_max;
-    uint64_t bytes, rounds;
+    uint64_t bytes, rounds, upload;
     struct online_stats stats; /* summed over the repetitions */
 };
 
@@ -343,6 +343,7 @@ static void note_online(struct measured *m, size_t i, const struct client_figure
 {
     m->online_ms[i] = f->online_ms;
     m->bytes = f->bytes_online;
+    m->upload = f->bytes_upload;
     m->rounds = f->rounds_online;
     add_stats(&m->stats, &f->stats);
 }
@@ -421,16 +422,17 @@ static int report(const struct bench *b, struct measured *m)
     cost_variant(plan, b->variant, &cost, NULL);
     shape_format(&b->o->line, shape);
     figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, "
-        "s:s, s:o}",
+        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, "
+        "s:s, s:s, s:o}",
         "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
         tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
         "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
-        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "rounds_online",
-        (json_int_t)m->rounds, "gmac_online", (double)cost.macs_online / 1e9, "correct", correct,
-        "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
-        plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "link",
-        b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, n));
+        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "bytes_upload",
+        (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds, "gmac_online",
+        (double)cost.macs_online / 1e9, "correct", correct, "error_max", m->error_max,
+        "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac, "repeat", (int)n,
+        "workers", (int)b->o->workers, "link", b->o->memory ? "mem" : "uring", "shape", shape,
+        "ops", describe_ops(m, n));
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;
@@ -505,10 +507,8 @@ static int measure_client(void *context)
 
 static int start(struct bench *b, struct err *err)
 {
-    const struct lab_options options = {.tapes = 1,
-                                        .timeout_ms = TIMEOUT_MS,
-                                        .workers = b->o->workers,
-                                        .shape = b->o->shape};
+    const struct lab_options options = {
+        .tapes = 1, .timeout_ms = TIMEOUT_MS, .workers = b->o->workers, .shape = b->o->shape};
     char model[PATH_MAX];
     int rc = lab_new(NULL, &b->lab, err);
 
@@ -538,7 +538,8 @@ static const char doc[] =
     "with a tape in stock and the dealer stopped. total_ms is the wall time of a query that finds "
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
-    "that sends more; bytes_offline is party1's tape. ops are means over the repetitions at "
+    "that sends more; bytes_offline is party1's tape; bytes_upload is the input, to one party. ops "
+    "are means over the repetitions at "
     "party0. correct: every logit of every query is within error_bound of the clear executor's.\n\n"
     "With --link mem both parties are threads of this process, pinned to a core each, over sealed "
     "memory: online_ms is then from both having their input and tape until both have their share "

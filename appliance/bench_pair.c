@@ -61,7 +61,7 @@ static void *open_side(void *context)
     bench_pin(s->cpu);
     s->rc = model_open(s->model, &s->exchange.exchange);
     if (s->rc == 0)
-        s->rc = model_pack(s->model);
+        s->rc = model_pack(s->model, kernels_here());
     return NULL;
 }
 
@@ -72,7 +72,7 @@ static void *run_side(void *context)
     uint64_t start;
 
     bench_pin(s->cpu);
-    s->rc = tape_prepare(s->tape, s->model);
+    s->rc = tape_prepare(s->tape, s->model, NULL);
     pthread_barrier_wait(&s->pair->prepared);
     if (s->rc < 0 || other->rc < 0)
         return NULL;
@@ -124,8 +124,8 @@ static int make_models(struct bench_pair *b)
     uint8_t seed[2][PRG_SEED_BYTES];
 
     random_bytes(seed, sizeof(seed));
-    b->masks = mask_weights_new(plan, (const uint8_t(*)[PRG_SEED_BYTES])seed);
-    b->dealing = b->masks ? dealing_new(b->masks) : NULL;
+    b->masks = mask_weights_new(plan, (const uint8_t(*)[PRG_SEED_BYTES])seed, kernels_here());
+    b->dealing = b->masks ? dealing_new(b->masks, NULL) : NULL;
     for (unsigned int p = 0; p < 2; p++) {
         model[p] = b->side[p].model = model_new(plan, p);
         if (model[p])
@@ -145,7 +145,7 @@ static int make_parties(struct bench_pair *b)
     for (unsigned int p = 0; p < 2; p++) {
         struct side *s = &b->side[p];
 
-        s->party = party_new(s->model, kernels_here());
+        s->party = party_new(s->model, NULL);
         s->output = secret_alloc(b->compiled->plan->labels * sizeof(uint64_t));
         if (!s->party || !s->output)
             return -ENOMEM;

@@ -1,6 +1,6 @@
 #include "appliance/client.h"
 
-#include "appliance/onehot.h"
+#include "appliance/input.h"
 #include "base/bytes.h"
 #include "base/random.h"
 #include "base/secret.h"
@@ -203,67 +203,9 @@ int client_connect(struct client *c, struct err *err)
 
 /* --- the input --- */
 
-/* One party's share on its way: rows are packed into a chunk, a chunk is a message. */
-struct upload {
-    struct client *client;
-    unsigned int party;
-    uint8_t *chunk; /* MESSAGE_CHUNK_BYTES of secret memory, @filled of them in use */
-    size_t filled;
-};
-
-static int flush_chunk(struct upload *u, struct err *err)
-{
-    int rc = 0;
-
-    if (u->filled)
-        rc = tls_send(u->client->party[u->party], MESSAGE_INPUT, u->chunk, u->filled,
-                      u->client->timeout_ms, err);
-    u->filled = 0;
-    return rc;
-}
-
-static int add_row(struct upload *u, const uint8_t *packed, size_t bytes, struct err *err)
-{
-    int rc = 0;
-
-    while (rc == 0 && bytes) {
-        size_t part = MIN(bytes, MESSAGE_CHUNK_BYTES - u->filled);
-
-        memcpy(u->chunk + u->filled, packed, part);
-        u->filled += part;
-        packed += part;
-        bytes -= part;
-        if (u->filled == MESSAGE_CHUNK_BYTES)
-            rc = flush_chunk(u, err);
-    }
-    return rc;
-}
-
-static int send_rows(struct upload *u, const struct encoding *e, uint32_t tokens, struct prg *prg,
-                     struct err *err)
-{
-    const struct plan *plan = u->client->plan;
-    size_t columns = onehot_columns(plan), bytes = message_share_bytes(plan, columns);
-    uint64_t *row = secret_alloc(columns * sizeof(*row));
-    uint8_t *packed = secret_alloc(bytes);
-    int rc = row && packed ? 0 : err_set(err, -ENOMEM, "no memory for the input");
-
-    for (uint32_t i = 0; rc == 0 && i < tokens; i++) {
-        onehot_share_row(plan, e, i, prg, u->party, row);
-        kernels_here()->pack(packed, row, columns, plan->ring);
-        rc = add_row(u, packed, bytes, err);
-    }
-    if (rc == 0)
-        rc = flush_chunk(u, err);
-    secret_free(row, columns * sizeof(*row));
-    secret_free(packed, bytes);
-    return rc;
-}
-
 static int submit(struct client *c, unsigned int party, const struct message_submit *m,
-                  const struct encoding *e, struct prg *prg, struct err *err)
+                  const uint8_t *input, size_t count, struct err *err)
 {
-    struct upload u = {.client = c, .party = party};
     struct writer w = {0};
     int rc;
 
@@ -271,12 +213,8 @@ static int submit(struct client *c, unsigned int party, const struct message_sub
     rc = message_send(c->party[party], MESSAGE_SUBMIT, &w, c->timeout_ms, err);
     if (rc == 0)
         rc = receive_empty(c, party, MESSAGE_ACCEPTED, err);
-    if (rc < 0)
-        return rc;
-    u.chunk = secret_alloc(MESSAGE_CHUNK_BYTES);
-    rc = u.chunk ? send_rows(&u, e, m->tokens, prg, err)
-                 : err_set(err, -ENOMEM, "no memory for the input");
-    secret_free(u.chunk, MESSAGE_CHUNK_BYTES);
+    if (rc == 0)
+        rc = tls_send(c->party[party], MESSAGE_INPUT, input, count, c->timeout_ms, err);
     if (rc == 0)
         rc = receive_empty(c, party, MESSAGE_QUEUED, err);
     return rc;
@@ -377,38 +315,34 @@ static void gather(const struct answer answers[2], struct client_figures *ret)
 /* --- a job --- */
 
 static int submit_both(struct client *c, const struct message_submit *m, const struct encoding *e,
-                       struct err *err)
+                       size_t bytes, struct err *err)
 {
-    uint8_t *seed = secret_alloc(PRG_SEED_BYTES);
-    struct prg *prg = NULL;
-    int rc = 0;
+    uint8_t *input[2] = {secret_alloc(bytes), secret_alloc(bytes)};
+    const struct variant *v = plan_variant(c->plan, m->tokens);
+    int rc = input[0] && input[1] ? input_share(c->plan, v, m->job, e, input) : -ENOMEM;
 
-    if (seed) {
-        random_bytes(seed, PRG_SEED_BYTES);
-        prg = prg_new(seed);
-    }
-    secret_free(seed, PRG_SEED_BYTES);
-    if (!prg)
-        return err_set(err, -ENOMEM, "no memory for the input");
+    if (rc < 0)
+        err_set(err, rc, "no memory for the input");
     /* Party 0 proposes the job, so party 1 must have it first. */
     for (unsigned int p = 2; rc == 0 && p-- > 0;) {
         struct err why = {""};
 
-        rc = submit(c, p, m, e, prg, &why);
+        rc = submit(c, p, m, input[p], bytes, &why);
         if (rc < 0)
             fail_of(p, rc, &why, err);
     }
-    prg_free(prg);
+    secret_free(input[0], bytes);
+    secret_free(input[1], bytes);
     return rc;
 }
 
 static int run_job(struct client *c, const struct encoding *e, double ret_logits[],
                    struct client_figures *ret_figures, struct err *err)
 {
-    struct message_submit m = {.tokens = plan_variant(c->plan, (uint32_t)e->count)->tokens,
-                               .length = (uint32_t)e->count};
+    const struct variant *v = plan_variant(c->plan, (uint32_t)e->count);
+    struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
     struct answer answers[2] = {{.there = false}, {.there = false}};
-    size_t bytes = c->plan->labels * sizeof(uint64_t);
+    size_t bytes = c->plan->labels * sizeof(uint64_t), upload = input_bytes(c->plan, v);
     uint64_t start = time_ns();
     int rc;
 
@@ -419,12 +353,13 @@ static int run_job(struct client *c, const struct encoding *e, double ret_logits
     answers[1].share = secret_alloc(bytes);
     rc = answers[0].share && answers[1].share ? 0 : err_set(err, -ENOMEM, "no memory");
     if (rc == 0)
-        rc = submit_both(c, &m, e, err);
+        rc = submit_both(c, &m, e, upload, err);
     if (rc == 0)
         rc = await(c, &m, answers, err);
     if (rc == 0) {
         add_shares(c->plan, answers, ret_logits);
         gather(answers, ret_figures);
+        ret_figures->bytes_upload = upload;
         ret_figures->wall_ns = time_ns() - start;
     }
     secret_free(answers[0].share, bytes);
@@ -436,7 +371,7 @@ int client_run(struct client *c, const struct encoding *e, double ret_logits[],
                struct client_figures *ret_figures, struct err *err)
 {
     struct err why = {""};
-    int rc = onehot_check(c->plan, e, err);
+    int rc = input_check(c->plan, e, err);
 
     if (rc < 0)
         return rc;

@@ -21,6 +21,7 @@ struct client_figures {
     double offline_party_ms;  /* the slower party's preparation of the tape */
     double offline_dealer_ms; /* the dealer's making of it */
     uint64_t bytes_online;    /* sent by the party that sends more */
+    uint64_t bytes_upload;    /* the input, to one party */
     uint64_t rounds_online;
     uint64_t wall_ns;          /* here, from the first byte sent until the answer is whole */
     struct online_stats stats; /* of party 0 */

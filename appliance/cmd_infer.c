@@ -99,10 +99,11 @@ static int print_json(const struct run *r, struct err *err)
     const struct verdict *v = &r->verdict;
     const struct client_figures *f = &v->figures;
     json_t *line = json_pack(
-        "{s:s, s:o, s:o, s:f, s:f, s:I, s:I}", "label", label_of(r, v->logits), "probabilities",
-        numbers(v->probabilities, v->labels), "logits", numbers(v->logits, v->labels), "online_ms",
-        f->online_ms, "offline_ms", f->offline_party_ms + f->offline_dealer_ms, "bytes_online",
-        (json_int_t)f->bytes_online, "rounds_online", (json_int_t)f->rounds_online);
+        "{s:s, s:o, s:o, s:f, s:f, s:I, s:I, s:I}", "label", label_of(r, v->logits),
+        "probabilities", numbers(v->probabilities, v->labels), "logits",
+        numbers(v->logits, v->labels), "online_ms", f->online_ms, "offline_ms",
+        f->offline_party_ms + f->offline_dealer_ms, "bytes_online", (json_int_t)f->bytes_online,
+        "rounds_online", (json_int_t)f->rounds_online, "bytes_upload", (json_int_t)f->bytes_upload);
 
     if (!line)
         return err_set(err, -ENOMEM, "no memory for the answer");

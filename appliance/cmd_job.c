@@ -9,9 +9,9 @@
  */
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
+#include "appliance/input.h"
 #include "appliance/job_file.h"
 #include "appliance/model_folder.h"
-#include "appliance/onehot.h"
 #include "appliance/tool.h"
 #include "base/file.h"
 #include "base/random.h"
@@ -57,55 +57,62 @@ static int job_path(const char *folder, unsigned int party, char ret[PATH_MAX])
     return file_path(ret, PATH_MAX, folder, name);
 }
 
-static int write_shares(const struct plan *plan, const struct encoding *e, struct prg *prg,
-                        const char *folder, struct err *err)
+/* Neither file is there, so that a text is never left with the half of another. */
+static int check_paths(const char *folder, struct err *err)
 {
-    const struct variant *v = plan_variant(plan, (uint32_t)e->count);
-    struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
-    size_t columns = onehot_columns(plan), bytes = v->tokens * columns * sizeof(uint64_t);
-    uint64_t *share = secret_alloc(bytes);
     char path[PATH_MAX];
-    int rc = share ? 0 : err_set(err, -ENOMEM, "no memory for a share of the text");
+    int rc = 0;
 
-    random_bytes(m.job, sizeof(m.job));
-    memcpy(m.model, plan->model_id, sizeof(m.model));
-    memcpy(m.plan_hash, plan->hash, sizeof(m.plan_hash));
     for (unsigned int party = 0; rc == 0 && party < 2; party++) {
         rc = job_path(folder, party, path);
         if (rc == 0 && access(path, F_OK) == 0)
             rc = err_set(err, -EEXIST, "%s is there already; choose another folder", path);
     }
+    return rc;
+}
+
+static int write_jobs(const struct plan *plan, const struct encoding *e, const char *folder,
+                      struct err *err)
+{
+    const struct variant *v = plan_variant(plan, (uint32_t)e->count);
+    struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
+    size_t bytes = input_bytes(plan, v);
+    uint8_t *input[2] = {secret_alloc(bytes), secret_alloc(bytes)};
+    char path[PATH_MAX];
+    int rc = input[0] && input[1] ? 0 : -ENOMEM;
+
+    random_bytes(m.job, sizeof(m.job));
+    memcpy(m.model, plan->model_id, sizeof(m.model));
+    memcpy(m.plan_hash, plan->hash, sizeof(m.plan_hash));
+    if (rc == 0)
+        rc = input_share(plan, v, m.job, e, input);
+    if (rc < 0)
+        err_set(err, rc, "no memory for the input");
     for (unsigned int party = 0; rc == 0 && party < 2; party++) {
-        for (size_t row = 0; row < v->tokens; row++)
-            onehot_share_row(plan, e, row, prg, party, share + row * columns);
         rc = job_path(folder, party, path);
         if (rc == 0)
-            rc = job_file_write(path, plan, party, &m, share, err);
+            rc = job_file_write(path, party, &m, input[party], bytes, err);
     }
-    secret_free(share, bytes);
+    secret_free(input[0], bytes);
+    secret_free(input[1], bytes);
     return rc;
 }
 
 static int split_text(const struct model_folder *f, const struct options *o, struct err *err)
 {
     struct encoding *e = secret_alloc(sizeof(*e));
-    uint8_t seed[PRG_SEED_BYTES];
-    struct prg *prg = NULL;
-    int rc = -ENOMEM;
+    int rc = e ? model_folder_encode(f, o->arguments[0],
+                                     o->argument_count > 1 ? o->arguments[1] : NULL, e, err)
+               : err_set(err, -ENOMEM, "no memory for a text");
 
-    random_bytes(seed, sizeof(seed));
-    prg = prg_new(seed);
-    secret_wipe(seed, sizeof(seed));
-    if (e && prg)
-        rc = model_folder_encode(f, o->arguments[0], o->argument_count > 1 ? o->arguments[1] : NULL,
-                                 e, err);
     if (rc == 0)
-        rc = onehot_check(f->plan, e, err);
+        rc = input_check(f->plan, e, err);
     if (rc == 0)
         rc = file_make_folders(o->output, 0700, err);
     if (rc == 0)
-        rc = write_shares(f->plan, e, prg, o->output, err);
-    prg_free(prg);
+        rc = check_paths(o->output, err);
+    if (rc == 0)
+        rc = write_jobs(f->plan, e, o->output, err);
     secret_free(e, sizeof(*e));
     return rc;
 }

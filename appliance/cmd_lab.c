@@ -213,8 +213,7 @@ static void explain(const struct lab *lab)
 
 static int run_lab(struct lab *lab, const struct options *o)
 {
-    const struct lab_options options = {.workers = o->workers};
-    const struct lab_options options = {.shape = o->shape};
+    const struct lab_options options = {.workers = o->workers, .shape = o->shape};
     struct err err = {""};
     int code = EXIT_OK, rc;
 

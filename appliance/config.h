@@ -44,7 +44,7 @@ struct config {
     struct cpu_list workers;         /* a party online, the first its online thread; the dealer */
     struct cpu_list offline_workers; /* parties: preparation; `workers` where it is not said */
     unsigned int isa;                /* enum kernels_feature that may be used */
-    struct link_line shape; /* zeros: none */
+    struct link_line shape;          /* zeros: none */
 };
 
 /**

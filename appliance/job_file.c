@@ -7,33 +7,45 @@
 
 #include <stdlib.h>
 
-#define MAGIC_BYTES        8
-#define JOB_FILE_BYTES_MAX ((size_t)1 << 30)
+#define MAGIC_BYTES 8
 
-static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB1";
+/* Far above what is written today: version 1 of a job was that large, and is refused by name. */
+#define JOB_FILE_BYTES_MAX ((size_t)1 << 27)
+
+static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB2";
 static const char answer_magic[MAGIC_BYTES + 1] = "MPCFANS1";
 
-/* The packed elements, the digest, and the file. @w is freed. */
-static int finish(struct writer *w, const char *path, const uint64_t *values, size_t count,
-                  unsigned int ring, struct err *err)
+/* The digest of what @w holds, and the file. @w is freed. */
+static int finish(struct writer *w, const char *path, struct err *err)
 {
-    size_t bytes = ring_bytes(count, ring);
-    uint8_t *packed = secret_alloc(bytes), hash[HASH_BYTES];
-    int rc = -ENOMEM;
+    uint8_t hash[HASH_BYTES];
+    int rc;
 
-    if (packed) {
-        kernels_here()->pack(packed, values, count, ring);
-        write_bytes(w, packed, bytes);
-        if (!w->failed)
-            hash_bytes(w->bytes, w->count, hash);
-        write_bytes(w, hash, sizeof(hash));
-        rc = w->failed ? -ENOMEM : file_write(path, 0600, w->bytes, w->count, err);
-    }
-    secret_free(packed, bytes);
+    if (!w->failed)
+        hash_bytes(w->bytes, w->count, hash);
+    write_bytes(w, hash, sizeof(hash));
+    rc = w->failed ? err_set(err, -ENOMEM, "%s: no memory to write it", path)
+                   : file_write(path, 0600, w->bytes, w->count, err);
     if (w->bytes)
         secret_wipe(w->bytes, w->count);
     writer_free(w);
-    return rc < 0 ? err_set(err, rc, "%s: no memory to write it", path) : 0;
+    return rc;
+}
+
+/* The last byte of a magic is the version. */
+static int check_magic(const char *path, const uint8_t *bytes, const char *magic, struct err *err)
+{
+    const size_t last = MAGIC_BYTES - 1;
+
+    if (memcmp(bytes, magic, last))
+        return err_set(err, -EPROTO, "%s: it does not begin with %s", path, magic);
+    if (bytes[last] != (uint8_t)magic[last])
+        return err_set(err, -EPROTO,
+                       "%s: its version is %c; this program reads version %c: use the same release "
+                       "as whoever made it",
+                       path, bytes[last] > ' ' && bytes[last] < 0x7f ? bytes[last] : '?',
+                       magic[last]);
+    return 0;
 }
 
 /* The whole file, with magic and digest checked; @ret_r then stands behind the magic. */
@@ -46,10 +58,12 @@ static int start(const char *path, const char *magic, uint8_t **ret_bytes, size_
 
     if (rc < 0)
         return rc;
-    if (count < MAGIC_BYTES + HASH_BYTES || memcmp(bytes, magic, MAGIC_BYTES)) {
+    if (count < MAGIC_BYTES + HASH_BYTES)
         rc = err_set(err, -EPROTO, "%s: it does not begin with %s", path, magic);
+    else
+        rc = check_magic(path, bytes, magic, err);
+    if (rc < 0)
         goto fail;
-    }
     hash_bytes(bytes, count - HASH_BYTES, hash);
     if (memcmp(hash, bytes + count - HASH_BYTES, HASH_BYTES)) {
         rc = err_set(err, -EBADMSG, "%s: it is damaged: its digest does not match", path);
@@ -65,18 +79,16 @@ fail:
     return rc;
 }
 
-int job_file_write(const char *path, const struct plan *plan, unsigned int party,
-                   const struct message_submit *submit, const uint64_t *share, struct err *err)
+int job_file_write(const char *path, unsigned int party, const struct message_submit *submit,
+                   const uint8_t *input, size_t input_bytes, struct err *err)
 {
-    const struct variant *v = plan_variant(plan, submit->tokens);
     struct writer w = {0};
 
-    if (!v || v->tokens != submit->tokens)
-        return err_set(err, -EINVAL, "the plan has no variant of %u tokens", submit->tokens);
     write_bytes(&w, job_magic, MAGIC_BYTES);
     write_u8(&w, (uint8_t)party);
     message_write_submit(&w, submit);
-    return finish(&w, path, share, wire_elements(&v->wires[0]), plan->ring, err);
+    write_bytes(&w, input, input_bytes);
+    return finish(&w, path, err);
 }
 
 int job_file_read(const char *path, struct job_file *ret, struct err *err)
@@ -89,8 +101,8 @@ int job_file_read(const char *path, struct job_file *ret, struct err *err)
         return rc;
     f.party = read_u8(&r);
     message_read_submit(&r, &f.submit);
-    f.share = r.at;
-    f.share_bytes = r.left;
+    f.input = r.at;
+    f.input_bytes = r.left;
     if (!reader_ok(&r) || f.party > 1) {
         job_file_free(&f);
         return err_set(err, -EBADMSG, "%s: it cannot be read", path);
@@ -110,13 +122,17 @@ void job_file_free(struct job_file *f)
 int answer_file_write(const char *path, const struct plan *plan, unsigned int party,
                       const struct message_result *result, const uint64_t *output, struct err *err)
 {
+    uint8_t packed[PLAN_LABELS_MAX * sizeof(uint64_t)];
     struct writer w = {0};
 
+    kernels_here()->pack(packed, output, plan->labels, plan->ring);
     write_bytes(&w, answer_magic, MAGIC_BYTES);
     write_u8(&w, (uint8_t)party);
     write_bytes(&w, plan->hash, PLAN_HASH_BYTES);
     message_write_result(&w, result);
-    return finish(&w, path, output, plan->labels, plan->ring, err);
+    write_bytes(&w, packed, message_share_bytes(plan, plan->labels));
+    secret_wipe(packed, sizeof(packed));
+    return finish(&w, path, err);
 }
 
 int answer_file_read(const char *path, const struct plan *plan, unsigned int party,

@@ -1,9 +1,9 @@
 /*
- * job_file: a job's input share and its answer as files, for owners and parties that pass them by
+ * job_file: a job's input and its answer as files, for owners and parties that pass them by
  * hand. Both are secret as one of two shares is: each alone is uniform, the two together are the
  * text or the answer.
  *
- *   "MPCFJOB1"  u8 party, the fields of struct message_submit, the packed input share
+ *   "MPCFJOB2"  u8 party, the fields of struct message_submit, the party's input (input.h)
  *   "MPCFANS1"  u8 party, plan hash, the fields of struct message_result, the packed output share
  *
  * then the SHA-256 of all before it. The digit in the magic is the version.
@@ -13,23 +13,23 @@
 
 #include "appliance/messages.h"
 
-/** Write a party's share of a job. @share: every element of the variant's input. 0600. */
-MUST_CHECK int job_file_write(const char *path, const struct plan *plan, unsigned int party,
-                              const struct message_submit *submit, const uint64_t *share,
-                              struct err *err);
+/** Write a party's half of a job; @input has @input_bytes. 0600. */
+MUST_CHECK int job_file_write(const char *path, unsigned int party,
+                              const struct message_submit *submit, const uint8_t *input,
+                              size_t input_bytes, struct err *err);
 
-/* A job file in memory: the packed share stands at @share, inside @bytes. */
+/* A job file in memory: the input stands at @input, inside @bytes. */
 struct job_file {
     unsigned int party;
     struct message_submit submit;
     uint8_t *bytes;
     size_t count;
-    const uint8_t *share;
-    size_t share_bytes;
+    const uint8_t *input;
+    size_t input_bytes;
 };
 
-/** -EPROTO: no job file of this version; -EBADMSG: damaged. The plan is not known yet, so whoever
- *  does checks share_bytes. */
+/** -EPROTO: no job file, or one of another version; -EBADMSG: damaged. The plan is not known yet,
+ *  so whoever knows it checks input_bytes. */
 MUST_CHECK int job_file_read(const char *path, struct job_file *ret, struct err *err);
 void job_file_free(struct job_file *f);
 

@@ -3,13 +3,13 @@
  * little endian, ids and hashes raw bytes. A message of unknown type or with a byte too many or too
  * few ends its session with -EPROTO.
  *
- *   owner -> party    INFO, SUBMIT, INPUT...      party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
+ *   owner -> party    INFO, SUBMIT, INPUT         party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
  *                                                                   RESULT, REFUSED
  *   party0 -> party1  LINE, HELD, PROPOSE         party1 -> party0  LINE, HELD, AGREED, REFUSED
  *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK   dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
  *                                                                   REFUSED
  *
- * A job, as its owner sees it: SUBMIT to party 1, ACCEPTED, the input in INPUT messages, QUEUED;
+ * A job, as its owner sees it: SUBMIT to party 1, ACCEPTED, INPUT, QUEUED;
  * then the same with party 0, which is the one to propose it; then RESULT, or REFUSED with the
  * reason, from both. Until QUEUED the party holds nothing of the job; after it a job ends in one of
  * the two, or with the session. A session may carry one job after another.
@@ -21,7 +21,7 @@
 #include "mpc/plan.h"
 
 #define MESSAGE_ID_BYTES    16
-#define MESSAGE_CHUNK_BYTES ((size_t)1 << 20) /* of an INPUT, of a CHUNK without its header */
+#define MESSAGE_CHUNK_BYTES ((size_t)1 << 20) /* of a CHUNK without its header */
 #define MESSAGE_TEXT_MAX    512
 #define MESSAGE_MODELS_MAX  256
 #define MESSAGE_HELD_MAX    65536
@@ -37,7 +37,7 @@ enum message {
     MESSAGE_INFO_REPLY, /* u32 count, then struct message_model each */
     MESSAGE_SUBMIT,     /* struct message_submit */
     MESSAGE_ACCEPTED,   /* empty: send the input */
-    MESSAGE_INPUT,      /* the next bytes of the packed input share */
+    MESSAGE_INPUT,      /* the party's input, input.h */
     MESSAGE_QUEUED,     /* empty */
     MESSAGE_RESULT,     /* struct message_result, then the packed output share */
     MESSAGE_REFUSED,    /* u8 enum refusal, string: what is wrong and what to do */
@@ -152,7 +152,7 @@ MUST_CHECK int message_refuse(struct tls_session *s, enum refusal why, const cha
 MUST_CHECK int message_read_refusal(const uint8_t *bytes, size_t count, enum refusal *ret_why,
                                     struct err *err);
 
-/** Payload bytes of @count elements of an input or output share. */
+/** Payload bytes of @count elements of an output share. */
 size_t message_share_bytes(const struct plan *plan, size_t count);
 
 #endif

@@ -16,6 +16,7 @@
 
 #include "appliance/config.h"
 #include "appliance/control.h"
+#include "appliance/input.h"
 #include "appliance/ledger.h"
 #include "appliance/messages.h"
 #include "appliance/tls.h"
@@ -25,8 +26,7 @@
 #include <stdatomic.h>
 
 #define PARTY_MODELS_MAX      16
-#define PARTY_JOBS_MAX        64
-#define PARTY_JOBS_BYTES_MAX  ((size_t)2 << 30) /* of input shares that wait */
+#define PARTY_JOBS_MAX        64 /* with their inputs: 32 MiB at the most */
 #define PARTY_SESSION_THREADS 8
 #define PARTY_OWNERS_MAX      6 /* at once, of those threads */
 #define PARTY_STOCK_MAX       4096
@@ -44,6 +44,7 @@ struct served {
     struct plan *plan;
     struct model *model;
     struct party *party; /* online memory, when ready */
+    struct input *input; /* the same */
     enum served_state state;
     struct err error;
     char id[2 * PLAN_ID_BYTES + 1];
@@ -84,8 +85,9 @@ struct job {
     uint64_t deadline_ns;
     uint64_t retry_ns;       /* party 1 was not ready for it: not to be proposed before */
     uint64_t stuck_since_ns; /* the other party or the dealer was there */
-    size_t input_bytes;      /* of the packed share */
-    uint64_t *input, *output;
+    size_t input_bytes;
+    uint8_t *input; /* as it came: keys, which are expanded when the job runs */
+    uint64_t *output;
     struct message_result result;
     enum refusal why;
     struct err error;
@@ -118,7 +120,7 @@ struct party_state {
     struct held stock[PARTY_STOCK_MAX];
     size_t stock_count, stock_bytes, stock_bytes_max;
     struct job *jobs; /* oldest first */
-    size_t job_count, job_bytes;
+    size_t job_count;
 
     struct desk_job desk[PARTY_DESK_MAX];
     size_t desk_next;

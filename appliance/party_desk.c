@@ -38,11 +38,11 @@ static int check_file(const struct party_state *p, const struct job_file *f, con
                       struct err *err)
 {
     if (f->party != p->party)
-        return err_set(err, -EINVAL, "it is party%u's share of the job, and this is party%u",
+        return err_set(err, -EINVAL, "it is party%u's half of the job, and this is party%u",
                        f->party, p->party);
-    if (job && f->share_bytes != job->input_bytes)
-        return err_set(err, -EBADMSG, "its share has %zu bytes where the plan says %zu",
-                       f->share_bytes, job->input_bytes);
+    if (job && f->input_bytes != job->input_bytes)
+        return err_set(err, -EBADMSG, "its input has %zu bytes where the plan says %zu",
+                       f->input_bytes, job->input_bytes);
     return 0;
 }
 
@@ -84,8 +84,7 @@ int desk_submit(struct party_state *p, const char *input, const char *output,
         rc = put_on_desk(p, job, output, err);
     if (rc == 0) {
         memcpy(ret_name, job->name, sizeof(job->name));
-        kernels_here()->unpack(job->input, f.share, wire_elements(&job->variant->wires[0]),
-                               job->served->plan->ring);
+        memcpy(job->input, f.input, job->input_bytes);
         job_queue(p, job, PATIENCE_MS);
     } else if (job) {
         job_discard(p, job);

@@ -39,23 +39,18 @@ static int check_submit(struct party_state *p, const struct message_submit *m,
     return 0;
 }
 
-static int check_room(const struct party_state *p, size_t bytes, enum refusal *why, struct err *err)
+static int check_room(const struct party_state *p, enum refusal *why, struct err *err)
 {
     *why = REFUSAL_FULL;
-    if (p->job_count >= PARTY_JOBS_MAX || p->job_bytes + bytes > PARTY_JOBS_BYTES_MAX)
+    if (p->job_count >= PARTY_JOBS_MAX)
         return err_set(err, -EAGAIN, "the queue is full with %zu jobs; ask again later",
                        p->job_count);
     return 0;
 }
 
-static size_t input_words(const struct job *job)
-{
-    return wire_elements(&job->variant->wires[0]);
-}
-
 static void job_free(struct job *job)
 {
-    secret_free(job->input, input_words(job) * sizeof(uint64_t));
+    secret_free(job->input, job->input_bytes);
     secret_free(job->output, job->served->plan->labels * sizeof(uint64_t));
     free(job);
 }
@@ -71,8 +66,8 @@ static struct job *new_job(const struct message_submit *m, struct served *s)
     job->served = s;
     job->variant = exact_variant(s->plan, m->tokens);
     job->length = m->length;
-    job->input_bytes = message_share_bytes(s->plan, input_words(job));
-    job->input = secret_alloc(input_words(job) * sizeof(uint64_t));
+    job->input_bytes = input_bytes(s->plan, job->variant);
+    job->input = secret_alloc(job->input_bytes);
     job->output = secret_alloc(s->plan->labels * sizeof(uint64_t));
     if (job->input && job->output)
         return job;
@@ -80,7 +75,7 @@ static struct job *new_job(const struct message_submit *m, struct served *s)
     return NULL;
 }
 
-/* In the list from admission on, so that its bytes are counted; it runs once it is queued. */
+/* In the list from admission on, so that it is counted; it runs once it is queued. */
 static void link_job(struct party_state *p, struct job *job)
 {
     struct job **at = &p->jobs;
@@ -89,7 +84,6 @@ static void link_job(struct party_state *p, struct job *job)
         at = &(*at)->next;
     *at = job;
     p->job_count++;
-    p->job_bytes += job->input_bytes;
 }
 
 static int admit(struct party_state *p, const struct message_submit *m, struct served *s,
@@ -98,16 +92,13 @@ static int admit(struct party_state *p, const struct message_submit *m, struct s
     struct job *job;
     int rc = check_submit(p, m, s, why, err);
 
+    if (rc == 0)
+        rc = check_room(p, why, err);
     if (rc < 0)
         return rc;
     job = new_job(m, s);
     if (!job)
         return err_set(err, -ENOMEM, "no memory for the job");
-    rc = check_room(p, job->input_bytes, why, err);
-    if (rc < 0) {
-        job_free(job);
-        return rc;
-    }
     link_job(p, job);
     *ret_job = job;
     return 0;
@@ -179,7 +170,6 @@ void job_discard(struct party_state *p, struct job *job)
             break;
         }
     p->job_count--;
-    p->job_bytes -= job->input_bytes;
     pthread_mutex_unlock(&p->lock);
     job_free(job);
     served_put(p, s);

@@ -25,6 +25,7 @@ static void served_free(struct served *s)
     if (!s)
         return;
     party_free(s->party);
+    input_free(s->input);
     model_free(s->model);
     plan_free(s->plan);
     free(s);
@@ -62,7 +63,8 @@ static int make_online(struct served *s, struct workers *workers, struct err *er
 
     if (rc == 0) {
         s->party = party_new(s->model, workers);
-        rc = s->party ? 0 : -ENOMEM;
+        s->input = input_new(s->plan, s->model->party);
+        rc = s->party && s->input ? 0 : -ENOMEM;
     }
     return rc < 0 ? err_set(err, rc, "no memory to serve the model") : 0;
 }

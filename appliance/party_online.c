@@ -2,10 +2,10 @@
  * The online thread: it alone talks to the other party, so the order of what is said is the order
  * of this file. Party 0 proposes, party 1 checks.
  *
- * For a job both strike the tape's number off before anything that depends on it leaves: each
- * before its first opening, and both at the same time, once party 1 has agreed, since a disk is
- * slow. A tape that was proposed is never put back after an agreement, whatever went wrong: it is
- * wiped.
+ * For a job both strike the tape's number off before anything that depends on it leaves: party 1
+ * before it agrees, party 0 before its first opening, which waits for that agreement. Both do it at
+ * the same time, since a disk is slow. A tape whose number is struck is never put back, whatever
+ * went wrong: it is wiped.
  */
 #include "appliance/daemon.h"
 #include "appliance/log.h"
@@ -57,6 +57,21 @@ static void open_failed(struct party_state *p, struct served *s, int rc, const s
     log_error("model-failed", log_text("model", s->id), log_text("error", err_text(err, rc)));
 }
 
+/* The keys of a job become its rows, where party_run() reads them. */
+static int expand_input(const struct job *job, struct err *err)
+{
+    int rc = input_expand(job->served->input, job->variant, job->id, job->input, job->input_bytes,
+                          party_input(job->served->party, job->variant));
+
+    return rc < 0 ? err_set(err, rc, "its input has not the length that the plan says") : 0;
+}
+
+static void wipe_run(const struct served *s)
+{
+    party_wipe(s->party);
+    input_wipe(s->input);
+}
+
 static void run_job(struct party_link *l, struct job *job, struct held *h, uint64_t start,
                     struct err *err, int *ret_rc)
 {
@@ -66,8 +81,8 @@ static void run_job(struct party_link *l, struct job *job, struct held *h, uint6
 
     log_info("job-online", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
-    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length, job->input,
-                   job->output, &result->stats);
+    rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length,
+                   party_input(job->served->party, job->variant), job->output, &result->stats);
     memcpy(result->job, job->id, sizeof(result->job));
     result->tape = h->tape->number;
     result->online_ns = time_ns() - start;
@@ -102,7 +117,7 @@ static void end_run(struct party_state *p, struct job *job, int rc, const struct
     s->users++;
     pthread_mutex_unlock(&p->lock);
     finish_job(p, job, rc, err);
-    party_wipe(s->party);
+    wipe_run(s);
     served_put(p, s);
 }
 
@@ -126,19 +141,21 @@ static int strike_model(struct party_state *p, const struct served *s, struct er
 
 /* --- party 0 --- */
 
-/* 0 agreed; 1 refused, with *ret_why and its text in @err; negative: the session is over. */
-static int propose(struct party_link *l, const struct message_proposal *m, enum refusal *ret_why,
-                   struct err *err)
+static int propose(struct party_link *l, const struct message_proposal *m, struct err *err)
 {
-    uint8_t reply[MESSAGE_TEXT_MAX + 16], type;
     struct writer w = {0};
-    size_t count;
-    int rc;
 
     message_write_proposal(&w, m);
-    rc = message_send(l->tls, MESSAGE_PROPOSE, &w, l->timeout_ms, err);
-    if (rc == 0)
-        rc = tls_receive(l->tls, &type, reply, sizeof(reply), &count, l->timeout_ms, err);
+    return message_send(l->tls, MESSAGE_PROPOSE, &w, l->timeout_ms, err);
+}
+
+/* 0 agreed; 1 refused, with *ret_why and its text in @err; negative: the session is over. */
+static int await_agreed(struct party_link *l, enum refusal *ret_why, struct err *err)
+{
+    uint8_t reply[MESSAGE_TEXT_MAX + 16], type;
+    size_t count;
+    int rc = tls_receive(l->tls, &type, reply, sizeof(reply), &count, l->timeout_ms, err);
+
     if (rc == -ETIMEDOUT)
         rc = err_set(err, -EIO, "party 1 did not answer a proposal");
     if (rc < 0)
@@ -173,7 +190,9 @@ static int propose_open(struct party_link *l, struct served *s)
 
     memcpy(m.model, s->plan->model_id, sizeof(m.model));
     memcpy(m.plan_hash, s->plan->hash, sizeof(m.plan_hash));
-    rc = propose(l, &m, &why, &err);
+    rc = propose(l, &m, &err);
+    if (rc == 0)
+        rc = await_agreed(l, &why, &err);
     if (rc < 0)
         return rc;
     if (rc > 0) {
@@ -191,14 +210,18 @@ static int propose_open(struct party_link *l, struct served *s)
     return rc;
 }
 
-/* Nothing was struck, nothing sent: but for a tape that party 1 lacks, it is as good as before. */
-static void proposal_refused(struct party_state *p, struct job *job, struct held *h,
+/* Nothing was sent. A tape that is not struck, and not one that party 1 lacks, is as good as
+ * before.
+ */
+static void proposal_refused(struct party_state *p, struct job *job, struct held *h, bool struck,
                              enum refusal why, const struct err *err)
 {
-    if (why == REFUSAL_NO_TAPE)
+    bool gone = struck || why == REFUSAL_NO_TAPE;
+
+    if (gone)
         tape_free(h->tape);
     pthread_mutex_lock(&p->lock);
-    if (why != REFUSAL_NO_TAPE)
+    if (!gone)
         stock_put_back(p, *h);
     if (why == REFUSAL_NO_TAPE || why == REFUSAL_NOT_YET) {
         job->retry_ns = why == REFUSAL_NOT_YET ? time_ns() + JOB_RETRY_MS * 1000000ull : 0;
@@ -221,6 +244,7 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     uint64_t start = time_ns();
     struct err err = {0};
     enum refusal why = REFUSAL_FAILED;
+    bool at_once = !job->retry_ns; /* a job that was refused before might use up tape after tape */
     int rc;
 
     memcpy(m.model, job->served->plan->model_id, sizeof(m.model));
@@ -228,12 +252,19 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     memcpy(m.job, job->id, sizeof(m.job));
     log_info("job-proposed", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
-    rc = propose(l, &m, &why, &err);
+    rc = propose(l, &m, &err);
+    if (rc == 0 && at_once)
+        rc = strike_job(p, job, h, &err); /* while party 1 does */
+    if (rc == 0)
+        rc = expand_input(job, &err);
+    if (rc == 0)
+        rc = await_agreed(l, &why, &err);
     if (rc > 0) {
-        proposal_refused(p, job, h, why, &err);
+        wipe_run(job->served);
+        proposal_refused(p, job, h, at_once, why, &err);
         return 0;
     }
-    if (rc == 0)
+    if (rc == 0 && !at_once)
         rc = strike_job(p, job, h, &err);
     if (rc == 0)
         run_job(l, job, h, start, &err, &rc);
@@ -456,9 +487,15 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
 
     if (rc < 0)
         return message_refuse(l->tls, why, err.text, l->timeout_ms);
+    rc = strike_job(p, job, &held, &err);
+    if (rc < 0) {
+        tape_free(held.tape);
+        finish_job(p, job, rc, &err);
+        return message_refuse(l->tls, REFUSAL_FAILED, err.text, l->timeout_ms);
+    }
     rc = agree(l, &err);
     if (rc == 0)
-        rc = strike_job(p, job, &held, &err);
+        rc = expand_input(job, &err);
     if (rc == 0)
         run_job(l, job, &held, start, &err, &rc);
     tape_free(held.tape);

@@ -16,9 +16,8 @@
 #define HANDSHAKE_MS  3000
 #define REQUEST_BYTES 4096
 
-/* A job waits this many steps' time for its turn; its upload may take this many. */
-#define JOB_TIMEOUTS    2
-#define UPLOAD_TIMEOUTS 6
+/* A job waits this many steps' time for its turn. */
+#define JOB_TIMEOUTS 2
 
 struct session {
     struct party_state *p;
@@ -59,29 +58,18 @@ static int answer_info(struct session *s, struct err *err)
 
 static int receive_input(struct session *s, struct job *job, struct err *err)
 {
-    uint8_t *packed = secret_alloc(job->input_bytes), type;
-    uint64_t deadline = net_deadline(UPLOAD_TIMEOUTS * s->timeout_ms);
-    size_t filled = 0, count;
-    int rc = packed ? 0 : -ENOMEM;
+    size_t count;
+    uint8_t type;
+    int rc = tls_receive(s->tls, &type, job->input, job->input_bytes, &count, s->timeout_ms, err);
 
-    while (rc == 0 && filled < job->input_bytes) {
-        if (time_ns() > deadline) {
-            rc = err_set(err, -ETIMEDOUT, "its input took too long to come");
-            break;
-        }
-        rc = tls_receive(s->tls, &type, packed + filled,
-                         MIN(job->input_bytes - filled, MESSAGE_CHUNK_BYTES), &count, s->timeout_ms,
-                         err);
-        if (rc == 0 && (type != MESSAGE_INPUT || count == 0))
-            rc = err_set(err, -EPROTO, "message %u where the input was due", type);
-        if (rc == 0)
-            filled += count;
-    }
-    if (rc == 0)
-        kernels_here()->unpack(job->input, packed, wire_elements(&job->variant->wires[0]),
-                               job->served->plan->ring);
-    secret_free(packed, job->input_bytes);
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (type != MESSAGE_INPUT)
+        return err_set(err, -EPROTO, "message %u where the input was due", type);
+    if (count != job->input_bytes)
+        return err_set(err, -EPROTO, "an input of %zu bytes where the plan says %zu", count,
+                       job->input_bytes);
+    return 0;
 }
 
 /* The owner has nothing to say while it waits: anything readable means that it has gone. */

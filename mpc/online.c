@@ -39,6 +39,12 @@ void party_wipe(struct party *p)
     walk_wipe(&p->online.walk);
 }
 
+uint64_t *party_input(struct party *p, const struct variant *v)
+{
+    p->online.walk.variant = v;
+    return walk_at(&p->online.walk, 0); /* the first operation's, since no other has no input */
+}
+
 static int run_op(struct online *o, const struct op *op, struct online_stats *stats)
 {
     const struct op_kind *kind = op_kind(op->id);

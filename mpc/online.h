@@ -30,6 +30,12 @@ MUST_CHECK struct party *party_new(const struct model *model, struct workers *wo
 void party_free(struct party *p);
 
 /**
+ * Where a job of @v reads its input: tokens x columns. What is made there need not be copied; it is
+ * good for the next party_run(), and wiped by party_wipe() with or without one.
+ */
+uint64_t *party_input(struct party *p, const struct variant *v);
+
+/**
  * Run one job: @input is this party's share of the input, tokens x columns of the tape's variant,
  * of which @length rows are tokens; @ret_output gets this party's share of plan->labels answers,
  * cut to l bits. @tape is complete, prepared, struck off, and useless afterwards, whatever comes

@@ -56,8 +56,10 @@ static int input_clear(struct clear *c, const struct op *op, struct err *err)
 
 static int input_online(struct online *o, const struct op *op)
 {
-    memcpy(walk_at(&o->walk, op->out), o->input,
-           wire_elements(op_wire(&o->walk, op->out)) * sizeof(*o->input));
+    uint64_t *to = walk_at(&o->walk, op->out);
+
+    if (to != o->input)
+        memcpy(to, o->input, wire_elements(op_wire(&o->walk, op->out)) * sizeof(*to));
     return 0;
 }
 

@@ -53,7 +53,7 @@ printf 'a lovely film\na dull film\n' >"$dir/lines"
 exits 0 sh -c "mpcformer infer --json --compare <'$dir/lines'"
 [ "$(wc -l <"$dir/out")" = 2 ] || fail "not a line a text"
 has "$dir/out" '"label":' '"probabilities":' '"logits":' '"online_ms":' '"offline_ms":' \
-    '"bytes_online":' '"rounds_online":' '"float_label":' '"float_probabilities":'
+    '"bytes_online":' '"rounds_online":' '"bytes_upload":' '"float_label":' '"float_probabilities":'
 exits 0 mpcformer infer --pair "a film" "another film"
 
 # A task, with lines that are none.

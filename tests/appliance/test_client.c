@@ -6,6 +6,7 @@
 #include "tests/appliance/fixture.h"
 
 #include "appliance/client.h"
+#include "appliance/input.h"
 #include "base/bytes.h"
 #include "mpc/kernels.h"
 #include "transformer/compile.h"
@@ -18,11 +19,12 @@
 #include <unistd.h>
 
 #define TIMEOUT_MS 5000
-#define VOCABULARY 90000 /* so that a row is more than one message */
+#define VOCABULARY 90000
 #define COLUMNS    (VOCABULARY + 2)
 #define TOKENS     4
 #define LABELS     3
 #define RING       48
+#define INPUT_BITS 24
 #define FRAC       12
 
 static const struct encoding text = {.count = 3, .ids = {5, 89999, 0}, .types = {0, 1, 1}};
@@ -59,6 +61,7 @@ struct party_end {
 
 static struct fixture {
     struct plan plan;
+    struct wire input;
     struct variant variant;
     struct config config;
     struct party_end ends[2];
@@ -81,21 +84,17 @@ static void reply_info(struct party_end *p, struct tls_session *tls)
 }
 
 /* False when it cannot go on. */
-static bool take_input(struct party_end *p, struct tls_session *tls)
+static bool take_input(struct party_end *p, struct tls_session *tls, const struct message_submit *m)
 {
-    size_t bytes = message_share_bytes(p->plan, TOKENS * COLUMNS), filled = 0, count;
-    uint8_t *packed = malloc(bytes), type;
-    bool good = packed != NULL;
+    size_t bytes = input_bytes(p->plan, p->plan->variants), count;
+    uint8_t *came = malloc(bytes), type;
+    struct input *in = input_new(p->plan, p->party);
+    bool good = came && in && tls_receive(tls, &type, came, bytes, &count, TIMEOUT_MS, NULL) == 0 &&
+                type == MESSAGE_INPUT &&
+                input_expand(in, p->plan->variants, m->job, came, count, p->input) == 0;
 
-    while (good && filled < bytes) {
-        good = tls_receive(tls, &type, packed + filled, MIN(bytes - filled, MESSAGE_CHUNK_BYTES),
-                           &count, TIMEOUT_MS, NULL) == 0 &&
-               type == MESSAGE_INPUT && count > 0;
-        filled += good ? count : 0;
-    }
-    if (good)
-        kernels_here()->unpack(p->input, packed, TOKENS * COLUMNS, RING);
-    free(packed);
+    input_free(in);
+    free(came);
     return good;
 }
 
@@ -143,7 +142,7 @@ static bool serve_job(struct party_end *p, struct tls_session *tls, const uint8_
     }
     if (!reader_done(&r) || m.tokens != TOKENS || m.length != text.count ||
         tls_send(tls, MESSAGE_ACCEPTED, "x", p->fault == FULL_ACCEPTED, TIMEOUT_MS, NULL) < 0 ||
-        !take_input(p, tls) || tls_send(tls, MESSAGE_QUEUED, NULL, 0, TIMEOUT_MS, NULL) < 0 ||
+        !take_input(p, tls, &m) || tls_send(tls, MESSAGE_QUEUED, NULL, 0, TIMEOUT_MS, NULL) < 0 ||
         p->fault == DIES_BEFORE_ANSWER)
         return false;
     if (p->fault == REFUSES_LATER)
@@ -205,7 +204,9 @@ static int setup_all(void **state)
                            .labels = LABELS,
                            .variant_count = 1,
                            .variants = &f.variant};
-    f.variant.tokens = TOKENS;
+    f.input =
+        (struct wire){.kind = WIRE_SHARE, .ring = INPUT_BITS, .rows = TOKENS, .cols = COLUMNS};
+    f.variant = (struct variant){.tokens = TOKENS, .wire_count = 1, .wires = &f.input};
     f.config = (struct config){.role = ROLE_OWNER, .timeout_ms = TIMEOUT_MS};
     f.config.certificate = strdup("owner.pem");
     f.config.key = strdup("owner.key");
@@ -291,7 +292,7 @@ static void check_inputs(void)
     assert_non_null(rows);
     assert_int_equal(compile_input(&f.plan, &f.variant, &text, rows, NULL), 0);
     for (size_t i = 0; i < (size_t)TOKENS * COLUMNS; i++)
-        wrong |= (f.ends[0].input[i] + f.ends[1].input[i] - rows[i]) & ring_mask(RING);
+        wrong |= (f.ends[0].input[i] + f.ends[1].input[i] - rows[i]) & ring_mask(INPUT_BITS);
     assert_int_equal(wrong, 0);
     free(rows);
 }
@@ -311,6 +312,7 @@ static void test_job(void **state)
                 figures.offline_dealer_ms == 4);
     assert_int_equal(figures.bytes_online, 101);
     assert_int_equal(figures.rounds_online, 9);
+    assert_int_equal(figures.bytes_upload, input_bytes(&f.plan, &f.variant));
 
     /* A second job goes over the same sessions. */
     assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);

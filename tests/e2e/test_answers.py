@@ -2,6 +2,7 @@
 and pairs, alone and side by side, and exit codes that scripts can rely on.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -71,6 +72,40 @@ def pairs(cell, _):
     expect(len(answers.splitlines()) == 2, "two pairs on two lines")
     expect_text("TEXT<tab>TEXT", cell.run("infer", "--pair", "--config", "owner.conf", code=3,
                                           stdin=b"no tab\n"), "a line without a pair")
+
+
+def job_files(cell, _):
+    """A query that goes by hand, as files; and files that are none."""
+    def job(name):
+        return cell.path("jobs", f"{name}.job")
+
+    def refused(name, pattern, path):
+        expect_text(pattern, cell.ask(name, "job", "submit", "--input", path, "--output",
+                                      cell.path("never"), code=3), path)
+
+    cell.run("job", "split", "--model", "model/client", "--output", "jobs", TEXTS[0])
+    expect_text("there already", cell.run("job", "split", "--model", "model/client", "--output",
+                                          "jobs", TEXTS[0], code=3), "a split over a split")
+    refused("party0", "it is party1's half of the job", job("party1"))
+    with open(job("party0"), "rb") as f:
+        good = f.read()
+    for what, body, pattern in (
+            ("old", b"MPCFJOB1" + good[8:-32], "its version is 1; this program reads version 2"),
+            ("long", good[:-32] + b"x", "its input has .* bytes where the plan says"),
+            ("short", good[:-33], "its input has .* bytes where the plan says"),
+            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB2")):
+        with open(job(what), "wb") as f:
+            f.write(body + hashlib.sha256(body).digest())
+        refused("party0", pattern, job(what))
+    jobs = {name: json.loads(cell.ask(name, "job", "submit", "--json", "--input", job(name),
+                                      "--output", cell.path(f"{name}.answer")))["job"]
+            for name in ("party1", "party0")}
+    for name in jobs:
+        cell.ask(name, "job", "wait", jobs[name])
+    answer = json.loads(cell.run("job", "reveal", "--json", "--model", "model/client",
+                                 "party0.answer", "party1.answer"))
+    row = cell.infer("--compare", TEXTS[0]).rows[0]
+    expect(answer["label"] == row["float_label"], f"by files {answer}, by line {row}")
 
 
 def odd_texts(cell, _):
@@ -205,7 +240,7 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
-CASES = (formats, lines, pairs, odd_texts, exit_codes, keygen, evaluate, bench, operators,
+CASES = (formats, lines, pairs, job_files, odd_texts, exit_codes, keygen, evaluate, bench, operators,
          side_by_side)
 
 

@@ -185,6 +185,48 @@ def owner_says_nonsense(cell, options):
     cell.infer_right(TEXTS[0])
 
 
+def receive(s):
+    """Type and payload of the next message."""
+    def take(count):
+        data = b""
+        while len(data) < count:
+            more = s.recv(count - len(data))
+            expect(more, "the session ended in the middle of a message")
+            data += more
+        return data
+
+    count, kind = struct.unpack("<IB", take(5))
+    return kind, take(count)
+
+
+def owner_lies(cell, options):
+    """Keys that are none: the owner gets some answer, like anybody's, and nobody else is harmed."""
+    submit, accepted, given, queued, result = 3, 4, 5, 6, 7
+    size = cell.infer_right(TEXTS[0]).rows[0]["bytes_upload"]
+    lies = [random.randbytes(size), bytes(size), b"\xff" * size]
+    for lie in lies * (10 if options.long else 1):
+        job = random.randbytes(16) + bytes.fromhex(cell.shared["model_id"] +
+                                                   cell.shared["plan_hash"])
+        with owner_session(cell, "party1") as p1, owner_session(cell, "party0") as p0:
+            for s in (p1, p0):
+                s.settimeout(20 * PATIENCE)
+                s.sendall(message(submit, job + struct.pack("<II", 16, 16)))
+                expect(receive(s) == (accepted, b""), "a job is not accepted")
+                s.sendall(message(given, lie))
+                expect(receive(s) == (queued, b""), "an input is not taken")
+            kinds = [receive(s)[0] for s in (p0, p1)]
+            expect(kinds == [result, result], f"messages {kinds} in answer to a lie")
+    for wrong in (lies[0][:-1], lies[0] + b"x", b""):
+        with owner_session(cell, "party0") as s:
+            s.settimeout(20 * PATIENCE)
+            s.sendall(message(submit, random.randbytes(16) + job[16:] + struct.pack("<II", 16, 16)))
+            expect(receive(s) == (accepted, b""), "a job is not accepted")
+            s.sendall(message(given, wrong))
+            expect(s.recv(1) == b"", f"an input of {len(wrong)} bytes does not end the session")
+    cell.check_alive()
+    cell.infer_right(*TEXTS)
+
+
 def owner_config(cell, name, authority="authority"):
     """The owner's configuration with the papers of @name."""
     papers = {"certificate": f"{name}.pem", "key": f"{name}.key", "authority": f"{authority}.pem"}
@@ -402,7 +444,7 @@ def lying_checkpoints(cell, _):
     return f"{len(cases)} lies"
 
 
-CASES = (garbage, strangers_at_the_link, owner_says_nonsense, wrong_papers, owner_as_a_party,
+CASES = (garbage, strangers_at_the_link, owner_says_nonsense, owner_lies, wrong_papers, owner_as_a_party,
          wrong_files, waiting_model, used_model_id, lying_checkpoints)
 
 

@@ -284,11 +284,13 @@ int replay_run(struct replay *r, const struct variant *v, uint32_t length, const
 
     must(share[0] && share[1], "memory");
     split(input, count, share, r->input_plain);
+    /* One party has it in place, the other elsewhere. */
+    memcpy(party_input(r->party[0], v), share[0], bytes);
     replay_deal(r, v, tape);
     for (unsigned int p = 0; p < 2; p++) {
         side[p] = (struct side){.party = r->party[p],
                                 .tape = tape[p],
-                                .input = share[p],
+                                .input = p ? share[p] : party_input(r->party[p], v),
                                 .length = length,
                                 .output = calloc(labels, sizeof(uint64_t)),
                                 .stats = &r->stats[p]};

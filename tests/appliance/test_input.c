@@ -1,0 +1,265 @@
+/*
+ * What a data owner sends of a text: both parties' inputs expand to shares that add up to the
+ * one-hot rows, in every ring; an input that is another job's, row's or party's does not; and what
+ * is refused before anything is shared.
+ */
+#include "tests/appliance/fixture.h"
+
+#include "appliance/input.h"
+#include "mpc/dpf.h"
+#include "mpc/op.h"
+#include "transformer/compile.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define VOCABULARY 1000
+#define TYPES      2
+#define COLUMNS    (VOCABULARY + TYPES)
+#define TOKENS     8
+#define LABELS     2
+
+static const struct encoding text = {
+    .count = 5, .ids = {1, 999, 0, 7, 512}, .types = {0, 0, 0, 1, 1}};
+
+static const uint8_t job[MESSAGE_ID_BYTES] = {1, 2, 3};
+
+/* As much of a plan as sharing looks at; the input has @ring bits. */
+static struct plan *make_plan(unsigned int ring, uint32_t types)
+{
+    struct plan *plan = plan_new();
+    const struct op input = {.id = OP_INPUT, .attr_count = INPUT_ATTRS, .attr = {ring}};
+    struct variant *v;
+    uint32_t wire;
+
+    assert_non_null(plan);
+    plan->vocabulary = VOCABULARY;
+    plan->types = types;
+    plan->ring = 64;
+    for (uint32_t tokens = 4; tokens <= TOKENS; tokens *= 2) {
+        assert_int_equal(plan_add_variant(plan, tokens, &v, NULL), 0);
+        assert_int_equal(plan_add_op(plan, v, &input, &wire, NULL), 0);
+    }
+    return plan;
+}
+
+/* Both parties, and what they were sent. */
+struct pair {
+    struct plan *plan;
+    const struct variant *v;
+    size_t bytes;
+    uint8_t *sent[2];
+    struct input *party[2];
+    uint64_t *rows[2];
+};
+
+static void pair_start(struct pair *p, unsigned int ring, uint32_t types)
+{
+    p->plan = make_plan(ring, types);
+    p->v = plan_variant(p->plan, (uint32_t)text.count);
+    p->bytes = input_bytes(p->plan, p->v);
+    for (unsigned int i = 0; i < 2; i++) {
+        p->sent[i] = malloc(p->bytes);
+        p->party[i] = input_new(p->plan, i);
+        p->rows[i] = calloc((size_t)TOKENS * (VOCABULARY + types), sizeof(uint64_t));
+        assert_true(p->sent[i] && p->party[i] && p->rows[i]);
+    }
+    assert_int_equal(input_check(p->plan, &text, NULL), 0);
+    assert_int_equal(input_share(p->plan, p->v, job, &text, p->sent), 0);
+}
+
+static void pair_end(struct pair *p)
+{
+    for (unsigned int i = 0; i < 2; i++) {
+        free(p->sent[i]);
+        free(p->rows[i]);
+        input_free(p->party[i]);
+    }
+    plan_free(p->plan);
+}
+
+static void expand(struct pair *p, const uint8_t id[MESSAGE_ID_BYTES])
+{
+    for (unsigned int i = 0; i < 2; i++)
+        assert_int_equal(input_expand(p->party[i], p->v, id, p->sent[i], p->bytes, p->rows[i]), 0);
+}
+
+/* Elements of a row in which the two shares do not add up to the text. */
+static size_t wrong_in_row(const struct pair *p, size_t row)
+{
+    size_t columns = VOCABULARY + p->plan->types, wrong = 0, from = MIN(row, text.count - 1);
+
+    for (size_t i = 0; i < columns; i++) {
+        uint64_t sum = p->rows[0][row * columns + i] + p->rows[1][row * columns + i];
+        bool one = i == text.ids[from] || (i >= VOCABULARY && i - VOCABULARY == text.types[from]);
+
+        wrong += (sum & ring_mask(p->v->wires[0].ring)) != one;
+    }
+    return wrong;
+}
+
+static void test_shares_add_up(void **state)
+{
+    (void)state;
+    for (unsigned int ring = 16; ring <= RING_BITS_MAX; ring += 8)
+        for (uint32_t types = 0; types <= TYPES; types += TYPES) {
+            struct pair p;
+
+            pair_start(&p, ring, types);
+            expand(&p, job);
+            for (size_t row = 0; row < TOKENS; row++)
+                assert_int_equal(wrong_in_row(&p, row), 0);
+            pair_end(&p);
+        }
+}
+
+/* The rows are those that the clear executor is given. */
+static void test_rows_are_the_compilers(void **state)
+{
+    uint64_t *clear = calloc((size_t)TOKENS * COLUMNS, sizeof(*clear)), wrong = 0;
+    struct pair p;
+
+    (void)state;
+    assert_non_null(clear);
+    pair_start(&p, 64, TYPES);
+    expand(&p, job);
+    assert_int_equal(compile_input(p.plan, p.v, &text, clear, NULL), 0);
+    for (size_t i = 0; i < (size_t)TOKENS * COLUMNS; i++)
+        wrong |= (p.rows[0][i] + p.rows[1][i] - clear[i]) & ring_mask(p.v->wires[0].ring);
+    assert_int_equal(wrong, 0);
+    free(clear);
+    pair_end(&p);
+}
+
+/* The size says nothing of the text, and follows from the plan alone. */
+static void test_size(void **state)
+{
+    unsigned int ring;
+    struct pair p;
+
+    (void)state;
+    pair_start(&p, 48, TYPES);
+    ring = p.v->wires[0].ring;
+    assert_int_equal(p.bytes, TOKENS * (dpf_key_bytes(VOCABULARY, ring) + TYPES * ring / 8));
+    assert_int_equal(input_bytes(p.plan, &p.plan->variants[0]), p.bytes / 2);
+    for (size_t n = p.bytes - 1; n <= p.bytes + 1; n += 2)
+        assert_int_equal(input_expand(p.party[0], p.v, job, p.sent[0], n, p.rows[0]), -EINVAL);
+    assert_int_equal(input_expand(p.party[0], p.v, job, p.sent[0], 0, p.rows[0]), -EINVAL);
+    pair_end(&p);
+}
+
+/* Nearly all of a row is wrong when it was expanded for what it was not made for. */
+static void check_noise(const struct pair *p, size_t row)
+{
+    assert_true(wrong_in_row(p, row) >= VOCABULARY);
+}
+
+static void test_bound_to_the_job(void **state)
+{
+    uint8_t other[MESSAGE_ID_BYTES];
+    struct pair p;
+
+    (void)state;
+    pair_start(&p, 64, TYPES);
+    for (size_t i = 0; i < sizeof(other); i += 5) {
+        memcpy(other, job, sizeof(other));
+        other[i] ^= 1;
+        expand(&p, other);
+        for (size_t row = 0; row < TOKENS; row++)
+            check_noise(&p, row);
+    }
+    p.plan->model_id[3] ^= 1;
+    expand(&p, job);
+    check_noise(&p, 0);
+    pair_end(&p);
+}
+
+/* Two rows in each other's place, at both parties: noise there, and no harm elsewhere. */
+static void test_bound_to_the_row(void **state)
+{
+    uint8_t row[1024];
+    struct pair p;
+    size_t bytes;
+
+    (void)state;
+    pair_start(&p, 64, TYPES);
+    bytes = p.bytes / TOKENS;
+    assert_true(bytes <= sizeof(row));
+    for (unsigned int i = 0; i < 2; i++) {
+        memcpy(row, p.sent[i], bytes);
+        memcpy(p.sent[i], p.sent[i] + bytes, bytes);
+        memcpy(p.sent[i] + bytes, row, bytes);
+    }
+    expand(&p, job);
+    check_noise(&p, 0);
+    check_noise(&p, 1);
+    for (size_t i = 2; i < TOKENS; i++)
+        assert_int_equal(wrong_in_row(&p, i), 0);
+    pair_end(&p);
+}
+
+/* A text shared twice has nothing in common, nor have two rows of one token. */
+static void test_fresh(void **state)
+{
+    uint8_t *again[2];
+    struct pair p;
+    size_t bytes;
+
+    (void)state;
+    pair_start(&p, 64, TYPES);
+    bytes = p.bytes / TOKENS;
+    for (unsigned int i = 0; i < 2; i++) {
+        again[i] = malloc(p.bytes);
+        assert_non_null(again[i]);
+    }
+    assert_int_equal(input_share(p.plan, p.v, job, &text, again), 0);
+    for (unsigned int i = 0; i < 2; i++) {
+        for (size_t at = 0; at + DPF_SEED_BYTES <= bytes; at += DPF_SEED_BYTES) {
+            assert_memory_not_equal(p.sent[i] + at, again[i] + at, DPF_SEED_BYTES);
+            assert_memory_not_equal(p.sent[i] + 5 * bytes + at, p.sent[i] + 6 * bytes + at,
+                                    DPF_SEED_BYTES);
+        }
+        free(again[i]);
+    }
+    pair_end(&p);
+}
+
+static void test_refused(void **state)
+{
+    struct plan *plan = make_plan(64, TYPES);
+    struct encoding e = text;
+    struct err err = {""};
+
+    (void)state;
+    e.ids[4] = VOCABULARY;
+    assert_int_equal(input_check(plan, &e, &err), -EINVAL);
+    assert_contains(err.text, "vocab.txt is another model's");
+    e = text;
+    e.types[1] = TYPES;
+    assert_int_equal(input_check(plan, &e, NULL), -EINVAL);
+    e = text;
+    e.count = 0;
+    assert_int_equal(input_check(plan, &e, NULL), -EINVAL);
+    e.count = TOKENS + 1;
+    err = (struct err){""};
+    assert_int_equal(input_check(plan, &e, &err), -EINVAL);
+    assert_contains(err.text, "9 tokens: the plan takes 1 to 8");
+    e.count = SIZE_MAX;
+    assert_int_equal(input_check(plan, &e, NULL), -EINVAL);
+    plan_free(plan);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_shares_add_up),
+        cmocka_unit_test(test_rows_are_the_compilers),
+        cmocka_unit_test(test_size),
+        cmocka_unit_test(test_bound_to_the_job),
+        cmocka_unit_test(test_bound_to_the_row),
+        cmocka_unit_test(test_fresh),
+        cmocka_unit_test(test_refused),
+    };
+
+    return cmocka_run_group_tests_name("input", tests, NULL, NULL);
+}
