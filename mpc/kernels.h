@@ -55,6 +55,10 @@ struct kernels {
     void (*product)(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const void *right,
                     size_t rows, size_t inner, size_t cols, unsigned int ring, bool add,
                     void *scratch);
+
+    /** Multiply @count pairs of tiles without a load (16 x 64 x 16 bytes each): what the product
+     *  could reach at best. NULL but for "amx". */
+    void (*dots)(size_t count);
 };
 
 /** What this CPU and its operating system have, as a set of enum kernels_feature. */
