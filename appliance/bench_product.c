@@ -11,15 +11,25 @@
 #define SIDE_MAX     65536
 #define ELEMENTS_MAX ((size_t)1 << 28) /* of each matrix */
 #define REPEAT_MAX   1000
-#define MEASURE_NS                                                                                 \
-    50000000u /* the least that a repetition takes, in as many products as needed                  \
-               */
+#define COUNT_MAX    1000
+
+/* The least that a repetition takes, in as many rounds as needed. */
+#define MEASURE_NS 50000000u
+
+/* What the naive loop multiplies at most, so that it does not take longer than the rest. */
+#define NAIVE_ROWS 8
+#define NAIVE_SIDE 768
+
+/* TDPBUUD: products of one, how many a measurement of its rate takes, and how many of those. */
+#define DOT_MACS   (16 * 16 * 64)
+#define DOT_COUNT  100000
+#define DOT_TRIALS 20
 
 struct options {
     unsigned int ring;
-    size_t rows, inner, cols, repeat;
+    size_t rows, inner, cols, count, repeat;
     const char *isa; /* NULL: the best that is here */
-    bool json;
+    bool pack_right, json;
 };
 
 static const struct argp_option option_table[] = {
@@ -29,6 +39,8 @@ static const struct argp_option option_table[] = {
     {"cols", 'n', "N", 0, "Columns of the right side (768)", 0},
     {"isa", 'i', "NAME", 0, "amx, ifma, avx512, avx2 or c (default: the best that this CPU has)",
      0},
+    {"count", 'c', "N", 0, "Products of that shape, one after another (1)", 0},
+    {"pack-right", 'p', NULL, 0, "Pack the right sides within the time, as attention does", 0},
     {"repeat", 'R', "N", 0, "Repetitions (5)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
@@ -38,11 +50,9 @@ static void check(struct argp_state *state, const struct options *o)
 {
     unsigned int features;
 
-    if (!ring_valid(o->ring))
-        argp_error(state, "--ring %u: 32, 40, 48, 56 or 64", o->ring);
-    if (o->rows * o->inner > ELEMENTS_MAX || o->inner * o->cols > ELEMENTS_MAX ||
-        o->rows * o->cols > ELEMENTS_MAX)
-        argp_error(state, "a matrix has more than %zu elements", ELEMENTS_MAX);
+    if (o->rows * o->inner > ELEMENTS_MAX / o->count ||
+        o->inner * o->cols > ELEMENTS_MAX / o->count || o->rows * o->cols > ELEMENTS_MAX / o->count)
+        argp_error(state, "a side has more than %zu elements", ELEMENTS_MAX);
     if (o->isa && kernels_isa_features(o->isa, &features) < 0)
         argp_error(state, "--isa %s: amx, ifma, avx512, avx2 or c", o->isa);
 }
@@ -53,7 +63,7 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 
     switch (key) {
     case 'r':
-        o->ring = (unsigned int)bench_number(state, "ring", text, RING_BITS_MIN, RING_BITS_MAX);
+        o->ring = (unsigned int)bench_number(state, "ring", text, 1, RING_BITS_MAX);
         return 0;
     case 'm':
         o->rows = bench_number(state, "rows", text, 1, SIDE_MAX);
@@ -63,6 +73,12 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case 'n':
         o->cols = bench_number(state, "cols", text, 1, SIDE_MAX);
+        return 0;
+    case 'c':
+        o->count = bench_number(state, "count", text, 1, COUNT_MAX);
+        return 0;
+    case 'p':
+        o->pack_right = true;
         return 0;
     case 'i':
         o->isa = text;
@@ -87,9 +103,13 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 struct bench {
     const struct options *o;
     struct kernels kernels;
-    uint64_t *left, *right, *result, *naive;
-    void *packed, *scratch;
+    /* Each @count matrices. */
+    uint64_t *left, *right, *result, *expected;
+    uint8_t *packed;
+    size_t packed_bytes; /* of one */
+    void *scratch;
     double *rates; /* (repeat) */
+    double naive_rate;
 };
 
 static int choose(struct bench *b, struct err *err)
@@ -107,25 +127,36 @@ static int choose(struct bench *b, struct err *err)
     return 0;
 }
 
+static void pack(struct bench *b, size_t i)
+{
+    const struct options *o = b->o;
+
+    b->kernels.pack_right(b->packed + i * b->packed_bytes, b->right + i * o->inner * o->cols,
+                          o->cols, 1, o->inner, o->cols, o->ring);
+}
+
 static int make(struct bench *b, struct err *err)
 {
     const struct options *o = b->o;
     uint64_t random = 1;
 
-    b->left = calloc(o->rows * o->inner, sizeof(uint64_t));
-    b->right = calloc(o->inner * o->cols, sizeof(uint64_t));
-    b->packed = aligned_alloc(KERNELS_ALIGN, kernels_right_bytes_max(o->inner, o->cols));
+    b->packed_bytes = kernels_right_bytes_max(o->inner, o->cols);
+    b->left = calloc(o->count * o->rows * o->inner, sizeof(uint64_t));
+    b->right = calloc(o->count * o->inner * o->cols, sizeof(uint64_t));
+    b->packed = aligned_alloc(KERNELS_ALIGN, o->count * b->packed_bytes);
     b->scratch = aligned_alloc(KERNELS_ALIGN, KERNELS_SCRATCH_BYTES);
-    b->result = calloc(o->rows * o->cols, sizeof(uint64_t));
-    b->naive = calloc(o->rows * o->cols, sizeof(uint64_t));
+    b->result = calloc(o->count * o->rows * o->cols, sizeof(uint64_t));
+    b->expected = calloc(o->count * o->rows * o->cols, sizeof(uint64_t));
     b->rates = calloc(o->repeat, sizeof(double));
-    if (!b->left || !b->right || !b->packed || !b->scratch || !b->result || !b->naive || !b->rates)
+    if (!b->left || !b->right || !b->packed || !b->scratch || !b->result || !b->expected ||
+        !b->rates)
         return err_set(err, -ENOMEM, "no memory for matrices of that size");
-    for (size_t i = 0; i < o->rows * o->inner; i++)
+    for (size_t i = 0; i < o->count * o->rows * o->inner; i++)
         b->left[i] = bench_random(&random);
-    for (size_t i = 0; i < o->inner * o->cols; i++)
+    for (size_t i = 0; i < o->count * o->inner * o->cols; i++)
         b->right[i] = bench_random(&random);
-    b->kernels.pack_right(b->packed, b->right, o->cols, 1, o->inner, o->cols, o->ring);
+    for (size_t i = 0; i < o->count; i++)
+        pack(b, i);
     return 0;
 }
 
@@ -136,16 +167,22 @@ static void free_all(struct bench *b)
     free(b->packed);
     free(b->scratch);
     free(b->result);
-    free(b->naive);
+    free(b->expected);
     free(b->rates);
 }
 
-static void product(struct bench *b)
+static void products(struct bench *b)
 {
     const struct options *o = b->o;
 
-    b->kernels.product(b->result, o->cols, b->left, o->inner, b->packed, o->rows, o->inner, o->cols,
-                       o->ring, false, b->scratch);
+    for (size_t i = 0; i < o->count; i++) {
+        if (o->pack_right)
+            pack(b, i);
+        b->kernels.product(b->result + i * o->rows * o->cols, o->cols,
+                           b->left + i * o->rows * o->inner, o->inner,
+                           b->packed + i * b->packed_bytes, o->rows, o->inner, o->cols, o->ring,
+                           false, b->scratch);
+    }
 }
 
 /* By the definition, in an order that a cache likes. */
@@ -154,31 +191,73 @@ static bool correct(const struct bench *b)
     const struct options *o = b->o;
     uint64_t wrong = 0;
 
-    for (size_t i = 0; i < o->rows; i++)
+    for (size_t i = 0; i < o->count * o->rows; i++) {
+        const uint64_t *right = b->right + i / o->rows * o->inner * o->cols;
+
         for (size_t k = 0; k < o->inner; k++)
             for (size_t j = 0; j < o->cols; j++)
-                b->naive[i * o->cols + j] += b->left[i * o->inner + k] * b->right[k * o->cols + j];
-    for (size_t i = 0; i < o->rows * o->cols; i++)
-        wrong |= (b->naive[i] ^ b->result[i]) & ring_mask(o->ring);
+                b->expected[i * o->cols + j] += b->left[i * o->inner + k] * right[k * o->cols + j];
+    }
+    for (size_t i = 0; i < o->count * o->rows * o->cols; i++)
+        wrong |= (b->expected[i] ^ b->result[i]) & ring_mask(o->ring);
     return !wrong;
+}
+
+/* The definition as one writes it down, on a part of the matrices. */
+static double naive_rate(struct bench *b)
+{
+    const struct options *o = b->o;
+    size_t rows = MIN(o->rows, (size_t)NAIVE_ROWS), inner = MIN(o->inner, (size_t)NAIVE_SIDE);
+    size_t cols = MIN(o->cols, (size_t)NAIVE_SIDE);
+    uint64_t start = time_ns();
+
+    for (size_t i = 0; i < rows; i++)
+        for (size_t j = 0; j < cols; j++) {
+            uint64_t sum = 0;
+
+            for (size_t k = 0; k < inner; k++)
+                sum += b->left[i * o->inner + k] * b->right[k * o->cols + j];
+            b->result[i * o->cols + j] = sum;
+        }
+    return (double)rows * (double)inner * (double)cols / (double)(time_ns() - start);
 }
 
 static void measure(struct bench *b)
 {
-    double macs = (double)b->o->rows * (double)b->o->inner * (double)b->o->cols;
+    const struct options *o = b->o;
+    double macs = (double)o->count * (double)o->rows * (double)o->inner * (double)o->cols;
 
-    product(b);
-    for (size_t i = 0; i < b->o->repeat; i++) {
+    for (int i = 0; i < 3; i++)
+        b->naive_rate = MAX(b->naive_rate, naive_rate(b));
+    products(b);
+    for (size_t i = 0; i < o->repeat; i++) {
         uint64_t start = time_ns(), spent;
-        unsigned int count = 0;
+        unsigned int rounds = 0;
 
         do {
-            product(b);
-            count++;
+            products(b);
+            rounds++;
             spent = time_ns() - start;
         } while (spent < MEASURE_NS);
-        b->rates[i] = macs * count / (double)spent;
+        b->rates[i] = macs * rounds / (double)spent;
     }
+}
+
+/* Of what the multiplying instruction alone can do, measured now; null where that is not known. */
+static json_t *peak_fraction(const struct bench *b, double rate)
+{
+    unsigned int limbs = (b->o->ring + 7) / 8;
+    double best = 0;
+
+    if (!b->kernels.dots)
+        return json_null();
+    for (int i = 0; i < DOT_TRIALS; i++) {
+        uint64_t start = time_ns();
+
+        b->kernels.dots(DOT_COUNT);
+        best = MAX(best, (double)DOT_COUNT * DOT_MACS / (double)(time_ns() - start));
+    }
+    return json_real(rate * (limbs * (limbs + 1) / 2) / best);
 }
 
 /* An exit code. */
@@ -188,10 +267,12 @@ static int report(struct bench *b)
     bool right = correct(b);
     double median = tool_median(b->rates, o->repeat);
     json_t *figures =
-        json_pack("{s:f, s:f, s:f, s:s, s:n, s:b, s:i, s:I, s:I, s:I}", "gmac_per_s_median", median,
-                  "gmac_per_s_min", b->rates[0], "gmac_per_s_max", b->rates[o->repeat - 1], "isa",
-                  b->kernels.isa, "peak_fraction", "correct", right, "ring", (int)o->ring, "rows",
-                  (json_int_t)o->rows, "inner", (json_int_t)o->inner, "cols", (json_int_t)o->cols);
+        json_pack("{s:f, s:f, s:f, s:f, s:s, s:o, s:b, s:i, s:I, s:I, s:I, s:I, s:b}",
+                  "gmac_per_s_median", median, "gmac_per_s_min", b->rates[0], "gmac_per_s_max",
+                  b->rates[o->repeat - 1], "naive_gmac_per_s", b->naive_rate, "isa", b->kernels.isa,
+                  "peak_fraction", peak_fraction(b, median), "correct", right, "ring", (int)o->ring,
+                  "rows", (json_int_t)o->rows, "inner", (json_int_t)o->inner, "cols",
+                  (json_int_t)o->cols, "count", (json_int_t)o->count, "pack_right", o->pack_right);
 
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
@@ -219,16 +300,18 @@ static void pin_here(void)
 
 static const char doc[] =
     "Measure the ring product (M x K) (K x N) on one core, the right side packed ahead as a "
-    "model's "
-    "weights are.\v"
-    "correct: equal to the definition, bit for bit. peak_fraction is null where no rate of the "
-    "instruction is known.\n\n"
+    "model's weights are, the left one within the time.\v"
+    "correct: equal to the definition, bit for bit. naive_gmac_per_s: three nested loops, on a "
+    "part of the matrices. peak_fraction: of what TDPBUUD alone can do, measured in the same run; "
+    "null but for amx. Attention of twelve heads is --rows 128 --inner 64 --cols 128 --count 12 "
+    "--pack-right.\n\n"
     "Exit status: 0 correct; 1 not; 2 the command line is wrong; 3 failed.";
 
 int bench_product(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options o = {.ring = 64, .rows = 128, .inner = 768, .cols = 768, .repeat = 5};
+    struct options o = {
+        .ring = 64, .rows = 128, .inner = 768, .cols = 768, .count = 1, .repeat = 5};
     struct bench b = {.o = &o};
     struct err err = {""};
     int code, rc;

@@ -163,6 +163,7 @@ struct kernels kernels_choose(unsigned int features)
         if (!v->needs || trial_passes(&k))
             break;
         refused = refused ? refused : v->isa;
+        k.dots = NULL;
     }
     k.refused = refused;
     return k;

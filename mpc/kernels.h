@@ -56,6 +56,10 @@ struct kernels {
                     size_t rows, size_t inner, size_t cols, unsigned int ring, bool add,
                     void *scratch);
 
+    /** Multiply @count pairs of tiles without a load (16 x 64 x 16 bytes each): what the product
+     *  could reach at best. NULL but for "amx". */
+    void (*dots)(size_t count);
+
     /*
      * Passes over elements. An output may be one of the inputs in the same place; else they lie
      * apart. A wire (packed elements or fields) may lie anywhere and no byte past it is touched.

@@ -485,8 +485,25 @@ static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, cons
     tiles_end();
 }
 
+static void dots(size_t count)
+{
+    static const uint8_t zero[TILE];
+
+    tiles_begin(SIDE);
+    zero_sums();
+    load_left(zero);
+    for (int slot = 0; slot < 3; slot++)
+        load_right(slot, zero);
+    for (size_t i = 0; i < count; i += 4)
+#pragma GCC unroll 4
+        for (int sum = 0; sum < 4; sum++)
+            dot(sum, sum % 3);
+    tiles_end();
+}
+
 void kernels_fill_gemm_amx(struct kernels *k)
 {
+    k->dots = dots;
     k->right_bytes = right_bytes;
     k->pack_right = pack_right;
     k->product = product;
