@@ -37,7 +37,7 @@ static int run_all(void)
     char *argv[WORDS_MAX + 1];
     FILE *f = fopen("/arguments", "rb");
     size_t length = f ? fread(words, 1, sizeof(words) - 1, f) : 0, count = 0;
-    int rc = length > 0 ? 0 : EXIT_NOT_EXECUTED;
+    int rc = length > 0 && length < sizeof(words) - 1 ? 0 : EXIT_NOT_EXECUTED;
 
     for (char *w = words; rc == 0 && w < words + length && count < WORDS_MAX; w += strlen(w) + 1) {
         if (*w == '\0') {
@@ -50,7 +50,7 @@ static int run_all(void)
             argv[count++] = w;
         }
     }
-    return rc;
+    return count > 0 ? EXIT_NOT_EXECUTED : rc;
 }
 
 int main(void)
