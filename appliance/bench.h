@@ -8,6 +8,7 @@
 
 int bench_bert(int argc, char **argv);
 int bench_product(int argc, char **argv);
+int bench_input(int argc, char **argv);
 int bench_link(int argc, char **argv);
 
 /** An option's number; argp_error() unless it is within bounds. */

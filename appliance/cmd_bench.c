@@ -14,6 +14,7 @@ static const struct bench {
 } benches[] = {
     {"bert", bench_bert, "a private query of a BERT of any shape, with random weights"},
     {"product", bench_product, "the ring product on one core"},
+    {"input", bench_input, "a query's keys: made by its owner, expanded by a party"},
     {"link", bench_link, "the share link between two pinned processes"},
 };
 
