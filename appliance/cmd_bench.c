@@ -17,6 +17,7 @@ static const struct bench {
     {"bert", bench_bert, "a private query of a BERT of any shape, with random weights"},
     {"product", bench_product, "the ring product on one core"},
     {"kernels", bench_kernels, "the passes around it and the PRG, each beside its reference"},
+    {"input", bench_input, "a query's keys: made by its owner, expanded by a party"},
     {"link", bench_link, "the share link between two pinned processes"},
 };
 

@@ -19,7 +19,7 @@
  * of G(seed) = H(seed XOR 0) || H(seed XOR 1) || .. only that it is a pseudorandom generator, which
  * is correlation robustness of H for a secret offset and public inputs; AES_K(x) XOR x has it in
  * the ideal cipher model (Guo, Katz, Wang, Yu, "Efficient and Secure Multiparty Computation from
- * Fixed-Key Block Ciphers", IEEE S&P 2020, section 7). Their further sigma(x) serves *circular*
+ * Fixed-Key Block Ciphers", IEEE S&P 2020, section 7.2). Their further sigma(x) serves *circular*
  * correlation robustness, where the offset is added to what comes out too; nothing here does that.
  *
  * The tweak takes the place of one key fixed for ever. Whoever makes it a hash of job, model and

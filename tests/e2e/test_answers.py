@@ -195,6 +195,11 @@ def bench(cell, _):
             parts = sum(op[what] for op in r["ops"])
             expect(parts == r[f"{what}_online"],
                    f"bench {ring}: {r[f'{what}_online']} {what}, and its operations {parts}")
+    for ring in (24, 64):
+        keys = json.loads(cell.run("bench", "input", "--tokens", 8, "--vocab", 100, "--ring", ring,
+                                   "--repeat", 2, "--json"))
+        expect(keys["correct"] is True, f"bench input: {keys}")
+        expect(ring != 24 or keys["bytes_keys"] < r["bytes_upload"], f"bench: {keys} and {r}")
 
 
 def operators(cell, _):
