@@ -1,6 +1,7 @@
 #include "appliance/bench_pair.h"
 
 #include "appliance/bench.h"
+#include "appliance/input.h"
 #include "appliance/link_exchange.h"
 #include "appliance/shape.h"
 #include "base/random.h"
@@ -25,7 +26,9 @@ struct side {
     struct party *party;
     struct tape *tape;
     uint32_t length;
-    uint64_t *input, *output; /* shares */
+    struct input *expander;
+    uint8_t *input; /* as its owner sends it */
+    uint64_t *output;
     struct online_stats stats;
     uint64_t online_ns;
     int rc;
@@ -38,6 +41,11 @@ struct bench_pair {
     struct side side[2];
     pthread_barrier_t prepared;
     uint64_t tapes;
+
+    /* Of the query. */
+    const struct variant *variant;
+    uint8_t job[MESSAGE_ID_BYTES];
+    size_t input_bytes;
 };
 
 /* --- both sides at once --- */
@@ -65,6 +73,16 @@ static void *open_side(void *context)
     return NULL;
 }
 
+static int run_online(const struct bench_pair *b, struct side *s)
+{
+    uint64_t *rows = party_input(s->party, b->variant);
+    int rc = input_expand(s->expander, b->variant, b->job, s->input, b->input_bytes, rows);
+
+    return rc < 0 ? rc
+                  : party_run(s->party, s->tape, &s->exchange.exchange, s->length, rows, s->output,
+                              &s->stats);
+}
+
 static void *run_side(void *context)
 {
     struct side *s = context;
@@ -79,8 +97,7 @@ static void *run_side(void *context)
     /* Nobody is still to look at the other's code when it changes. */
     pthread_barrier_wait(&s->pair->prepared);
     start = time_ns();
-    s->rc = party_run(s->party, s->tape, &s->exchange.exchange, s->length, s->input, s->output,
-                      &s->stats);
+    s->rc = run_online(s->pair, s);
     s->online_ns = time_ns() - start;
     return NULL;
 }
@@ -146,8 +163,9 @@ static int make_parties(struct bench_pair *b)
         struct side *s = &b->side[p];
 
         s->party = party_new(s->model, NULL);
+        s->expander = input_new(b->compiled->plan, p);
         s->output = secret_alloc(b->compiled->plan->labels * sizeof(uint64_t));
-        if (!s->party || !s->output)
+        if (!s->party || !s->expander || !s->output)
             return -ENOMEM;
     }
     return 0;
@@ -191,6 +209,7 @@ void bench_pair_free(struct bench_pair *b)
         struct side *s = &b->side[p];
 
         party_free(s->party);
+        input_free(s->expander);
         model_free(s->model);
         link_free(s->link);
         secret_free(s->output, b->compiled->plan->labels * sizeof(uint64_t));
@@ -228,13 +247,12 @@ static int deal(struct bench_pair *b, const struct variant *v, uint64_t *ret_ns)
     return rc;
 }
 
-/* With the input's shares in place. */
-static int deal_and_run(struct bench_pair *b, const struct variant *v,
-                        struct client_figures *ret_figures)
+/* With the inputs in place. */
+static int deal_and_run(struct bench_pair *b, struct client_figures *ret_figures)
 {
     struct side *s = b->side;
     uint64_t deal_ns, prepare_ns, online_ns;
-    int rc = deal(b, v, &deal_ns);
+    int rc = deal(b, b->variant, &deal_ns);
 
     if (rc == 0)
         rc = both_sides(b, run_side);
@@ -247,6 +265,7 @@ static int deal_and_run(struct bench_pair *b, const struct variant *v,
             .offline_dealer_ms = (double)deal_ns / 1e6,
             .bytes_online = MAX(s[0].stats.bytes, s[1].stats.bytes),
             .rounds_online = MAX(s[0].stats.rounds, s[1].stats.rounds),
+            .bytes_upload = b->input_bytes,
             .wall_ns = deal_ns + prepare_ns + online_ns,
             .stats = s[0].stats,
         };
@@ -255,6 +274,7 @@ static int deal_and_run(struct bench_pair *b, const struct variant *v,
         tape_free(s[p].tape);
         s[p].tape = NULL;
         party_wipe(s[p].party);
+        input_wipe(s[p].expander);
     }
     return rc;
 }
@@ -263,30 +283,28 @@ int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct e
                    double ret_logits[], struct client_figures *ret_figures, struct err *err)
 {
     const struct plan *plan = b->compiled->plan;
-    size_t count = wire_elements(&v->wires[0]), bytes = count * sizeof(uint64_t);
-    uint64_t *input = secret_alloc(bytes);
+    size_t bytes = input_bytes(plan, v);
+    uint8_t *inputs[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     struct side *s = b->side;
-    int rc = input ? 0 : -ENOMEM;
+    int rc = inputs[0] && inputs[1] ? input_check(plan, e, err) : -ENOMEM;
 
-    for (unsigned int p = 0; rc == 0 && p < 2; p++) {
+    b->variant = v;
+    b->input_bytes = bytes;
+    random_bytes(b->job, sizeof(b->job));
+    for (unsigned int p = 0; p < 2; p++) {
         s[p].length = (uint32_t)e->count;
-        s[p].input = secret_alloc(bytes);
-        if (!s[p].input)
-            rc = -ENOMEM;
+        s[p].input = inputs[p];
     }
     if (rc == 0)
-        rc = compile_input(plan, v, e, input, err);
-    if (rc == 0) {
-        split(input, count, s[0].input, s[1].input);
-        rc = deal_and_run(b, v, ret_figures);
-    }
+        rc = input_share(plan, v, b->job, e, inputs);
+    if (rc == 0)
+        rc = deal_and_run(b, ret_figures);
     for (size_t i = 0; rc == 0 && i < plan->labels; i++)
         ret_logits[i] =
             ldexp((double)ring_signed(s[0].output[i] + s[1].output[i], plan->ring), -plan->frac);
     for (unsigned int p = 0; p < 2; p++) {
-        secret_free(s[p].input, bytes);
+        secret_free(inputs[p], bytes);
         s[p].input = NULL;
     }
-    secret_free(input, bytes);
     return rc < 0 ? err_set(err, rc, "running both parties: %s", strerror(-rc)) : 0;
 }

@@ -3,9 +3,8 @@
  * of this file. Party 0 proposes, party 1 checks.
  *
  * For a job both strike the tape's number off before anything that depends on it leaves: party 1
- * before it agrees, party 0 before its first opening, which waits for that agreement. Both do it at
- * the same time, since a disk is slow. A tape whose number is struck is never put back, whatever
- * went wrong: it is wiped.
+ * before it agrees, party 0 before its first opening. A tape that was proposed is never put back
+ * after an agreement, whatever went wrong: it is wiped.
  */
 #include "appliance/daemon.h"
 #include "appliance/log.h"
@@ -210,18 +209,14 @@ static int propose_open(struct party_link *l, struct served *s)
     return rc;
 }
 
-/* Nothing was sent. A tape that is not struck, and not one that party 1 lacks, is as good as
- * before.
- */
-static void proposal_refused(struct party_state *p, struct job *job, struct held *h, bool struck,
+/* Nothing was struck, nothing sent: but for a tape that party 1 lacks, it is as good as before. */
+static void proposal_refused(struct party_state *p, struct job *job, struct held *h,
                              enum refusal why, const struct err *err)
 {
-    bool gone = struck || why == REFUSAL_NO_TAPE;
-
-    if (gone)
+    if (why == REFUSAL_NO_TAPE)
         tape_free(h->tape);
     pthread_mutex_lock(&p->lock);
-    if (!gone)
+    if (why != REFUSAL_NO_TAPE)
         stock_put_back(p, *h);
     if (why == REFUSAL_NO_TAPE || why == REFUSAL_NOT_YET) {
         job->retry_ns = why == REFUSAL_NOT_YET ? time_ns() + JOB_RETRY_MS * 1000000ull : 0;
@@ -244,7 +239,6 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     uint64_t start = time_ns();
     struct err err = {0};
     enum refusal why = REFUSAL_FAILED;
-    bool at_once = !job->retry_ns; /* a job that was refused before might use up tape after tape */
     int rc;
 
     memcpy(m.model, job->served->plan->model_id, sizeof(m.model));
@@ -253,18 +247,16 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     log_info("job-proposed", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
     rc = propose(l, &m, &err);
-    if (rc == 0 && at_once)
-        rc = strike_job(p, job, h, &err); /* while party 1 does */
     if (rc == 0)
-        rc = expand_input(job, &err);
+        rc = expand_input(job, &err); /* while party 1 strikes the number off */
     if (rc == 0)
         rc = await_agreed(l, &why, &err);
     if (rc > 0) {
         wipe_run(job->served);
-        proposal_refused(p, job, h, at_once, why, &err);
+        proposal_refused(p, job, h, why, &err);
         return 0;
     }
-    if (rc == 0 && !at_once)
+    if (rc == 0)
         rc = strike_job(p, job, h, &err);
     if (rc == 0)
         run_job(l, job, h, start, &err, &rc);

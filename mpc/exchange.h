@@ -30,7 +30,9 @@ struct exchange {
     /** Why a reserve or a take gave NULL: a negative errno. */
     int (*error)(struct exchange *x);
 
-    /* Counted by exchange_all(), for the owner to read. */
+    size_t ahead; /* blocks that were sent, less those that were taken */
+
+    /* Counted, for the owner to read. */
     uint64_t bytes_sent; /* payload of this side */
     uint64_t rounds;
 };
@@ -38,16 +40,36 @@ struct exchange {
 /** Write @count units from @first on to @to. */
 typedef void exchange_fill(void *context, size_t first, size_t count, uint8_t *to);
 
+/** See to it that @count units from @first on can be filled. 0 or a negative errno. */
+typedef int exchange_ready(void *context, size_t first, size_t count);
+
 /** Use the peer's @count units from @first on. */
 typedef void exchange_use(void *context, size_t first, size_t count, const uint8_t *from);
 
+/* One round: both sides send @count units of @unit_bytes each, block by block. */
+struct round {
+    size_t count, unit_bytes;
+    size_t block; /* units that are sent at once at the most; 0: as many as a block can hold */
+    exchange_ready *ready; /* NULL: they all can */
+    exchange_fill *fill;
+    exchange_use *use;
+    void *context; /* of all three, until everything is taken */
+    size_t sent, taken;
+};
+
 /**
- * One round: send @count units of @unit_bytes each and use as many of the peer's, block by block,
- * at most EXCHANGE_WINDOW blocks ahead, so that neither side can block the other. What fill() has
- * written leaves this party: the caller has masked it.
- *
- * Returns 0 or the link's negative errno; use() may then have seen a part.
+ * Send all units of @r, whose counters are zero. What fill() has written leaves this party: the
+ * caller has masked it. Never more than EXCHANGE_WINDOW blocks ahead of what was taken, so that
+ * neither side can block the other: when it comes to that, units of @before are taken (NULL: none
+ * is under way), else of @r itself. ready() may take units of @before, too.
+ * Returns 0 or the link's negative errno.
  */
+MUST_CHECK int exchange_send(struct exchange *x, struct round *r, struct round *before);
+
+/** Take units until @count of @r are taken (all of any round before it were). */
+MUST_CHECK int exchange_take(struct exchange *x, struct round *r, size_t count);
+
+/** Both, for one round alone. use() may have seen a part when it fails. */
 MUST_CHECK int exchange_all(struct exchange *x, size_t count, size_t unit_bytes,
                             exchange_fill *fill, exchange_use *use, void *context);
 

@@ -13,10 +13,15 @@ struct party {
 struct party *party_new(const struct model *model, struct workers *workers)
 {
     struct party *p = calloc(1, sizeof(*p));
+    size_t wires = 0;
 
     if (!p)
         return NULL;
-    if (walk_init(&p->online.walk, model->plan, workers) < 0) {
+    for (size_t i = 0; i < model->plan->variant_count; i++)
+        wires = MAX(wires, model->plan->variants[i].wire_count);
+    p->online.rows_ready = calloc(wires + 1, sizeof(*p->online.rows_ready));
+    if (!p->online.rows_ready || walk_init(&p->online.walk, model->plan, workers) < 0) {
+        free(p->online.rows_ready);
         free(p);
         return NULL;
     }
@@ -31,6 +36,7 @@ void party_free(struct party *p)
     if (!p)
         return;
     walk_free(&p->online.walk);
+    free(p->online.rows_ready);
     free(p);
 }
 
@@ -49,10 +55,17 @@ static int run_op(struct online *o, const struct op *op, struct online_stats *st
 {
     const struct op_kind *kind = op_kind(op->id);
     struct exchange *x = o->exchange;
-    uint64_t start = time_ns(), bytes = x->bytes_sent, rounds = x->rounds;
-    int rc = kind->online ? kind->online(o, op) : 0;
+    uint64_t bytes = x->bytes_sent, rounds = x->rounds;
+    int rc = 0;
 
-    stats->kind[op->id].ns += time_ns() - start;
+    /* Made when it is asked for. */
+    if (op->out != OPERAND_NONE && op_wire(&o->walk, op->out)->streamed)
+        return 0;
+    if (!kind->pulls)
+        rc = op_settle(o);
+    op_spend_on(o, op->id);
+    if (rc == 0 && kind->online)
+        rc = kind->online(o, op);
     stats->kind[op->id].bytes += x->bytes_sent - bytes;
     stats->kind[op->id].rounds += x->rounds - rounds;
     return rc;
@@ -78,8 +91,10 @@ int party_run(struct party *p, const struct tape *tape, struct exchange *x, uint
     o->exchange = x;
     o->input = input;
     o->output = ret_output;
+    op_begin(o, stats);
     for (size_t i = 0; rc == 0 && i < v->op_count; i++)
         rc = run_op(o, &v->ops[i], stats);
+    op_spend_on(o, 0);
     prg_free(o->prg);
     o->prg = NULL;
     stats->ns = time_ns() - start;

@@ -9,14 +9,6 @@
 #include "mpc/op.h"
 #include "mpc/tape.h"
 
-/* What one run cost, by operation kind. */
-struct online_stats {
-    struct {
-        uint64_t ns, bytes, rounds;
-    } kind[OP_ID_END];
-    uint64_t ns, bytes, rounds;
-};
-
 struct party;
 
 /** Wipe what the last job left: masked values and masks. Not on the way of its answer. */

@@ -86,6 +86,121 @@ void op_deal_fields(struct deal *d, const struct op *op, enum op_stream stream,
     d->walk.kernels->pack_fields(tape, scratch, count, bits);
 }
 
+/* --- streams --- */
+
+/* Rows that a streamed product computes at once: enough for a packed weight to be worth its way
+ * through the cache, few enough that the first are on the wire while the last are computed. */
+#define ROWS_AT_ONCE 64
+
+uint8_t op_spend_on(struct online *o, uint8_t kind)
+{
+    uint64_t now = time_ns();
+    uint8_t before = o->kind;
+
+    if (before)
+        o->stats->kind[before].ns += now - o->mark_ns;
+    o->mark_ns = now;
+    o->kind = kind;
+    return before;
+}
+
+void op_begin(struct online *o, struct online_stats *stats)
+{
+    o->stats = stats;
+    o->mark_ns = time_ns();
+    o->kind = 0;
+    for (unsigned int i = 0; i < 2; i++)
+        o->rounds[i].round = (struct round){0};
+    memset(o->rows_ready, 0, o->walk.variant->wire_count * sizeof(*o->rows_ready));
+}
+
+static int take(struct online *o, struct op_round *r, size_t units)
+{
+    uint8_t before;
+    int rc;
+
+    if (r->round.taken >= units)
+        return 0;
+    before = op_spend_on(o, r->kind);
+    rc = exchange_take(o->exchange, &r->round, units);
+    op_spend_on(o, before);
+    return rc;
+}
+
+static int compute_rows(struct online *o, const struct op *op, size_t rows)
+{
+    uint32_t *ready = &o->rows_ready[op->out];
+    uint8_t before = op_spend_on(o, op->id);
+    int rc = 0;
+
+    while (rc == 0 && *ready < rows) {
+        size_t count = MIN((size_t)ROWS_AT_ONCE, op_wire(&o->walk, op->out)->rows - *ready);
+
+        rc = op_kind(op->id)->rows(o, op, *ready, count);
+        *ready += (uint32_t)count;
+    }
+    op_spend_on(o, before);
+    return rc;
+}
+
+int op_pull(struct online *o, uint32_t wire, size_t elements)
+{
+    const struct wire *w = op_wire(&o->walk, wire);
+    struct op_round *r = &o->rounds[o->newest];
+
+    if (w->streamed)
+        return compute_rows(o, &o->walk.variant->ops[w->maker], (elements + w->cols - 1) / w->cols);
+    if (r->round.taken == r->round.count || r->out != wire)
+        return 0;
+    return take(o, r, MIN((elements + r->unit_elements - 1) / r->unit_elements, r->round.count));
+}
+
+int op_settle(struct online *o)
+{
+    struct op_round *r = &o->rounds[o->newest];
+
+    return take(o, r, r->round.count);
+}
+
+static int pull_units(void *context, size_t first, size_t count)
+{
+    /* The context stands in the round that it is of. */
+    struct op_round *r = (void *)((uint8_t *)context - offsetof(struct op_round, context));
+    const struct wire *in = op_wire(&r->online->walk, r->in);
+
+    return op_pull(r->online, r->in, MIN((first + count) * r->unit_elements, wire_elements(in)));
+}
+
+int op_send(struct online *o, const struct op *op, size_t units, size_t unit_bytes,
+            size_t unit_elements, exchange_fill *fill, exchange_use *use, const void *context,
+            size_t context_bytes)
+{
+    struct op_round *before = &o->rounds[o->newest], *r = &o->rounds[!o->newest];
+    size_t block;
+    int rc;
+
+    /* No more than the rows that a streamed input is computed by. */
+    block = ROWS_AT_ONCE * op_wire(&o->walk, op->in[0])->cols / unit_elements;
+    r->round = (struct round){.count = units,
+                              .unit_bytes = unit_bytes,
+                              .block = wire_padded(MAX(block, (size_t)EXCHANGE_UNITS)),
+                              .ready = pull_units,
+                              .fill = fill,
+                              .use = use,
+                              .context = r->context};
+    r->online = o;
+    r->in = op->in[0];
+    r->out = op->out;
+    r->unit_elements = unit_elements;
+    r->kind = op->id;
+    memcpy(r->context, context, MIN(context_bytes, sizeof(r->context)));
+    rc = exchange_send(o->exchange, &r->round, &before->round);
+    if (rc == 0)
+        rc = take(o, before, before->round.count);
+    o->newest = !o->newest;
+    return rc;
+}
+
 static void fill_words(void *context, size_t first, size_t count, uint8_t *to)
 {
     const uint64_t *words = context;
@@ -111,17 +226,9 @@ int op_open_bits(struct online *o, uint64_t *words, size_t count)
     return exchange_all(o->exchange, count, sizeof(*words), fill_words, xor_words, words);
 }
 
-struct opening {
-    const struct online *o;
-    const struct op *op;
-    const uint64_t *share;
-    uint64_t *mask, *hat;
-    unsigned int ring;
-};
-
-static void fill_elements(void *context, size_t first, size_t count, uint8_t *to)
+void op_opening_fill(void *context, size_t first, size_t count, uint8_t *to)
 {
-    const struct opening *open = context;
+    const struct op_opening *open = context;
     uint64_t *mask = open->mask + first;
 
     prg_words(open->o->prg, open->op->index, STREAM_MASK, first, mask, count);
@@ -130,9 +237,9 @@ static void fill_elements(void *context, size_t first, size_t count, uint8_t *to
     CT_DECLASSIFY(open->hat + first, count * sizeof(*open->hat));
 }
 
-static void add_elements(void *context, size_t first, size_t count, const uint8_t *from)
+void op_opening_use(void *context, size_t first, size_t count, const uint8_t *from)
 {
-    const struct opening *open = context;
+    const struct op_opening *open = context;
 
     open->o->walk.kernels->unpack_add(open->hat + first, from, count, open->ring);
 }
@@ -140,10 +247,10 @@ static void add_elements(void *context, size_t first, size_t count, const uint8_
 int op_open(struct online *o, const struct op *op, const uint64_t *share, uint64_t *mask,
             uint64_t *hat, size_t count, unsigned int ring)
 {
-    struct opening open = {
+    struct op_opening open = {
         .o = o, .op = op, .share = share, .mask = mask, .hat = hat, .ring = ring};
 
-    return exchange_all(o->exchange, count, ring / 8, fill_elements, add_elements, &open);
+    return exchange_all(o->exchange, count, ring / 8, op_opening_fill, op_opening_use, &open);
 }
 
 void clear_note(struct clear *c, const struct op *op, double value_max, double limit)

@@ -89,6 +89,26 @@ struct prepare {
     unsigned int party;
 };
 
+/* What one run cost, by operation kind. */
+struct online_stats {
+    struct {
+        uint64_t ns, bytes, rounds;
+    } kind[OP_ID_END];
+    uint64_t ns, bytes, rounds;
+};
+
+#define OP_ROUND_CONTEXT 128 /* bytes of what an operation's callbacks know */
+
+/* A round of an operation, from its sending until the last of it was taken. */
+struct op_round {
+    struct round round;
+    struct online *online;
+    uint32_t in, out;     /* wires: what is sent comes from one, what is taken makes the other */
+    size_t unit_elements; /* of either, in a unit */
+    uint8_t kind;
+    _Alignas(16) uint8_t context[OP_ROUND_CONTEXT];
+};
+
 struct online {
     struct walk walk;
     const struct model *model;
@@ -98,6 +118,15 @@ struct online {
     unsigned int party;
     const uint64_t *input; /* this party's share */
     uint64_t *output;      /* this party's share of the answer, cut to l bits */
+
+    /* Streams: see op_pull(). */
+    struct op_round rounds[2]; /* one that is taken from, one that is being sent */
+    unsigned int newest;       /* the one that was sent last; its predecessor is all taken */
+    uint32_t *rows_ready;      /* (wires) of streamed ones: rows that are computed */
+
+    struct online_stats *stats;
+    uint8_t kind; /* that time is being spent on, since mark_ns */
+    uint64_t mark_ns;
 };
 
 struct op_kind {
@@ -113,6 +142,12 @@ struct op_kind {
     void (*deal)(struct deal *d, const struct op *op, uint8_t *tape); /* NULL: takes nothing */
     void (*prepare)(struct prepare *p, const struct op *op);          /* NULL: nothing to do */
     int (*online)(struct online *o, const struct op *op);             /* NULL: nothing to do */
+
+    /** Online, only rows @first to @first + @count - 1 of what comes out, for a streamed wire; who
+     *  has it pulls what it reads. NULL: all at once, by online. */
+    int (*rows)(struct online *o, const struct op *op, size_t first, size_t count);
+    bool (*by_rows)(const struct op *op); /* whether this one can; NULL: none can */
+    bool pulls;                           /* asks for its first input by op_pull() */
 };
 
 /** The kind of a checked operation; NULL for a number that is none. */
@@ -250,8 +285,51 @@ static inline uint64_t op_carry(const struct wire *w, uint64_t hat)
 MUST_CHECK int op_clear_truncate(struct clear *c, const struct op *op, unsigned int shift,
                                  struct err *err);
 
+/* Words of the scratch that belong to the callbacks that take a round. */
+#define OP_ROUND_SCRATCH 2048
+
+/*
+ * Streams. A product and what opens it work side by side: the opening asks for rows as it packs
+ * them, the product computes them a few at a time, and asks in turn for the rows that it reads,
+ * which are taken from the link as they come. So one block is on the wire while the next is
+ * computed. A wire is streamed when one operation makes it by rows and one other pulls it
+ * (plan.c); a round is left to be taken by whoever comes next.
+ */
+
+/** Time goes to operations of @kind from now on, 0 for none. @return those it went to. */
+uint8_t op_spend_on(struct online *o, uint8_t kind);
+
+/** Before the first operation of a run. */
+void op_begin(struct online *o, struct online_stats *stats);
+
+/** Make the first @elements of @wire ready: compute them, take them, or nothing. */
+MUST_CHECK int op_pull(struct online *o, uint32_t wire, size_t elements);
+
+/** Take all that is under way: every other operation does so first. */
+MUST_CHECK int op_settle(struct online *o);
+
+/**
+ * Send a round of @op, units of so many elements each, pulling its input; what is taken is used
+ * later. @context (at most OP_ROUND_CONTEXT bytes) is copied.
+ */
+MUST_CHECK int op_send(struct online *o, const struct op *op, size_t units, size_t unit_bytes,
+                       size_t unit_elements, exchange_fill *fill, exchange_use *use,
+                       const void *context, size_t context_bytes);
+
 /** One round: send words of bits, get the XOR of both sides in place. */
 MUST_CHECK int op_open_bits(struct online *o, uint64_t *words, size_t count);
+
+/* An opening under way. */
+struct op_opening {
+    const struct online *o;
+    const struct op *op;
+    const uint64_t *share;
+    uint64_t *mask, *hat;
+    unsigned int ring;
+};
+
+exchange_fill op_opening_fill;
+exchange_use op_opening_use;
 
 /** One round: open @share under a mask drawn into @mask, into @hat, in a ring of @ring bits. */
 MUST_CHECK int op_open(struct online *o, const struct op *op, const uint64_t *share, uint64_t *mask,

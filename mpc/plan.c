@@ -191,6 +191,8 @@ int plan_add_op(const struct plan *plan, struct variant *v, const struct op *op,
 
 struct placing {
     uint32_t *last_use; /* operation, by wire */
+    uint32_t *reader;   /* the last operation that reads it, by wire */
+    uint32_t *uses;     /* how many do */
     uint32_t *live;     /* wires that have a place, in order of it */
     size_t live_count;
 };
@@ -232,17 +234,70 @@ static void retire(struct placing *p, uint32_t op)
     p->live_count = kept;
 }
 
-static void place_wires(struct variant *v, struct placing *p)
+/* The last use of every wire, and how often each is read. */
+static void find_uses(const struct variant *v, struct placing *p)
 {
     for (uint32_t i = 0; i < v->op_count; i++) {
         const struct op *op = &v->ops[i];
 
         for (size_t j = 0; j < op->input_count; j++)
-            if (op->in[j] != OPERAND_NONE && !operand_is_weight(op->in[j]))
-                p->last_use[op->in[j]] = i;
-        if (op->out != OPERAND_NONE)
+            if (op->in[j] != OPERAND_NONE && !operand_is_weight(op->in[j])) {
+                p->last_use[op->in[j]] = p->reader[op->in[j]] = i;
+                p->uses[op->in[j]]++;
+            }
+        if (op->out != OPERAND_NONE) {
             p->last_use[op->out] = i;
+            v->wires[op->out].maker = i;
+        }
     }
+}
+
+static void live_until(struct placing *p, uint32_t wire, uint32_t op)
+{
+    if (wire != OPERAND_NONE && !operand_is_weight(wire))
+        p->last_use[wire] = MAX(p->last_use[wire], op);
+}
+
+/* A round may still be taken while the next one is sent: what its taking touches lives so long. */
+static void outlive_rounds(const struct variant *v, struct placing *p)
+{
+    uint32_t next = (uint32_t)v->op_count;
+
+    for (uint32_t i = (uint32_t)v->op_count; i-- > 0;)
+        if (op_kind(v->ops[i].id)->pulls) {
+            live_until(p, v->ops[i].in[0], next);
+            live_until(p, v->ops[i].out, next);
+            next = i;
+        }
+}
+
+/* What is made by rows where the one operation that reads it pulls; a streamed wire's inputs must
+ * live as long as it does. Backwards, since what pulls may be streamed itself. */
+static void find_streams(struct variant *v, struct placing *p)
+{
+    for (uint32_t i = (uint32_t)v->op_count; i-- > 0;) {
+        const struct op *op = &v->ops[i], *reader;
+        const struct op_kind *kind = op_kind(op->id);
+
+        if (op->out == OPERAND_NONE || !kind->by_rows || !kind->by_rows(op) ||
+            p->uses[op->out] != 1)
+            continue;
+        reader = &v->ops[p->reader[op->out]];
+        if (reader->in[0] != op->out ||
+            !(op_kind(reader->id)->pulls ||
+              (reader->out != OPERAND_NONE && v->wires[reader->out].streamed)))
+            continue;
+        v->wires[op->out].streamed = true;
+        for (size_t j = 0; j < op->input_count; j++)
+            live_until(p, op->in[j], p->last_use[op->out]);
+    }
+}
+
+static void place_wires(struct variant *v, struct placing *p)
+{
+    find_uses(v, p);
+    outlive_rounds(v, p);
+    find_streams(v, p);
     for (uint32_t i = 0; i < v->op_count; i++) {
         uint32_t out = v->ops[i].out;
 
@@ -294,14 +349,18 @@ static int lay_out(const struct plan *plan, struct variant *v, struct err *err)
     if (rc < 0)
         return rc;
     p.last_use = calloc(v->wire_count + 1, sizeof(*p.last_use));
+    p.reader = calloc(v->wire_count + 1, sizeof(*p.reader));
+    p.uses = calloc(v->wire_count + 1, sizeof(*p.uses));
     p.live = calloc(v->wire_count + 1, sizeof(*p.live));
-    if (p.last_use && p.live) {
+    if (p.last_use && p.reader && p.uses && p.live) {
         place_wires(v, &p);
         place_sections(plan, v);
     } else {
         rc = err_set(err, -ENOMEM, "plan: no memory to lay it out");
     }
     free(p.last_use);
+    free(p.reader);
+    free(p.uses);
     free(p.live);
     if (rc == 0 && (v->arena_words > PLAN_WORDS_MAX || v->scratch_words > PLAN_WORDS_MAX ||
                     v->worker_words > PLAN_WORDS_MAX || v->prepared_words > PLAN_WORDS_MAX ||

@@ -54,8 +54,11 @@ struct wire {
     int8_t frac;
     uint32_t rows, cols;
 
-    /* Computed: where it lives in a reader's arena, in 64-bit words. */
+    /* Computed: where it lives in a reader's arena, in 64-bit words; the operation that makes it;
+     * whether a party makes it by rows as they are asked for (op_pull). */
     size_t offset, words;
+    uint32_t maker;
+    bool streamed;
 };
 
 /* An operand is a wire number, a weight number with this bit set, or none. */

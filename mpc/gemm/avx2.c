@@ -15,7 +15,7 @@ typedef int32_t vec __attribute__((vector_size(32)));
 
 static inline vec dot(vec sum, vec a, vec b)
 {
-    return sum + (vec)_mm256_madd_epi16((__m256i)a, (__m256i)b);
+    return (vec)_mm256_add_epi32((__m256i)sum, _mm256_madd_epi16((__m256i)a, (__m256i)b));
 }
 
 static inline vec spread(const void *p)

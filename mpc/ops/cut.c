@@ -22,6 +22,8 @@
 /* Corrections that are unpacked at once: with what they are for they stay in the first cache. */
 #define FIELDS_AT_ONCE 1024
 
+_Static_assert(2 * FIELDS_AT_ONCE <= OP_ROUND_SCRATCH, "both corrections are at hand");
+
 static unsigned int shift_of(const struct op *op)
 {
     return (unsigned int)op->attr[CUT_SHIFT];
@@ -72,7 +74,7 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     ret->bytes_online = groups(count) * out->cut;
     ret->rounds_online = 1;
     ret->bytes_tape = 2 * fields(count, shift_of(op));
-    ret->scratch_words = MAX(3 * wire_padded(count), 2 * FIELDS_AT_ONCE);
+    ret->scratch_words = MAX(3 * wire_padded(count), (size_t)OP_ROUND_SCRATCH);
 }
 
 static int clear(struct clear *c, const struct op *op, struct err *err)
@@ -155,7 +157,7 @@ static int online(struct online *o, const struct op *op)
         .field_bytes = fields(count, shift_of(op)),
     };
 
-    return exchange_all(o->exchange, groups(count), out->cut, fill, use, &open);
+    return op_send(o, op, groups(count), out->cut, 8, fill, use, &open, sizeof(open));
 }
 
 const struct op_kind op_cut = {
@@ -169,4 +171,5 @@ const struct op_kind op_cut = {
     .clear = clear,
     .deal = deal,
     .online = online,
+    .pulls = true,
 };

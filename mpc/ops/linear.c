@@ -304,6 +304,23 @@ static int centre_online(struct online *o, const struct op *op)
     return 0;
 }
 
+static int centre_rows(struct online *o, const struct op *op, size_t first, size_t count)
+{
+    size_t cols = first_in(&o->walk, op)->cols;
+    int rc = op_pull(o, op->in[0], (first + count) * cols);
+
+    if (rc == 0)
+        o->walk.kernels->centre(walk_at(&o->walk, op->out) + first * cols,
+                                walk_at(&o->walk, op->in[0]) + first * cols, count, cols);
+    return rc;
+}
+
+static bool always(const struct op *op)
+{
+    (void)op;
+    return true;
+}
+
 const struct op_kind op_centre = {
     .name = "centre",
     .inputs_min = 1,
@@ -312,6 +329,8 @@ const struct op_kind op_centre = {
     .cost = cost_nothing,
     .clear = centre_clear,
     .online = centre_online,
+    .rows = centre_rows,
+    .by_rows = always,
 };
 
 /* --- row sum --- */

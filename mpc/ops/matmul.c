@@ -465,34 +465,45 @@ static void prepare(struct prepare *p, const struct op *op)
     workers_run(p->walk.workers, prepare_pair, &m, turns(&m.shape, m.party));
 }
 
-static void online_fixed(struct online *o, const struct op *op, const struct shape *s)
+/* The addends of row @r, at its own scale. */
+static void add_addends(const struct online *o, const struct op *op, const struct shape *s,
+                        size_t r, uint64_t *row)
 {
-    const uint64_t *hat = walk_at(&o->walk, op->in[MATMUL_A]) + s->a_offset;
-    const uint64_t *bias = NULL, *n = NULL, *g = NULL;
-    uint64_t *to = walk_at(&o->walk, op->out);
-    size_t bias_row = 0;
-
-    memcpy(to, op_prepared(o->tape, op), out_count(s) * sizeof(*to));
-    multiply(&o->walk, s, to, hat, o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
-             op_wire(&o->walk, op->out)->ring, true);
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
-        bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
-        bias_row = plan_weight(o->walk.plan, op->in[MATMUL_BIAS])->rows == 1 ? 0 : s->cols;
+        bool one = plan_weight(o->walk.plan, op->in[MATMUL_BIAS])->rows == 1;
+        const uint64_t *bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
+
+        for (size_t j = 0; j < s->cols; j++)
+            row[j] += bias[(one ? 0 : r * s->cols) + j];
     }
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
-        n = walk_at(&o->walk, op->in[MATMUL_RESIDUAL]);
-        g = o->model->right_online[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
-    }
-    for (size_t r = 0; r < s->rows; r++) {
-        uint64_t *row = to + r * s->cols;
+        const uint64_t *n = walk_at(&o->walk, op->in[MATMUL_RESIDUAL]) + r * s->cols;
+        const uint64_t *g = o->model->right_online[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
 
-        if (bias)
-            for (size_t j = 0; j < s->cols; j++)
-                row[j] += bias[r * bias_row + j];
-        if (n)
-            for (size_t j = 0; j < s->cols; j++)
-                row[j] += n[r * s->cols + j] * g[j];
+        for (size_t j = 0; j < s->cols; j++)
+            row[j] += n[j] * g[j];
     }
+}
+
+static int fixed_rows(struct online *o, const struct op *op, size_t first, size_t count)
+{
+    struct shape s = shape_of(op);
+    const uint64_t *hat = walk_at(&o->walk, op->in[MATMUL_A]) + s.a_offset + first * s.a_row;
+    uint64_t *to = walk_at(&o->walk, op->out) + first * s.cols;
+    size_t end = first + count;
+    int rc = op_pull(o, op->in[MATMUL_A], s.a_offset + (end - 1) * s.a_row + s.inner);
+
+    if (rc == 0 && op->in[MATMUL_RESIDUAL] != OPERAND_NONE)
+        rc = op_pull(o, op->in[MATMUL_RESIDUAL], end * s.cols);
+    if (rc < 0)
+        return rc;
+    s.rows = count;
+    memcpy(to, op_prepared(o->tape, op) + first * s.cols, count * s.cols * sizeof(*to));
+    multiply(&o->walk, &s, to, hat, o->model->right_online[op->in[MATMUL_B] & ~OPERAND_WEIGHT],
+             op_wire(&o->walk, op->out)->ring, true);
+    for (size_t r = first; r < end; r++, to += s.cols)
+        add_addends(o, op, &s, r, to);
+    return 0;
 }
 
 /* A matrix of a wire, gathered from a strided view: plus * hat + minus * mask. */
@@ -584,9 +595,8 @@ static int online(struct online *o, const struct op *op)
     struct shape s = shape_of(op);
 
     if (fixed(op))
-        online_fixed(o, op, &s);
-    else
-        online_wires(o, op, &s);
+        return fixed_rows(o, op, 0, s.rows);
+    online_wires(o, op, &s);
     return 0;
 }
 
@@ -602,4 +612,6 @@ const struct op_kind op_matmul = {
     .deal = deal,
     .prepare = prepare,
     .online = online,
+    .rows = fixed_rows,
+    .by_rows = fixed,
 };

@@ -54,9 +54,17 @@ static void prepare(struct prepare *p, const struct op *op)
 static int online(struct online *o, const struct op *op)
 {
     const struct wire *out = op_wire(&o->walk, op->out);
+    const struct op_opening open = {
+        .o = o,
+        .op = op,
+        .share = walk_at(&o->walk, op->in[0]),
+        .mask = walk_mask(&o->walk, op->out),
+        .hat = walk_at(&o->walk, op->out),
+        .ring = out->ring,
+    };
 
-    return op_open(o, op, walk_at(&o->walk, op->in[0]), walk_mask(&o->walk, op->out),
-                   walk_at(&o->walk, op->out), wire_elements(out), out->ring);
+    return op_send(o, op, wire_elements(out), out->ring / 8, 1, op_opening_fill, op_opening_use,
+                   &open, sizeof(open));
 }
 
 const struct op_kind op_open_kind = {
@@ -69,4 +77,5 @@ const struct op_kind op_open_kind = {
     .deal = deal,
     .prepare = prepare,
     .online = online,
+    .pulls = true,
 };

@@ -24,6 +24,8 @@
  */
 #define WORDS_AT_ONCE 16
 
+_Static_assert(64 * WORDS_AT_ONCE <= OP_ROUND_SCRATCH, "its corrections are at hand");
+
 static unsigned int shift_of(const struct op *op)
 {
     return (unsigned int)op->attr[TRUNCATE_SHIFT];
@@ -73,7 +75,7 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     ret->bytes_online = words * sizeof(uint64_t);
     ret->rounds_online = 1;
     ret->bytes_tape = ring_field_bytes(count, shift_of(op) + out->ring - in->ring);
-    ret->scratch_words = MAX(2 * count + 2 * words, 64 * WORDS_AT_ONCE + 2 * words);
+    ret->scratch_words = MAX(2 * count, (size_t)OP_ROUND_SCRATCH) + 2 * words;
 }
 
 static int clear(struct clear *c, const struct op *op, struct err *err)
@@ -147,13 +149,18 @@ static int online(struct online *o, const struct op *op)
         .count = count,
         .x = walk_at(&o->walk, op->in[0]),
         .y = walk_at(&o->walk, op->out),
-        .a = o->walk.scratch + 64 * WORDS_AT_ONCE,
-        .mine = o->walk.scratch + 64 * WORDS_AT_ONCE + words,
+        .a = o->walk.scratch + OP_ROUND_SCRATCH,
+        .mine = o->walk.scratch + OP_ROUND_SCRATCH + words,
     };
+    int rc = 0;
 
+    /* The bits of a truncation before this one lie where this one's are to lie. */
+    if (o->rounds[o->newest].kind == OP_TRUNCATE)
+        rc = op_settle(o);
     if (o->party == 0)
         open.offset = (1ull << (open.ring - 2)) + (1ull << open.shift) - 1;
-    return exchange_all(o->exchange, words, sizeof(uint64_t), fill, use, &open);
+    return rc < 0 ? rc
+                  : op_send(o, op, words, sizeof(uint64_t), 64, fill, use, &open, sizeof(open));
 }
 
 const struct op_kind op_truncate = {
@@ -167,4 +174,5 @@ const struct op_kind op_truncate = {
     .clear = clear,
     .deal = deal,
     .online = online,
+    .pulls = true,
 };
