@@ -9,6 +9,7 @@
  * other. Answers are held against the clear executor's.
  */
 #include "appliance/bench.h"
+#include "appliance/bench_model.h"
 #include "appliance/bench_pair.h"
 #include "appliance/client.h"
 #include "appliance/exit.h"
@@ -27,10 +28,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LABELS     2
-#define TYPES      2
-#define SAMPLES    2 /* that ranges and error bound are taken from */
-#define SEED       1
 #define TIMEOUT_MS 300000
 #define REPEAT_MAX 1000
 
@@ -38,9 +35,7 @@
 #define TAPE_STEP_MS 20
 
 struct options {
-    struct model_config config;
-    uint32_t tokens;
-    unsigned int ring, frac;
+    struct bench_model model;
     size_t repeat;
     unsigned int workers;
     bool memory;       /* the in-memory link, in this process */
@@ -49,19 +44,9 @@ struct options {
     bool json;
 };
 
-enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT, OPTION_LINK, OPTION_SHAPE };
+enum { OPTION_LINK = 512, OPTION_SHAPE };
 
 static const struct argp_option option_table[] = {
-    {"layers", 'l', "N", 0, "Layers (2)", 0},
-    {"hidden", 'd', "N", 0, "Width of a token (128)", 0},
-    {"heads", 'a', "N", 0, "Heads (2)", 0},
-    {"ffn", OPTION_FFN, "N", 0, "Width inside the feed-forward layers (4 times the hidden)", 0},
-    {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
-    {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
-    {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "quad", 0},
-    {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
-    {"ring", 'r', "L", 0, "Bits of a number (64)", 0},
-    {"frac", 'f', "F", 0, "Fraction bits of them (16)", 0},
     {"link", OPTION_LINK, "DRIVER", 0,
      "uring: three processes in a lab; mem: both parties in this process (uring)", 0},
     {"shape", OPTION_SHAPE, "LINE", 0,
@@ -72,21 +57,6 @@ static const struct argp_option option_table[] = {
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
-
-static void check(struct argp_state *state, struct options *o)
-{
-    struct model_config *k = &o->config;
-
-    if (!k->intermediate)
-        k->intermediate = MIN(4 * k->hidden, (size_t)MODEL_INTERMEDIATE_MAX);
-    if (k->hidden % k->heads)
-        argp_error(state, "--hidden %zu is not divided by --heads %zu", k->hidden, k->heads);
-    if (k->vocab < o->tokens)
-        argp_error(state, "--vocab %zu has not %u different tokens", k->vocab, o->tokens);
-    if (!ring_valid(o->ring) || o->frac < 4 || o->frac >= o->ring / 2)
-        argp_error(state, "--ring %u --frac %u: 32, 40, 48, 56 or 64, and from 4 to below half",
-                   o->ring, o->frac);
-}
 
 static void take_link(struct argp_state *state, struct options *o, const char *text)
 {
@@ -109,37 +79,8 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     struct options *o = state->input;
 
     switch (key) {
-    case 'l':
-        o->config.layers = bench_number(state, "layers", text, 1, MODEL_LAYERS_MAX);
-        return 0;
-    case 'd':
-        o->config.hidden = bench_number(state, "hidden", text, 1, MODEL_HIDDEN_MAX);
-        return 0;
-    case 'a':
-        o->config.heads = bench_number(state, "heads", text, 1, MODEL_HEADS_MAX);
-        return 0;
-    case OPTION_FFN:
-        o->config.intermediate = bench_number(state, "ffn", text, 1, MODEL_INTERMEDIATE_MAX);
-        return 0;
-    case 't':
-        o->tokens = (uint32_t)bench_number(state, "tokens", text, 1, PLAN_TOKENS_MAX);
-        return 0;
-    case 'v':
-        o->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
-        return 0;
-    case OPTION_HIDDEN_ACT:
-        if (strcmp(text, "quad") != 0)
-            argp_error(state, "--hidden-act %s: this version has quad", text);
-        return 0;
-    case OPTION_SOFTMAX_ACT:
-        if (strcmp(text, "2quad") != 0)
-            argp_error(state, "--softmax-act %s: this version has 2quad", text);
-        return 0;
-    case 'r':
-        o->ring = (unsigned int)bench_number(state, "ring", text, RING_BITS_MIN, RING_BITS_MAX);
-        return 0;
-    case 'f':
-        o->frac = (unsigned int)bench_number(state, "frac", text, 1, RING_BITS_MAX);
+    case ARGP_KEY_INIT:
+        state->child_inputs[0] = &o->model;
         return 0;
     case OPTION_LINK:
         take_link(state, o, text);
@@ -159,9 +100,6 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     case ARGP_KEY_ARG:
         argp_error(state, "\"%s\": options only", text);
         return 0;
-    case ARGP_KEY_END:
-        check(state, o);
-        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -177,7 +115,7 @@ static void say(const char *what)
 
 struct query {
     struct encoding encoding;
-    double expected[LABELS];
+    double expected[BENCH_MODEL_LABELS];
 };
 
 struct bench {
@@ -190,54 +128,22 @@ struct bench {
     struct bench_pair *pair; /* with --link mem */
 };
 
-/* Different tokens, drawn by a shuffle. */
-static int draw_tokens(const struct options *o, uint64_t *random, struct encoding *ret)
-{
-    uint32_t *ids = malloc(o->config.vocab * sizeof(*ids));
-
-    if (!ids)
-        return -ENOMEM;
-    for (uint32_t i = 0; i < o->config.vocab; i++)
-        ids[i] = i;
-    *ret = (struct encoding){.count = o->tokens};
-    for (uint32_t i = 0; i < o->tokens; i++) {
-        size_t at = i + bench_random(random) % (o->config.vocab - i);
-
-        ret->ids[i] = ids[at];
-        ids[at] = ids[i];
-    }
-    free(ids);
-    return 0;
-}
-
 static int compile_random(struct bench *b, struct err *err)
 {
-    struct encoding samples[SAMPLES];
-    const struct compile_options options = {.ring = b->o->ring,
-                                            .frac = b->o->frac,
-                                            .name = "bench",
-                                            .tokens = &b->o->tokens,
-                                            .token_count = 1,
-                                            .samples = samples,
-                                            .sample_count = SAMPLES};
+    struct encoding samples[BENCH_MODEL_SAMPLES];
     const struct trial_options trial = {
-        .samples = samples, .sample_count = SAMPLES, .random_runs = 1};
+        .samples = samples, .sample_count = BENCH_MODEL_SAMPLES, .random_runs = 1};
     struct checkpoint *checkpoint = NULL;
-    uint64_t random = SEED;
     struct trial report;
-    int rc = 0;
+    int rc = bench_model_make(&b->o->model, &checkpoint, samples, err);
 
-    for (size_t i = 0; rc == 0 && i < SAMPLES; i++)
-        rc = draw_tokens(b->o, &random, &samples[i]);
     if (rc == 0)
-        rc = checkpoint_random(&b->o->config, SEED, &checkpoint, err);
-    if (rc == 0)
-        rc = compile_model(checkpoint, &options, &b->compiled, err);
+        rc = bench_model_compile(&b->o->model, checkpoint, samples, 0, &b->compiled, err);
     checkpoint_free(checkpoint);
     if (rc == 0)
         rc = trial_run(b->compiled, &trial, &report, err);
     if (rc == 0)
-        b->variant = plan_variant(b->compiled->plan, b->o->tokens);
+        b->variant = plan_variant(b->compiled->plan, b->o->model.tokens);
     return rc;
 }
 
@@ -245,20 +151,20 @@ static int expect(const struct bench *b, struct query *q, uint64_t *input, struc
 {
     static const uint8_t no_seed[PRG_SEED_BYTES];
     const struct plan *plan = b->compiled->plan;
-    int64_t output[LABELS];
+    int64_t output[BENCH_MODEL_LABELS];
     int rc = compile_input(plan, b->variant, &q->encoding, input, err);
 
     if (rc == 0)
         rc = clear_run(plan, b->variant, (const uint64_t *const *)b->compiled->weights, input,
                        (uint32_t)q->encoding.count, CLEAR_FLOOR, no_seed, NULL, output, err);
-    for (size_t i = 0; rc == 0 && i < LABELS; i++)
+    for (size_t i = 0; rc == 0 && i < BENCH_MODEL_LABELS; i++)
         q->expected[i] = ldexp((double)output[i], -plan->frac);
     return rc;
 }
 
 static int make_queries(struct bench *b, struct err *err)
 {
-    uint64_t random = SEED + 1;
+    uint64_t random = BENCH_MODEL_SEED + 1;
     uint64_t *input = calloc(wire_elements(&b->variant->wires[0]), sizeof(*input));
     int rc = input ? 0 : -ENOMEM;
 
@@ -266,7 +172,7 @@ static int make_queries(struct bench *b, struct err *err)
     if (!b->queries)
         rc = -ENOMEM;
     for (size_t i = 0; rc == 0 && i <= b->o->repeat; i++) {
-        rc = draw_tokens(b->o, &random, &b->queries[i].encoding);
+        rc = bench_model_tokens(&b->o->model, &random, &b->queries[i].encoding);
         if (rc == 0)
             rc = expect(b, &b->queries[i], input, err);
     }
@@ -286,11 +192,11 @@ struct measured {
 static int run_query(const struct bench *b, const struct query *q,
                      struct client_figures *ret_figures, struct measured *m, struct err *err)
 {
-    double logits[LABELS];
+    double logits[BENCH_MODEL_LABELS];
     int rc = b->pair ? bench_pair_run(b->pair, b->variant, &q->encoding, logits, ret_figures, err)
                      : client_run(b->client, &q->encoding, logits, ret_figures, err);
 
-    for (size_t i = 0; rc == 0 && i < LABELS; i++)
+    for (size_t i = 0; rc == 0 && i < BENCH_MODEL_LABELS; i++)
         m->error_max = fmax(m->error_max, fabs(logits[i] - q->expected[i]));
     return rc;
 }
@@ -548,23 +454,9 @@ static const char doc[] =
 
 int bench_bert(int argc, char **argv)
 {
-    static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options o = {.config = {.layers = 2,
-                                   .hidden = 128,
-                                   .heads = 2,
-                                   .vocab = 30522,
-                                   .positions_max = PLAN_TOKENS_MAX,
-                                   .types = TYPES,
-                                   .layer_norm_eps = 1e-12,
-                                   .hidden_act = HIDDEN_QUAD,
-                                   .softmax_act = SOFTMAX_2QUAD,
-                                   .labels = LABELS,
-                                   .lower_case = true},
-                        .tokens = 128,
-                        .ring = 64,
-                        .frac = 16,
-                        .repeat = 5,
-                        .workers = 1};
+    static const struct argp_child children[] = {{&bench_model_argp, 0, "The model:", -1}, {0}};
+    static const struct argp argp = {option_table, take_option, NULL, doc, children};
+    struct options o = {.model = bench_model_default, .repeat = 5, .workers = 1};
     struct bench b = {.o = &o};
     struct err err = {""};
     int code, rc;

@@ -15,6 +15,7 @@ static const struct bench {
     const char *help;
 } benches[] = {
     {"bert", bench_bert, "a private query of a BERT of any shape, with random weights"},
+    {"forms", bench_forms, "what each cheaper form of the protocol saves, by the plan alone"},
     {"product", bench_product, "the ring product on one core"},
     {"kernels", bench_kernels, "the passes around it and the PRG, each beside its reference"},
     {"input", bench_input, "a query's keys: made by its owner, expanded by a party"},

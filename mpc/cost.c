@@ -7,6 +7,7 @@ static void add(struct cost *to, const struct op_cost *c)
     to->bytes_online += c->bytes_online;
     to->rounds_online += c->rounds_online;
     to->bytes_tape += c->bytes_tape;
+    to->prepared_words += c->prepared_words;
     to->macs_online += c->macs_online;
     to->ops++;
 }

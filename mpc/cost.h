@@ -7,8 +7,9 @@
 struct cost {
     uint64_t bytes_online; /* payload one party sends */
     uint64_t rounds_online;
-    uint64_t bytes_tape; /* party 1's; party 0's tape is a seed */
-    uint64_t macs_online;
+    uint64_t bytes_tape;     /* party 1's; party 0's tape is a seed */
+    uint64_t prepared_words; /* kept from preparation until use, of the party that keeps more */
+    uint64_t macs_online;    /* ring multiply-adds of products, of the party that has more */
     uint64_t ops;
 };
 

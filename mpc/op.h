@@ -36,7 +36,7 @@ struct op_cost {
     size_t prepared_words; /* kept from preparation until use */
     size_t scratch_words;  /* of the reader that needs most, while it works */
     size_t worker_words;   /* and of each of its workers */
-    uint64_t macs_online;  /* ring multiply-adds of products with both sides packed */
+    uint64_t macs_online;  /* ring multiply-adds of products, of the party that has more */
 };
 
 /* The values of the wires of one walk. */
@@ -169,6 +169,10 @@ enum matmul_attr {
     MATMUL_B_COL,
     MATMUL_BESIDE, /* 1: the batch's results stand side by side, rows x (batch cols); 0: stacked */
     MATMUL_ATTRS,
+
+    /* May be left out: 1: x^ y^ of every pair falls to party 1; 0: the parties take turns. */
+    MATMUL_ONE_SIDED = MATMUL_ATTRS,
+    MATMUL_ATTRS_MAX,
 };
 enum matmul_in {
     MATMUL_A,        /* masked wire */

@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *const form_names[FORMS] = {
+    [FORM_CUT] = "cut",         [FORM_NARROW] = "narrow", [FORM_MULTIPLY] = "multiply",
+    [FORM_COMPARE] = "compare", [FORM_SCALE] = "scale",   [FORM_TURNS] = "turns",
+};
+
 void place_text(const struct place *at, char ret[PLACE_TEXT_MAX])
 {
     if (at->layer < 0)
@@ -100,6 +105,8 @@ uint32_t build_cut(struct builder *b, uint32_t x, int shift, int frac)
         [CUT_RELABEL] = frac - (build_frac(b, x) - shift),
     };
 
+    if (build_without(b, FORM_CUT))
+        return build_open(b, build_truncate(b, x, shift, frac));
     return simple(b, OP_CUT, x, OPERAND_NONE, attr, CUT_ATTRS);
 }
 
@@ -158,6 +165,10 @@ uint32_t build_batch(struct builder *b, size_t count, size_t rows, size_t inner,
             },
     };
 
+    if (build_without(b, FORM_TURNS)) {
+        op.attr_count = MATMUL_ATTRS_MAX;
+        op.attr[MATMUL_ONE_SIDED] = 1;
+    }
     return append(b, &op);
 }
 
@@ -221,6 +232,11 @@ uint32_t build_compare(struct builder *b, uint32_t x, int bits, const int64_t *t
 {
     int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits};
 
+    if (b->rc == 0 && build_without(b, FORM_COMPARE)) {
+        const struct wire *w = &b->variant->wires[x];
+
+        attr[COMPARE_BITS] = w->cut ? w->cut : w->ring;
+    }
     count = MIN(count, (size_t)PLAN_ATTRS_MAX - COMPARE_THRESHOLD);
     memcpy(attr + COMPARE_THRESHOLD, thresholds, count * sizeof(*thresholds));
     return simple(b, OP_COMPARE, x, OPERAND_NONE, attr, COMPARE_THRESHOLD + count);
@@ -244,12 +260,45 @@ uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_
     return simple(b, OP_DOT, x, OPERAND_NONE, attr, DOT_FACTOR + count);
 }
 
+/* A column of @rows, which has a row for each element of @like, in the shape of that. */
+static uint32_t column(struct builder *b, uint32_t rows, size_t at, uint32_t like)
+{
+    const struct wire *t, *r;
+
+    if (b->rc < 0)
+        return OPERAND_NONE;
+    t = &b->variant->wires[like];
+    r = &b->variant->wires[rows];
+    return simple(b, OP_VIEW, rows, OPERAND_NONE,
+                  (int64_t[VIEW_ATTRS]){
+                      [VIEW_ROWS] = t->rows,
+                      [VIEW_BLOCKS] = t->cols,
+                      [VIEW_COLS] = 1,
+                      [VIEW_OFFSET] = (int64_t)at,
+                      [VIEW_ROW] = (int64_t)t->cols * r->cols,
+                      [VIEW_BLOCK] = r->cols,
+                  },
+                  VIEW_ATTRS);
+}
+
+/* The lookup of a line, with its slope opened. */
+static uint32_t multiply_opened(struct builder *b, uint32_t rows, uint32_t t, size_t cols, int frac)
+{
+    uint32_t y = build_mul(b, t, build_open(b, column(b, rows, cols - 1, t)));
+
+    y = build_affine(b, y, 1, 0, frac);
+    return cols > 1 ? build_add(b, y, column(b, rows, 0, t)) : y;
+}
+
 uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int64_t table, int frac)
 {
     const int64_t attr[LOOKUP_ATTRS] = {
         [LOOKUP_TABLE] = table, [LOOKUP_SHIFT] = shift, [LOOKUP_FRAC] = frac};
 
-    return simple(b, OP_LOOKUP, x, t, attr, LOOKUP_ATTRS);
+    if (!build_without(b, FORM_MULTIPLY))
+        return simple(b, OP_LOOKUP, x, t, attr, LOOKUP_ATTRS);
+    x = simple(b, OP_LOOKUP, x, OPERAND_NONE, attr, LOOKUP_ATTRS);
+    return multiply_opened(b, x, t, b->plan->tables[table].cols, frac);
 }
 
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,

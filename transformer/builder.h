@@ -20,6 +20,20 @@ struct place {
 
 #define PLACE_TEXT_MAX 96
 
+/* The cheaper forms, and what stands in place of one that is left out. */
+enum form {
+    FORM_CUT,      /* truncated and opened at once: truncated, then opened */
+    FORM_NARROW,   /* input and embedding in a ring of their own: in the plan's */
+    FORM_MULTIPLY, /* an entry that was looked up is multiplied as it is: opened, and multiplied */
+    FORM_COMPARE,  /* comparisons of as few bits as there may be: of all the wire's */
+    FORM_SCALE,    /* an inverse's scale by one large lookup: by comparisons */
+    FORM_TURNS,    /* parties take turns at x^ y^: party 1 has them all */
+    FORMS,
+};
+
+/* "cut", "narrow" and so on. */
+extern const char *const form_names[FORMS];
+
 /** "layer 0, scores", or without the layer. */
 void place_text(const struct place *at, char ret[PLACE_TEXT_MAX]);
 
@@ -28,6 +42,7 @@ struct builder {
     struct variant *variant;
     struct place at;      /* of what is appended from now on */
     struct place *places; /* (operations so far); the caller frees */
+    unsigned int without; /* bit i: not in form i */
     int rc;
     struct err *err;
 };
@@ -83,8 +98,8 @@ uint32_t build_bit_to_ring(struct builder *b, uint32_t bits);
 uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
                    size_t count, int frac);
 
-/** The row of @table at x / 2^shift, times @t (a line: plus its first column), or with OPERAND_NONE
- *  as it is; @frac fraction bits come out. */
+/** The last column of @table at x / 2^shift, times @t, plus the first where there are two; of the
+ *  elements of @t. @frac fraction bits come out. */
 uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int64_t table,
                       int frac);
 
@@ -92,6 +107,11 @@ uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int6
  *  @stride elements apart. */
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,
                       size_t stride);
+
+static inline bool build_without(const struct builder *b, enum form form)
+{
+    return b->without >> form & 1;
+}
 
 /** The fraction bits of a wire. */
 int build_frac(const struct builder *b, uint32_t wire);

@@ -91,7 +91,7 @@ static int build_variants(struct compiled *m, const struct checkpoint *c,
     if (!m->places)
         return err_set(err, -ENOMEM, "no memory for the plan");
     for (size_t i = 0; i < o->token_count; i++) {
-        struct builder b = {.plan = m->plan, .err = err};
+        struct builder b = {.plan = m->plan, .err = err, .without = o->without};
 
         b.rc = plan_add_variant(m->plan, o->tokens[i], &b.variant, err);
         if (b.rc == 0)
@@ -117,8 +117,8 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     if (rc == 0)
         rc = ranges_measure(c, o->samples, o->sample_count, &seen, err);
     if (rc == 0)
-        rc = formats_choose(&c->config, &seen, embedding_top(c), o->ring, o->frac, &tables,
-                            &formats, err);
+        rc = formats_choose(&c->config, &seen, embedding_top(c), o->ring, o->frac,
+                            !(o->without >> FORM_NARROW & 1), &tables, &formats, err);
     if (rc == 0)
         rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &tanh_table, err);
     if (rc == 0)

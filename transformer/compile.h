@@ -24,6 +24,7 @@ struct compile_options {
     size_t token_count;
     const struct encoding *samples; /* the text that ranges are taken from */
     size_t sample_count;
+    unsigned int without; /* bit i: leave out the cheaper form i (enum form) */
 };
 
 struct compiled {

@@ -177,7 +177,8 @@ static uint32_t build_tanh(struct encoder *e, uint32_t x, int weight_frac, int64
     int f = e->f->frac, range = e->f->tanh_range;
     int64_t top = (int64_t)1 << (f + weight_frac + range);
 
-    build_range(b, x, -top, top);
+    /* One step more than the last row of the positive half is the first of the negative one. */
+    build_range(b, x, -top, top - (top >> (TANH_BITS - 1)));
     x = build_cut(b, x, weight_frac, f);
     x = build_lookup(b, x, f + range + 1 - TANH_BITS, x, table, 2 * f);
     return build_truncate(b, x, f, f);

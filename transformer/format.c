@@ -154,7 +154,7 @@ static int choose_layer(const struct choice *k, size_t i)
 
 /* One-hot rows have no fraction bits, so the tables' scale is the sum's own. What a sum of them can
  * reach is known, so nothing is left over; centred in the plan's ring it must fit that. */
-static int choose_embedding(const struct choice *k, double top)
+static int choose_embedding(const struct choice *k, double top, bool narrow)
 {
     struct formats *f = k->f;
     double centred = ranges_top(k->seen, REFERENCE_EMBEDDING_CENTRED, 0) * (double)f->hidden;
@@ -165,7 +165,11 @@ static int choose_embedding(const struct choice *k, double top)
     if (rc < 0)
         return rc;
     least = f->frac + f->embedding_norm.up;
-    f->input_ring = MIN(MAX((least + bits_of(top) + 2 + 7) / 8 * 8, INPUT_RING_MIN), f->ring);
+    /* Each of the three that are summed is rounded. */
+    top += ldexp(1.5, -least);
+    f->input_ring = f->ring;
+    if (narrow)
+        f->input_ring = MIN(MAX((least + bits_of(top) + 2 + 7) / 8 * 8, INPUT_RING_MIN), f->ring);
     f->table = MIN(f->input_ring - 2 - bits_of(top), least + f->frac);
     f->table = MIN(f->table, f->ring - 2 - bits_of(centred) - RANGES_MARGIN_BITS);
     return f->table >= least ? 0 : refuse(f, "embedding", 0, top, k->err);
@@ -187,7 +191,7 @@ static int choose_head(const struct choice *k)
 }
 
 int formats_choose(const struct model_config *config, const struct ranges *seen,
-                   double embedding_top, unsigned int ring, unsigned int frac,
+                   double embedding_top, unsigned int ring, unsigned int frac, bool narrow,
                    const struct inverse_tables *tables, struct formats *ret, struct err *err)
 {
     struct formats f = {
@@ -203,7 +207,7 @@ int formats_choose(const struct model_config *config, const struct ranges *seen,
 
     if (!f.layers)
         return err_set(err, -ENOMEM, "no memory for %zu layers", config->layers);
-    rc = choose_embedding(&k, embedding_top);
+    rc = choose_embedding(&k, embedding_top, narrow);
     for (size_t i = 0; rc == 0 && i < config->layers; i++)
         rc = choose_layer(&k, i);
     if (rc == 0)

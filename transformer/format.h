@@ -51,10 +51,11 @@ struct formats {
 };
 
 /** @tables: of format_mantissa() bits; kept. @embedding_top: the largest magnitude of a sum of
- *  embeddings that the tables can give. The caller calls formats_free() on success. */
+ *  embeddings that the tables can give; @narrow: they may have a ring of their own. The caller
+ * calls formats_free() on success. */
 MUST_CHECK int formats_choose(const struct model_config *k, const struct ranges *seen,
                               double embedding_top, unsigned int ring, unsigned int frac,
-                              const struct inverse_tables *tables, struct formats *ret,
+                              bool narrow, const struct inverse_tables *tables, struct formats *ret,
                               struct err *err);
 void formats_free(struct formats *f);
 

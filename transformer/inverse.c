@@ -169,7 +169,7 @@ static struct scale find_scale(struct builder *b, uint32_t x, const struct inver
     int frac = build_frac(b, x) - k->shift, index = frac + k->hi + 1 - SCALE_BITS;
     struct scale s = {.k = k, .shift = -1};
 
-    if (k->hi - k->lo < SCALE_RANGE_MAX && index >= 0 &&
+    if (!build_without(b, FORM_SCALE) && k->hi - k->lo < SCALE_RANGE_MAX && index >= 0 &&
         rows_of(b, x) << SCALE_BITS <= SCALE_TAPE_BITS_MAX)
         s.shift = index;
     if (k->shift && s.shift >= 0)

@@ -31,6 +31,7 @@ struct shape {
     size_t a_offset, a_batch, a_row;
     size_t b_offset, b_batch, b_row, b_col;
     size_t c_batch, c_row;
+    bool one_sided;
 };
 
 static struct shape shape_of(const struct op *op)
@@ -48,6 +49,7 @@ static struct shape shape_of(const struct op *op)
         .b_batch = (size_t)a[MATMUL_B_BATCH],
         .b_row = (size_t)a[MATMUL_B_ROW],
         .b_col = (size_t)a[MATMUL_B_COL],
+        .one_sided = a[MATMUL_ONE_SIDED],
     };
 
     s.c_batch = a[MATMUL_BESIDE] ? s.cols : s.rows * s.cols;
@@ -65,10 +67,26 @@ static size_t out_count(const struct shape *s)
     return s->batch * s->rows * s->cols;
 }
 
-/* Matrices of the batch whose x^ y^ falls to @party: h, where h modulo 2 is its number. */
+/* Whether x^ y^ of pair @h falls to @party. */
+static bool is_turn(const struct shape *s, size_t h, unsigned int party)
+{
+    return (s->one_sided ? 1 : h % 2) == party;
+}
+
+/* How many do; the @turn-th of them; and which one @h is. */
 static size_t turns(const struct shape *s, unsigned int party)
 {
-    return (s->batch + 1 - party) / 2;
+    return s->one_sided ? s->batch * party : (s->batch + 1 - party) / 2;
+}
+
+static size_t pair_of_turn(const struct shape *s, size_t turn, unsigned int party)
+{
+    return s->one_sided ? turn : 2 * turn + party;
+}
+
+static size_t turn_of_pair(const struct shape *s, size_t h)
+{
+    return s->one_sided ? h : h / 2;
 }
 
 static int infer_attrs(const struct op *op, struct err *err)
@@ -81,6 +99,8 @@ static int infer_attrs(const struct op *op, struct err *err)
             return err_set(err, -EINVAL, "an offset or stride of %" PRId64, op->attr[i]);
     if (op->attr[MATMUL_BESIDE] < 0 || op->attr[MATMUL_BESIDE] > 1)
         return err_set(err, -EINVAL, "its results stand neither stacked nor side by side");
+    if (op->attr[MATMUL_ONE_SIDED] < 0 || op->attr[MATMUL_ONE_SIDED] > 1)
+        return err_set(err, -EINVAL, "its parties neither take turns nor leave it to one");
     return 0;
 }
 
@@ -212,15 +232,15 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
                  struct op_cost *ret)
 {
     struct shape s = shape_of(op);
-    size_t count = out_count(&s);
+    size_t count = out_count(&s), most = MAX(turns(&s, 0), turns(&s, 1));
+    size_t least = MIN(turns(&s, 0), turns(&s, 1));
 
     (void)plan;
     ret->bytes_tape = ring_bytes(count, v->wires[op->out].ring);
-    ret->prepared_words = fixed(op) ? count : turns(&s, 0) * s.rows * s.cols;
+    ret->prepared_words = fixed(op) ? count : most * s.rows * s.cols;
     ret->scratch_words = 2 * count;
     ret->worker_words = fixed(op) ? 0 : pair_words(&s);
-    ret->macs_online =
-        (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : s.batch + s.batch / 2);
+    ret->macs_online = (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : 2 * s.batch - least);
 }
 
 /* --- clear --- */
@@ -438,7 +458,7 @@ static void prepare_pair(void *context, size_t turn, unsigned int worker)
 {
     const struct masks *m = context;
     const struct shape *s = &m->shape;
-    size_t h = 2 * turn + m->party;
+    size_t h = pair_of_turn(s, turn, m->party);
     const uint64_t *c = m->c + h * s->c_batch;
     uint64_t *to = m->to + turn * s->rows * s->cols;
 
@@ -539,14 +559,14 @@ static void online_pair(void *context, size_t h, unsigned int worker)
     struct pair own = pair_of(w, s, worker);
     struct gather a = batch->a, b = batch->b;
     uint64_t *to = batch->to + h * s->c_batch;
-    bool turn = h % 2 == batch->party;
+    bool turn = is_turn(s, h, batch->party);
 
     a.hat += h * s->a_batch;
     a.mask += h * s->a_batch;
     b.hat += h * s->b_batch;
     b.mask += h * s->b_batch;
     for (size_t r = 0; turn && r < s->rows; r++)
-        memcpy(to + r * s->c_row, batch->prepared + (h / 2 * s->rows + r) * s->cols,
+        memcpy(to + r * s->c_row, batch->prepared + (turn_of_pair(s, h) * s->rows + r) * s->cols,
                s->cols * sizeof(*to));
     gather(own.dense, &b, turn, 1);
     w->kernels->pack_right(own.packed, own.dense, s->cols, 1, s->inner, s->cols, batch->ring);
@@ -605,7 +625,7 @@ const struct op_kind op_matmul = {
     .inputs_min = 5,
     .inputs_max = 5,
     .attrs_min = MATMUL_ATTRS,
-    .attrs_max = MATMUL_ATTRS,
+    .attrs_max = MATMUL_ATTRS_MAX,
     .infer = infer,
     .cost = cost,
     .clear = clear,

@@ -46,6 +46,19 @@ def bert(options):
                 bench(options, "bert", "--shape", "1", code=2), "a bad line")
 
 
+def forms(options):
+    """A row without each form, one with all and one with none; what runs is the one with all."""
+    model = SHAPE[:SHAPE.index("--repeat")]
+    rows = {row["without"]: row for row in bench(options, "forms", *model)["forms"]}
+    expect(list(rows) == ["nothing", "cut", "narrow", "multiply", "compare", "scale", "turns", "any"],
+           f"rows: {list(rows)}")
+    run = bench(options, "bert", *SHAPE, "--link", "mem")
+    for key in ("bytes_online", "rounds_online", "bytes_offline", "gmac_online"):
+        expect(rows["nothing"][key] == run[key], f"{key}: {rows['nothing']} and {run}")
+    for key in ("bytes_online", "rounds_online", "gmac_online"):
+        expect(rows["nothing"][key] < rows["any"][key], f"{key}: {rows}")
+
+
 def link(options):
     """The engine that was chosen is the one that is named; each engine is measured."""
     best = bench(options, "link", "--link", "mem")
@@ -66,7 +79,7 @@ def main():
     options = parse_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
-        failed = run_cases((bert, link), options, options)
+        failed = run_cases((bert, forms, link), options, options)
         if os.listdir(folder):
             failed += 1
             print(f"left behind: {os.listdir(folder)}")

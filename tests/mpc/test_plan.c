@@ -354,7 +354,7 @@ static const struct refusal {
     enum op_id id;
     uint8_t in_count, attr_count;
     uint8_t in[PLAN_INPUTS_MAX];
-    int64_t attr[MATMUL_ATTRS];
+    int64_t attr[MATMUL_ATTRS_MAX];
     const char *text;
 } refusals[] = {
     {OP_ID_END, 0, 0, {0}, {0}, "which this version does not know"},
@@ -451,6 +451,12 @@ static const struct refusal {
      {HAT, HAT, NOTHING, NOTHING, NOTHING},
      {1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2},
      "neither stacked"},
+    {OP_MATMUL,
+     5,
+     13,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2},
+     "neither take turns"},
     {OP_MATMUL, 5, 12, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {1, 1, 1, 1, 36}, "past its left"},
     {OP_MATMUL,
      5,

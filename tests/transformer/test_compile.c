@@ -191,7 +191,8 @@ static void check_format(const struct fixture *f, unsigned int ring, unsigned in
     bool used[ARRAY_LENGTH(buckets)] = {false};
 
     assert_int_equal(t.agree, f->count);
-    print_message("%u/%u: float error median %.3g max %.3g, bound %.3g, allowed %.3g\n", ring, frac, t.float_error_median, t.float_error_max, t.error_bound, error);
+    print_message("%u/%u: float error median %.3g max %.3g, bound %.3g, allowed %.3g\n", ring, frac,
+                  t.float_error_median, t.float_error_max, t.error_bound, error);
     assert_true(t.float_error_max < error && t.error_bound < error);
     assert_true(t.error_bound == m->plan->error_bound && t.error_bound > 0);
     for (size_t i = 0; i < f->count; i++) {
@@ -266,6 +267,159 @@ static void odd_shapes_compile(void **state)
         compiled_free(m);
         checkpoint_free(c);
     }
+}
+
+/* Of a form that is left out: what may only rise by it, and what must where it is used at all. */
+static void check_pays(enum form form, const struct cost *with, const struct cost *without,
+                       bool compared)
+{
+    bool fewer_bytes = with->bytes_online < without->bytes_online;
+    bool fewer_rounds = with->rounds_online < without->rounds_online;
+
+    switch (form) {
+    case FORM_NARROW:
+        assert_true(fewer_bytes);
+        assert_int_equal(with->rounds_online, without->rounds_online + 1); /* the lift */
+        break;
+    case FORM_COMPARE: /* of no use where there are none */
+        assert_int_equal(fewer_bytes, compared);
+        assert_int_equal(with->bytes_tape < without->bytes_tape, compared);
+        break;
+    case FORM_TURNS:
+        assert_true(with->macs_online < without->macs_online);
+        assert_int_equal(with->bytes_online, without->bytes_online);
+        break;
+    default:
+        assert_true(fewer_bytes && fewer_rounds);
+    }
+}
+
+static const struct encoding small_text = {
+    .count = 5, .ids = {1, 7, 3, 18, 2}, .types = {0, 0, 0, 1, 1}};
+
+static const struct model_config small = {
+    .hidden = 24,
+    .layers = 1,
+    .heads = 3,
+    .intermediate = 40,
+    .vocab = 19,
+    .positions_max = 6,
+    .types = 2,
+    .layer_norm_eps = 1e-5,
+    .hidden_act = HIDDEN_QUAD,
+    .softmax_act = SOFTMAX_2QUAD,
+    .labels = 3,
+};
+
+/* Any set of forms gives the same answer, and each form pays whatever the others are. */
+static void every_form_can_be_left_out(void **state)
+{
+    static const uint32_t tokens[] = {6};
+    struct compile_options o = {.ring = 56,
+                                .frac = 14,
+                                .tokens = tokens,
+                                .token_count = 1,
+                                .samples = &small_text,
+                                .sample_count = 1};
+    struct cost cost[1 << FORMS];
+    struct checkpoint *c = NULL;
+
+    (void)state;
+    assert_int_equal(checkpoint_random(&small, 1, &c, NULL), 0);
+    for (o.without = 0; o.without < 1 << FORMS; o.without++) {
+        struct compiled *m = compile(c, &o);
+        struct replay *r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
+
+        try_out(m, c, &small_text, 1);
+        check_answer(r, m, c, m->plan->variants, &small_text, 4e-3);
+        cost_variant(m->plan, m->plan->variants, &cost[o.without], NULL);
+        replay_free(r);
+        compiled_free(m);
+    }
+    for (unsigned int without = 0; without < 1 << FORMS; without++)
+        for (int form = 0; form < FORMS; form++)
+            if (!(without >> form & 1))
+                check_pays((enum form)form, &cost[without], &cost[without | 1u << form],
+                           without >> FORM_SCALE & 1);
+    checkpoint_free(c);
+}
+
+struct edge {
+    struct checkpoint *c;
+    struct compiled *m;
+};
+
+/* A small model whose weights the caller may still move. */
+static void edge_start(struct edge *e)
+{
+    *e = (struct edge){0};
+    assert_int_equal(checkpoint_random(&small, 1, &e->c, NULL), 0);
+}
+
+static void set(struct edge *e, const float *at, float v)
+{
+    e->c->values[at - e->c->values] = v;
+}
+
+static int edge_try(struct edge *e, struct err *err)
+{
+    static const uint32_t tokens[] = {6};
+    const struct compile_options o = {.ring = 64,
+                                      .frac = 16,
+                                      .tokens = tokens,
+                                      .token_count = 1,
+                                      .samples = &small_text,
+                                      .sample_count = 1};
+    const struct trial_options t = {.samples = &small_text, .sample_count = 1, .random_runs = 1};
+    struct trial result;
+
+    e->m = compile(e->c, &o);
+    return trial_run(e->m, &t, &result, err);
+}
+
+static void edge_end(struct edge *e)
+{
+    compiled_free(e->m);
+    checkpoint_free(e->c);
+}
+
+/* An embedding that rounds to a power of two has room in the ring that was chosen for it. */
+static void an_embedding_may_round_up_to_a_power_of_two(void **state)
+{
+    struct err err = {0};
+    struct edge e;
+
+    (void)state;
+    edge_start(&e);
+    for (size_t i = 0; i < 19; i++)
+        set(&e, &e.c->word_embeddings[24 * i], i == 7 ? nextafterf(1, 0) : 0);
+    for (size_t i = 0; i < 2; i++)
+        set(&e, &e.c->type_embeddings[24 * i], 0);
+    for (size_t i = 0; i < 6; i++)
+        set(&e, &e.c->position_embeddings[24 * i], 0);
+    if (edge_try(&e, &err) < 0)
+        fail_msg("%s", err.text);
+    edge_end(&e);
+}
+
+/* The step that might find the first row of the negative half is out of tanh's range. */
+static void tanh_ends_before_its_last_step(void **state)
+{
+    struct err err = {0};
+    struct edge e;
+
+    (void)state;
+    edge_start(&e);
+    set(&e, &e.c->pooler_b[0], 127.5);
+    assert_int_equal(edge_try(&e, &err), 0);
+    edge_end(&e);
+    edge_start(&e);
+    for (size_t i = 0; i < 24; i++)
+        set(&e, &e.c->pooler_w[i], 0);
+    set(&e, &e.c->pooler_b[0], 127.99);
+    assert_int_equal(edge_try(&e, &err), -ERANGE);
+    assert_non_null(strstr(err.text, "pooler"));
+    edge_end(&e);
 }
 
 static void made_up_weights_follow_their_seed(void **state)
@@ -452,6 +606,9 @@ int main(void)
         cmocka_unit_test(private_answers_are_the_float_models_48_12),
         cmocka_unit_test(private_answers_are_the_float_models_40_11),
         cmocka_unit_test(odd_shapes_compile),
+        cmocka_unit_test(every_form_can_be_left_out),
+        cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
+        cmocka_unit_test(tanh_ends_before_its_last_step),
         cmocka_unit_test(made_up_weights_follow_their_seed),
         cmocka_unit_test(a_plan_survives_its_file),
         cmocka_unit_test(input_rows_are_one_hot_and_repeat_the_last),

@@ -1,0 +1,151 @@
+#include "appliance/bench_model.h"
+
+#include "appliance/bench.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const struct bench_model bench_model_default = {
+    .config = {.layers = 2,
+               .hidden = 128,
+               .heads = 2,
+               .vocab = 30522,
+               .positions_max = PLAN_TOKENS_MAX,
+               .types = 2,
+               .layer_norm_eps = 1e-12,
+               .hidden_act = HIDDEN_QUAD,
+               .softmax_act = SOFTMAX_2QUAD,
+               .labels = BENCH_MODEL_LABELS,
+               .lower_case = true},
+    .tokens = 128,
+    .ring = 64,
+    .frac = 16,
+};
+
+/* --- options --- */
+
+enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
+
+static const struct argp_option option_table[] = {
+    {"layers", 'l', "N", 0, "Layers (2)", 0},
+    {"hidden", 'd', "N", 0, "Width of a token (128)", 0},
+    {"heads", 'a', "N", 0, "Heads (2)", 0},
+    {"ffn", OPTION_FFN, "N", 0, "Width inside the feed-forward layers (4 times the hidden)", 0},
+    {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
+    {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
+    {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "quad", 0},
+    {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
+    {"ring", 'r', "L", 0, "Bits of a number (64)", 0},
+    {"frac", 'f', "F", 0, "Fraction bits of them (16)", 0},
+    {0},
+};
+
+static void check(struct argp_state *state, struct bench_model *m)
+{
+    struct model_config *k = &m->config;
+
+    if (!k->intermediate)
+        k->intermediate = MIN(4 * k->hidden, (size_t)MODEL_INTERMEDIATE_MAX);
+    if (k->hidden % k->heads)
+        argp_error(state, "--hidden %zu is not divided by --heads %zu", k->hidden, k->heads);
+    if (k->vocab < m->tokens)
+        argp_error(state, "--vocab %zu has not %u different tokens", k->vocab, m->tokens);
+    if (!ring_valid(m->ring) || m->frac < 4 || m->frac >= m->ring / 2)
+        argp_error(state, "--ring %u --frac %u: 32, 40, 48, 56 or 64, and from 4 to below half",
+                   m->ring, m->frac);
+}
+
+static error_t take_option(int key, char *text, struct argp_state *state)
+{
+    struct bench_model *m = state->input;
+
+    switch (key) {
+    case 'l':
+        m->config.layers = bench_number(state, "layers", text, 1, MODEL_LAYERS_MAX);
+        return 0;
+    case 'd':
+        m->config.hidden = bench_number(state, "hidden", text, 1, MODEL_HIDDEN_MAX);
+        return 0;
+    case 'a':
+        m->config.heads = bench_number(state, "heads", text, 1, MODEL_HEADS_MAX);
+        return 0;
+    case OPTION_FFN:
+        m->config.intermediate = bench_number(state, "ffn", text, 1, MODEL_INTERMEDIATE_MAX);
+        return 0;
+    case 't':
+        m->tokens = (uint32_t)bench_number(state, "tokens", text, 1, PLAN_TOKENS_MAX);
+        return 0;
+    case 'v':
+        m->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
+        return 0;
+    case OPTION_HIDDEN_ACT:
+        if (strcmp(text, "quad") != 0)
+            argp_error(state, "--hidden-act %s: this version has quad", text);
+        return 0;
+    case OPTION_SOFTMAX_ACT:
+        if (strcmp(text, "2quad") != 0)
+            argp_error(state, "--softmax-act %s: this version has 2quad", text);
+        return 0;
+    case 'r':
+        m->ring = (unsigned int)bench_number(state, "ring", text, RING_BITS_MIN, RING_BITS_MAX);
+        return 0;
+    case 'f':
+        m->frac = (unsigned int)bench_number(state, "frac", text, 1, RING_BITS_MAX);
+        return 0;
+    case ARGP_KEY_END:
+        check(state, m);
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+const struct argp bench_model_argp = {option_table, take_option, NULL, NULL, NULL, NULL, NULL};
+
+/* --- the model --- */
+
+int bench_model_tokens(const struct bench_model *m, uint64_t *random, struct encoding *ret)
+{
+    uint32_t *ids = malloc(m->config.vocab * sizeof(*ids));
+
+    if (!ids)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < m->config.vocab; i++)
+        ids[i] = i;
+    *ret = (struct encoding){.count = m->tokens};
+    for (uint32_t i = 0; i < m->tokens; i++) {
+        size_t at = i + bench_random(random) % (m->config.vocab - i);
+
+        ret->ids[i] = ids[at];
+        ids[at] = ids[i];
+    }
+    free(ids);
+    return 0;
+}
+
+int bench_model_make(const struct bench_model *m, struct checkpoint **ret,
+                     struct encoding ret_samples[BENCH_MODEL_SAMPLES], struct err *err)
+{
+    uint64_t random = BENCH_MODEL_SEED;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < BENCH_MODEL_SAMPLES; i++)
+        rc = bench_model_tokens(m, &random, &ret_samples[i]);
+    return rc < 0 ? rc : checkpoint_random(&m->config, BENCH_MODEL_SEED, ret, err);
+}
+
+int bench_model_compile(const struct bench_model *m, const struct checkpoint *c,
+                        const struct encoding samples[BENCH_MODEL_SAMPLES], unsigned int without,
+                        struct compiled **ret, struct err *err)
+{
+    const struct compile_options options = {.ring = m->ring,
+                                            .frac = m->frac,
+                                            .name = "bench",
+                                            .tokens = &m->tokens,
+                                            .token_count = 1,
+                                            .samples = samples,
+                                            .sample_count = BENCH_MODEL_SAMPLES,
+                                            .without = without};
+
+    return compile_model(c, &options, ret, err);
+}

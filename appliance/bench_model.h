@@ -1,0 +1,37 @@
+/* A BERT of any shape with random weights, as benches are asked for one. */
+#ifndef APPLIANCE_BENCH_MODEL_H
+#define APPLIANCE_BENCH_MODEL_H
+
+#include "transformer/compile.h"
+
+#include <argp.h>
+
+#define BENCH_MODEL_LABELS  2
+#define BENCH_MODEL_SAMPLES 2 /* that ranges and error bound are taken from */
+#define BENCH_MODEL_SEED    1
+
+struct bench_model {
+    struct model_config config;
+    uint32_t tokens;
+    unsigned int ring, frac;
+};
+
+extern const struct bench_model bench_model_default;
+
+/** --layers, --hidden and so on, as a child of a bench's own argp; its input is a bench_model. */
+extern const struct argp bench_model_argp;
+
+/** Different tokens, drawn by a shuffle. -ENOMEM. */
+MUST_CHECK int bench_model_tokens(const struct bench_model *m, uint64_t *random,
+                                  struct encoding *ret);
+
+/** The weights, and the samples that go with them. The caller frees the checkpoint. */
+MUST_CHECK int bench_model_make(const struct bench_model *m, struct checkpoint **ret,
+                                struct encoding ret_samples[BENCH_MODEL_SAMPLES], struct err *err);
+
+/** Compile it; @without as in struct compile_options. */
+MUST_CHECK int bench_model_compile(const struct bench_model *m, const struct checkpoint *c,
+                                   const struct encoding samples[BENCH_MODEL_SAMPLES],
+                                   unsigned int without, struct compiled **ret, struct err *err);
+
+#endif
