@@ -37,6 +37,12 @@ def bert(options):
                f"{link} {shape}: {r}")
         for key in ("offline_party_ms_median", "offline_dealer_ms_median", "gmac_online"):
             expect(r[key] > 0, f"{link} {shape}: {key} is {r[key]}")
+        # Only a lab has processes whose time and memory can be told apart.
+        for key in ("online_cpu_ms_median", "prepare_cpu_ms_median", "deal_cpu_ms_median",
+                    "party_rss_bytes"):
+            expect(r.get(key, 0) > 0 if link == "uring" else key not in r,
+                   f"{link} {shape}: {key} is {r.get(key)}")
+        expect(sum(op["gmac"] for op in r["ops"]) == r["gmac_online"], f"{link}: {r['ops']}")
         expect({"open", "matmul"} <= {op["kind"] for op in r["ops"]}, f"{link}: {r['ops']}")
         least = r["rounds_online"] * DELAY_MS if shape else 0
         expect(r["online_ms_min"] >= least, f"{link} {shape}: {r['online_ms_min']} ms, not {least}")
