@@ -442,6 +442,26 @@ static json_t *describe_ops(const struct measured *m, const struct cost *costs, 
     return ops;
 }
 
+/* The products' multiply-adds by the ring that they are made in: narrow ones cost less. */
+static json_t *describe_products(const struct plan *plan, const struct variant *v)
+{
+    uint64_t macs[RING_BITS_MAX + 1] = {0};
+    json_t *products = json_array();
+
+    for (size_t i = 0; i < v->op_count; i++) {
+        struct op_cost cost = {0};
+
+        op_kind(v->ops[i].id)->cost(plan, v, &v->ops[i], &cost);
+        if (cost.macs_online)
+            macs[v->wires[v->ops[i].out].ring] += cost.macs_online;
+    }
+    for (size_t ring = 0; ring <= RING_BITS_MAX; ring++)
+        if (macs[ring])
+            json_array_append_new(products, json_pack("{s:i, s:f}", "ring", (int)ring, "gmac",
+                                                      (double)macs[ring] / 1e9));
+    return products;
+}
+
 /* "@name_median", "_min" and "_max". */
 static void set_spread(json_t *figures, const char *name, double *values, size_t n)
 {
@@ -481,13 +501,14 @@ static json_t *describe(const struct bench *b, struct measured *m)
         json_object_set_new(figures, "tape_bytes_memory", json_integer((json_int_t)m->tape_bytes));
     }
     rest = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, s:s, s:o}",
+        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:o}",
         "bytes_online", (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape,
         "bytes_upload", (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds,
         "gmac_online", (double)cost.macs_online / 1e9, "correct", m->error_max <= plan->error_bound,
         "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
         plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "link",
-        b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, costs, n));
+        b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, costs, n),
+        "products", describe_products(plan, b->variant));
     if (!rest || json_object_update(figures, rest) < 0) {
         json_decref(figures);
         figures = NULL;
