@@ -5,12 +5,14 @@
  * In a lab each repetition is two queries with the same tokens. The first finds a tape in stock and
  * the dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
  * stock and the dealer just set going again: its wall time is what the same query costs with its
- * preparation. In this process a repetition is one query, whose parts are measured one after the
- * other. Answers are held against the clear executor's.
+ * preparation; meanwhile the dealer makes a third tape, which the next repetition finds in stock.
+ * In this process a repetition is one query, whose parts are measured one after the other. Answers
+ * are held against the clear executor's.
  */
 #include "appliance/bench.h"
 #include "appliance/bench_model.h"
 #include "appliance/bench_pair.h"
+#include "appliance/bench_usage.h"
 #include "appliance/client.h"
 #include "appliance/exit.h"
 #include "appliance/lab.h"
@@ -183,7 +185,9 @@ static int make_queries(struct bench *b, struct err *err)
 /* --- measuring: in the lab's child, or here --- */
 
 struct measured {
-    double *online_ms, *total_ms, *party_ms, *dealer_ms; /* (repeat) each */
+    double *online_ms, *total_ms, *party_ms, *dealer_ms;  /* (repeat) each */
+    double *online_cpu_ms, *prepare_cpu_ms, *deal_cpu_ms; /* likewise, in a lab */
+    uint64_t party_bytes, tape_bytes;                     /* of the last repetition, in a lab */
     double error_max;
     uint64_t bytes, rounds, upload;
     struct online_stats stats; /* summed over the repetitions */
@@ -261,27 +265,56 @@ static void note_total(struct measured *m, size_t i, const struct client_figures
     m->dealer_ms[i] = f->offline_dealer_ms;
 }
 
-static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struct err *err)
+/* Until a tape is in stock and nobody has anything left to do. */
+static int await_rest(const struct bench *b, struct bench_usage *ret_usage, struct err *err)
 {
-    const struct query *q = &b->queries[i + 1];
-    pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
-    struct client_figures f;
     int rc = await_tapes(b, err);
 
     if (rc == 0)
         rc = lab_settle(b->lab, err);
+    return rc < 0 ? rc : bench_usage_read(b->lab, ret_usage, err);
+}
+
+static void note_spent(struct measured *m, size_t i, const struct bench_usage usage[3])
+{
+    struct bench_spent spent;
+
+    bench_usage_spent(&usage[0], &usage[1], &usage[2], &spent);
+    m->online_cpu_ms[i] = spent.online_cpu_ms;
+    m->prepare_cpu_ms[i] = spent.prepare_cpu_ms;
+    m->deal_cpu_ms[i] = spent.deal_cpu_ms;
+    m->party_bytes = spent.party_bytes;
+    m->tape_bytes = spent.tape_bytes;
+}
+
+static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struct err *err)
+{
+    const struct query *q = &b->queries[i + 1];
+    pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
+    struct bench_usage usage[3];
+    struct client_figures f;
+    int rc = await_rest(b, &usage[0], err);
+
     if (rc < 0)
         return rc;
     kill(dealer, SIGSTOP);
     rc = run_query(b, q, &f, m, err);
+    if (rc == 0)
+        rc = lab_settle(b->lab, err);
+    if (rc == 0)
+        rc = bench_usage_read(b->lab, &usage[1], err);
     kill(dealer, SIGCONT);
     if (rc < 0)
         return rc;
     note_online(m, i, &f);
     rc = run_query(b, q, &f, m, err);
     if (rc == 0)
-        note_total(m, i, &f);
-    return rc;
+        rc = await_rest(b, &usage[2], err);
+    if (rc < 0)
+        return rc;
+    note_total(m, i, &f);
+    note_spent(m, i, usage);
+    return 0;
 }
 
 static int repeat_here(const struct bench *b, size_t i, struct measured *m, struct err *err)
@@ -296,7 +329,7 @@ static int repeat_here(const struct bench *b, size_t i, struct measured *m, stru
     return 0;
 }
 
-static json_t *describe_ops(const struct measured *m, size_t repeat_count)
+static json_t *describe_ops(const struct measured *m, const struct cost *costs, size_t repeat_count)
 {
     json_t *ops = json_array();
 
@@ -305,40 +338,96 @@ static json_t *describe_ops(const struct measured *m, size_t repeat_count)
 
         if (!ns && !bytes)
             continue;
-        json_array_append_new(ops, json_pack("{s:s, s:f, s:I, s:I}", "kind",
+        json_array_append_new(ops, json_pack("{s:s, s:f, s:I, s:I, s:f}", "kind",
                                              op_kind((unsigned int)i)->name, "ms",
                                              (double)ns / 1e6 / (double)repeat_count, "bytes",
                                              (json_int_t)(bytes / repeat_count), "rounds",
-                                             (json_int_t)(m->stats.kind[i].rounds / repeat_count)));
+                                             (json_int_t)(m->stats.kind[i].rounds / repeat_count),
+                                             "gmac", (double)costs[i].macs_online / 1e9));
     }
     return ops;
+}
+
+/* The products' multiply-adds by the ring that they are made in: narrow ones cost less. */
+static json_t *describe_products(const struct plan *plan, const struct variant *v)
+{
+    uint64_t macs[RING_BITS_MAX + 1] = {0};
+    json_t *products = json_array();
+
+    for (size_t i = 0; i < v->op_count; i++) {
+        struct op_cost cost = {0};
+
+        op_kind(v->ops[i].id)->cost(plan, v, &v->ops[i], &cost);
+        if (cost.macs_online)
+            macs[v->wires[v->ops[i].out].ring] += cost.macs_online;
+    }
+    for (size_t ring = 0; ring <= RING_BITS_MAX; ring++)
+        if (macs[ring])
+            json_array_append_new(products, json_pack("{s:i, s:f}", "ring", (int)ring, "gmac",
+                                                      (double)macs[ring] / 1e9));
+    return products;
+}
+
+/* "@name_median", "_min" and "_max". */
+static void set_spread(json_t *figures, const char *name, double *values, size_t n)
+{
+    const double median = tool_median(values, n);
+    const struct {
+        const char *suffix;
+        double value;
+    } of[] = {{"median", median}, {"min", values[0]}, {"max", values[n - 1]}};
+    char key[64];
+
+    for (size_t i = 0; i < ARRAY_LENGTH(of); i++) {
+        snprintf(key, sizeof(key), "%s_%s", name, of[i].suffix);
+        json_object_set_new(figures, key, json_real(of[i].value));
+    }
+}
+
+static json_t *describe(const struct bench *b, struct measured *m)
+{
+    const struct plan *plan = b->compiled->plan;
+    size_t n = b->o->repeat;
+    json_t *figures = json_object();
+    struct cost cost, costs[OP_ID_END];
+    char shape[SHAPE_TEXT_SIZE];
+    json_t *rest;
+
+    cost_variant(plan, b->variant, &cost, costs);
+    shape_format(&b->o->line, shape);
+    set_spread(figures, "online_ms", m->online_ms, n);
+    set_spread(figures, "total_ms", m->total_ms, n);
+    set_spread(figures, "offline_party_ms", m->party_ms, n);
+    set_spread(figures, "offline_dealer_ms", m->dealer_ms, n);
+    if (b->lab) {
+        set_spread(figures, "online_cpu_ms", m->online_cpu_ms, n);
+        set_spread(figures, "prepare_cpu_ms", m->prepare_cpu_ms, n);
+        set_spread(figures, "deal_cpu_ms", m->deal_cpu_ms, n);
+        json_object_set_new(figures, "party_rss_bytes", json_integer((json_int_t)m->party_bytes));
+        json_object_set_new(figures, "tape_bytes_memory", json_integer((json_int_t)m->tape_bytes));
+    }
+    rest = json_pack(
+        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:o}",
+        "bytes_online", (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape,
+        "bytes_upload", (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds,
+        "gmac_online", (double)cost.macs_online / 1e9, "correct", m->error_max <= plan->error_bound,
+        "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
+        plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "link",
+        b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, costs, n),
+        "products", describe_products(plan, b->variant));
+    if (!rest || json_object_update(figures, rest) < 0) {
+        json_decref(figures);
+        figures = NULL;
+    }
+    json_decref(rest);
+    return figures;
 }
 
 /* An exit code. */
 static int report(const struct bench *b, struct measured *m)
 {
-    const struct plan *plan = b->compiled->plan;
-    size_t n = b->o->repeat;
-    bool correct = m->error_max <= plan->error_bound;
-    double online = tool_median(m->online_ms, n);
-    char shape[SHAPE_TEXT_SIZE];
-    struct cost cost;
-    json_t *figures;
+    json_t *figures = describe(b, m);
 
-    cost_variant(plan, b->variant, &cost, NULL);
-    shape_format(&b->o->line, shape);
-    figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, "
-        "s:s, s:s, s:o}",
-        "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
-        tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
-        "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
-        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "bytes_upload",
-        (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds, "gmac_online",
-        (double)cost.macs_online / 1e9, "correct", correct, "error_max", m->error_max,
-        "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac, "repeat", (int)n,
-        "workers", (int)b->o->workers, "link", b->o->memory ? "mem" : "uring", "shape", shape,
-        "ops", describe_ops(m, n));
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;
@@ -348,7 +437,7 @@ static int report(const struct bench *b, struct measured *m)
     else
         tool_print_people(stdout, figures);
     json_decref(figures);
-    return correct ? EXIT_OK : EXIT_NEGATIVE;
+    return m->error_max <= b->compiled->plan->error_bound ? EXIT_OK : EXIT_NEGATIVE;
 }
 
 static int measure_all(const struct bench *b, struct measured *m, struct err *err)
@@ -368,9 +457,14 @@ static int measure_all(const struct bench *b, struct measured *m, struct err *er
 static int measure(const struct bench *b)
 {
     size_t n = b->o->repeat;
-    double *all = calloc(4 * n, sizeof(*all));
-    struct measured m = {
-        .online_ms = all, .total_ms = all + n, .party_ms = all + 2 * n, .dealer_ms = all + 3 * n};
+    double *all = calloc(7 * n, sizeof(*all));
+    struct measured m = {.online_ms = all,
+                         .total_ms = all + n,
+                         .party_ms = all + 2 * n,
+                         .dealer_ms = all + 3 * n,
+                         .online_cpu_ms = all + 4 * n,
+                         .prepare_cpu_ms = all + 5 * n,
+                         .deal_cpu_ms = all + 6 * n};
     struct err err = {""};
     int rc = all ? measure_all(b, &m, &err) : -ENOMEM;
     int code = rc < 0 ? tool_fail(&err, rc) : report(b, &m);
@@ -445,8 +539,11 @@ static const char doc[] =
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
     "that sends more; bytes_offline is party1's tape; bytes_upload is the input, to one party. ops "
-    "are means over the repetitions at party0. correct: every logit of every query is within "
-    "error_bound of the clear executor's.\n\n"
+    "are means over the repetitions at "
+    "party0. *_cpu_ms are CPU time of a process, the larger of both parties': of the query, of "
+    "the preparation of a tape, of the dealer's making of one. party_rss_bytes is what a party "
+    "has resident with a tape in stock, tape_bytes_memory the tape's part of it. correct: every "
+    "logit of every query is within error_bound of the clear executor's.\n\n"
     "With --link mem both parties are threads of this process, pinned to a core each, over sealed "
     "memory: online_ms is then from both having their input and tape until both have their share "
     "of the answer, and total_ms the sum of dealing, the slower party's preparation and that.\n\n"

@@ -1,6 +1,7 @@
 """The benches that dashboards read: their keys, and that what they say can be true."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -37,6 +38,14 @@ def bert(options):
                f"{link} {shape}: {r}")
         for key in ("offline_party_ms_median", "offline_dealer_ms_median", "gmac_online"):
             expect(r[key] > 0, f"{link} {shape}: {key} is {r[key]}")
+        # Only a lab has processes whose time and memory can be told apart.
+        for key in ("online_cpu_ms_median", "prepare_cpu_ms_median", "deal_cpu_ms_median",
+                    "party_rss_bytes"):
+            expect(r.get(key, 0) > 0 if link == "uring" else key not in r,
+                   f"{link} {shape}: {key} is {r.get(key)}")
+        for parts in (r["ops"], r["products"]):
+            expect(math.isclose(sum(p["gmac"] for p in parts), r["gmac_online"]),
+                   f"{link}: multiply-adds of {parts}")
         expect({"open", "matmul"} <= {op["kind"] for op in r["ops"]}, f"{link}: {r['ops']}")
         least = r["rounds_online"] * DELAY_MS if shape else 0
         expect(r["online_ms_min"] >= least, f"{link} {shape}: {r['online_ms_min']} ms, not {least}")
