@@ -1,6 +1,6 @@
 /*
- * mpcformer bench bert: a private query of a BERT of any shape with random weights, in a lab of its
- * own or, with --link mem, in this process (bench_pair.h).
+ * mpcformer bench bert: a private query, or a batch of them, of a BERT of any shape with random
+ * weights, in a lab of its own or, with --link mem, in this process (bench_pair.h).
  *
  * In a lab each repetition is two queries with the same tokens. The first finds a tape in stock and
  * the dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
@@ -12,6 +12,7 @@
 #include "appliance/bench_pair.h"
 #include "appliance/client.h"
 #include "appliance/exit.h"
+#include "appliance/input.h"
 #include "appliance/lab.h"
 #include "appliance/shape.h"
 #include "appliance/share_files.h"
@@ -39,7 +40,7 @@
 
 struct options {
     struct model_config config;
-    uint32_t tokens;
+    uint32_t tokens, batch;
     unsigned int ring, frac;
     size_t repeat;
     unsigned int workers;
@@ -49,7 +50,14 @@ struct options {
     bool json;
 };
 
-enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT, OPTION_LINK, OPTION_SHAPE };
+enum {
+    OPTION_FFN = 256,
+    OPTION_BATCH,
+    OPTION_HIDDEN_ACT,
+    OPTION_SOFTMAX_ACT,
+    OPTION_LINK,
+    OPTION_SHAPE
+};
 
 static const struct argp_option option_table[] = {
     {"layers", 'l', "N", 0, "Layers (2)", 0},
@@ -57,6 +65,7 @@ static const struct argp_option option_table[] = {
     {"heads", 'a', "N", 0, "Heads (2)", 0},
     {"ffn", OPTION_FFN, "N", 0, "Width inside the feed-forward layers (4 times the hidden)", 0},
     {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
+    {"batch", OPTION_BATCH, "B", 0, "Queries at once, in one job (1)", 0},
     {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
     {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "quad", 0},
     {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
@@ -124,6 +133,9 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     case 't':
         o->tokens = (uint32_t)bench_number(state, "tokens", text, 1, PLAN_TOKENS_MAX);
         return 0;
+    case OPTION_BATCH:
+        o->batch = (uint32_t)bench_number(state, "batch", text, 1, PLAN_BATCH_MAX);
+        return 0;
     case 'v':
         o->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
         return 0;
@@ -175,16 +187,12 @@ static void say(const char *what)
 
 /* --- the model and the right answers --- */
 
-struct query {
-    struct encoding encoding;
-    double expected[LABELS];
-};
-
 struct bench {
     const struct options *o;
     struct compiled *compiled;
     const struct variant *variant;
-    struct query *queries;   /* (o->repeat + 1): the first is for the warm-up */
+    struct encoding *texts;  /* (o->repeat + 1, o->batch): the first are for the warm-up */
+    double *expected;        /* (o->repeat + 1, o->batch, LABELS) */
     struct lab *lab;         /* or NULL, with --link mem */
     struct client *client;   /* in the lab's child */
     struct bench_pair *pair; /* with --link mem */
@@ -212,12 +220,15 @@ static int draw_tokens(const struct options *o, uint64_t *random, struct encodin
 
 static int compile_random(struct bench *b, struct err *err)
 {
+    const uint32_t batches[2] = {1, b->o->batch};
     struct encoding samples[SAMPLES];
     const struct compile_options options = {.ring = b->o->ring,
                                             .frac = b->o->frac,
                                             .name = "bench",
                                             .tokens = &b->o->tokens,
                                             .token_count = 1,
+                                            .batches = batches,
+                                            .batch_count = b->o->batch > 1 ? 2 : 1,
                                             .samples = samples,
                                             .sample_count = SAMPLES};
     const struct trial_options trial = {
@@ -237,22 +248,35 @@ static int compile_random(struct bench *b, struct err *err)
     if (rc == 0)
         rc = trial_run(b->compiled, &trial, &report, err);
     if (rc == 0)
-        b->variant = plan_variant(b->compiled->plan, b->o->tokens);
+        b->variant = plan_variant_exact(b->compiled->plan, b->o->tokens, b->o->batch);
     return rc;
 }
 
-static int expect(const struct bench *b, struct query *q, uint64_t *input, struct err *err)
+/* Of job @job. */
+static const struct encoding *texts_of(const struct bench *b, size_t job)
+{
+    return b->texts + job * b->o->batch;
+}
+
+static double *expected_of(const struct bench *b, size_t job)
+{
+    return b->expected + job * b->o->batch * LABELS;
+}
+
+static int expect(const struct bench *b, size_t job, uint64_t *input, struct err *err)
 {
     static const uint8_t no_seed[PRG_SEED_BYTES];
     const struct plan *plan = b->compiled->plan;
-    int64_t output[LABELS];
-    int rc = compile_input(plan, b->variant, &q->encoding, input, err);
+    int64_t output[PLAN_BATCH_MAX * LABELS];
+    uint32_t lengths[PLAN_BATCH_MAX];
+    int rc = compile_input(plan, b->variant, texts_of(b, job), input, err);
 
+    input_lengths(b->variant, texts_of(b, job), b->o->batch, lengths);
     if (rc == 0)
         rc = clear_run(plan, b->variant, (const uint64_t *const *)b->compiled->weights, input,
-                       (uint32_t)q->encoding.count, CLEAR_FLOOR, no_seed, NULL, output, err);
-    for (size_t i = 0; rc == 0 && i < LABELS; i++)
-        q->expected[i] = ldexp((double)output[i], -plan->frac);
+                       lengths, CLEAR_FLOOR, no_seed, NULL, output, err);
+    for (size_t i = 0; rc == 0 && i < plan_answers(plan, b->variant); i++)
+        expected_of(b, job)[i] = ldexp((double)output[i], -plan->frac);
     return rc;
 }
 
@@ -260,16 +284,17 @@ static int make_queries(struct bench *b, struct err *err)
 {
     uint64_t random = SEED + 1;
     uint64_t *input = calloc(wire_elements(&b->variant->wires[0]), sizeof(*input));
+    size_t jobs = b->o->repeat + 1, count = jobs * b->o->batch;
     int rc = input ? 0 : -ENOMEM;
 
-    b->queries = calloc(b->o->repeat + 1, sizeof(*b->queries));
-    if (!b->queries)
+    b->texts = calloc(count, sizeof(*b->texts));
+    b->expected = calloc(count * LABELS, sizeof(*b->expected));
+    if (!b->texts || !b->expected)
         rc = -ENOMEM;
-    for (size_t i = 0; rc == 0 && i <= b->o->repeat; i++) {
-        rc = draw_tokens(b->o, &random, &b->queries[i].encoding);
-        if (rc == 0)
-            rc = expect(b, &b->queries[i], input, err);
-    }
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = draw_tokens(b->o, &random, &b->texts[i]);
+    for (size_t i = 0; rc == 0 && i < jobs; i++)
+        rc = expect(b, i, input, err);
     free(input);
     return rc;
 }
@@ -283,15 +308,16 @@ struct measured {
     struct online_stats stats; /* summed over the repetitions */
 };
 
-static int run_query(const struct bench *b, const struct query *q,
-                     struct client_figures *ret_figures, struct measured *m, struct err *err)
+static int run_job(const struct bench *b, size_t job, struct client_figures *ret_figures,
+                   struct measured *m, struct err *err)
 {
-    double logits[LABELS];
-    int rc = b->pair ? bench_pair_run(b->pair, b->variant, &q->encoding, logits, ret_figures, err)
-                     : client_run(b->client, &q->encoding, logits, ret_figures, err);
+    const struct encoding *texts = texts_of(b, job);
+    double logits[PLAN_BATCH_MAX * LABELS];
+    int rc = b->pair ? bench_pair_run(b->pair, b->variant, texts, logits, ret_figures, err)
+                     : client_run(b->client, texts, b->o->batch, logits, ret_figures, err);
 
-    for (size_t i = 0; rc == 0 && i < LABELS; i++)
-        m->error_max = fmax(m->error_max, fabs(logits[i] - q->expected[i]));
+    for (size_t i = 0; rc == 0 && i < b->o->batch * LABELS; i++)
+        m->error_max = fmax(m->error_max, fabs(logits[i] - expected_of(b, job)[i]));
     return rc;
 }
 
@@ -357,7 +383,6 @@ static void note_total(struct measured *m, size_t i, const struct client_figures
 
 static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struct err *err)
 {
-    const struct query *q = &b->queries[i + 1];
     pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
     struct client_figures f;
     int rc = await_tapes(b, err);
@@ -367,12 +392,12 @@ static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struc
     if (rc < 0)
         return rc;
     kill(dealer, SIGSTOP);
-    rc = run_query(b, q, &f, m, err);
+    rc = run_job(b, i + 1, &f, m, err);
     kill(dealer, SIGCONT);
     if (rc < 0)
         return rc;
     note_online(m, i, &f);
-    rc = run_query(b, q, &f, m, err);
+    rc = run_job(b, i + 1, &f, m, err);
     if (rc == 0)
         note_total(m, i, &f);
     return rc;
@@ -381,7 +406,7 @@ static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struc
 static int repeat_here(const struct bench *b, size_t i, struct measured *m, struct err *err)
 {
     struct client_figures f;
-    int rc = run_query(b, &b->queries[i + 1], &f, m, err);
+    int rc = run_job(b, i + 1, &f, m, err);
 
     if (rc < 0)
         return rc;
@@ -422,17 +447,18 @@ static int report(const struct bench *b, struct measured *m)
     cost_variant(plan, b->variant, &cost, NULL);
     shape_format(&b->o->line, shape);
     figures = json_pack(
-        "{s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, "
-        "s:s, s:s, s:o}",
-        "online_ms_median", online, "online_ms_min", m->online_ms[0], "total_ms_median",
-        tool_median(m->total_ms, n), "offline_party_ms_median", tool_median(m->party_ms, n),
-        "offline_dealer_ms_median", tool_median(m->dealer_ms, n), "bytes_online",
-        (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape, "bytes_upload",
-        (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds, "gmac_online",
-        (double)cost.macs_online / 1e9, "correct", correct, "error_max", m->error_max,
-        "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac, "repeat", (int)n,
-        "workers", (int)b->o->workers, "link", b->o->memory ? "mem" : "uring", "shape", shape,
-        "ops", describe_ops(m, n));
+        "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, "
+        "s:i, "
+        "s:i, s:s, s:s, s:o}",
+        "online_ms_median", online, "online_ms_per_query_median", online / b->o->batch,
+        "online_ms_min", m->online_ms[0], "total_ms_median", tool_median(m->total_ms, n),
+        "offline_party_ms_median", tool_median(m->party_ms, n), "offline_dealer_ms_median",
+        tool_median(m->dealer_ms, n), "bytes_online", (json_int_t)m->bytes, "bytes_offline",
+        (json_int_t)cost.bytes_tape, "bytes_upload", (json_int_t)m->upload, "rounds_online",
+        (json_int_t)m->rounds, "gmac_online", (double)cost.macs_online / 1e9, "correct", correct,
+        "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
+        plan->frac, "batch", (int)b->o->batch, "repeat", (int)n, "workers", (int)b->o->workers,
+        "link", b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, n));
     if (!figures) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;
@@ -448,7 +474,7 @@ static int report(const struct bench *b, struct measured *m)
 static int measure_all(const struct bench *b, struct measured *m, struct err *err)
 {
     struct client_figures f;
-    int rc = run_query(b, &b->queries[0], &f, m, err);
+    int rc = run_job(b, 0, &f, m, err);
 
     for (size_t i = 0; rc == 0 && i < b->o->repeat; i++) {
         if (isatty(STDERR_FILENO))
@@ -535,7 +561,8 @@ static int measure_lab(struct bench *b)
 static const char doc[] =
     "Measure a private query of a BERT of this shape, with random weights, on this machine.\v"
     "online_ms is from the proposal of a job until both parties have their share of the answer, "
-    "with a tape in stock and the dealer stopped. total_ms is the wall time of a query that finds "
+    "with a tape in stock and the dealer stopped, of the whole batch. total_ms is the wall time of "
+    "a query that finds "
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
     "that sends more; bytes_offline is party1's tape; bytes_upload is the input, to one party. ops "
@@ -561,6 +588,7 @@ int bench_bert(int argc, char **argv)
                                    .labels = LABELS,
                                    .lower_case = true},
                         .tokens = 128,
+                        .batch = 1,
                         .ring = 64,
                         .frac = 16,
                         .repeat = 5,
@@ -583,7 +611,8 @@ int bench_bert(int argc, char **argv)
         say(o.memory ? "starting both parties here" : "starting party0, party1 and the dealer");
         code = o.memory ? measure_here(&b) : measure_lab(&b);
     }
-    free(b.queries);
+    free(b.texts);
+    free(b.expected);
     compiled_free(b.compiled);
     return code;
 }

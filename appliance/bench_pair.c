@@ -24,8 +24,8 @@ struct side {
     struct model *model;
     struct party *party;
     struct tape *tape;
-    uint32_t length;
-    uint64_t *input, *output; /* shares */
+    uint32_t length[PLAN_BATCH_MAX];
+    uint64_t *input, *output; /* shares; room for the largest answer */
     struct online_stats stats;
     uint64_t online_ns;
     int rc;
@@ -39,6 +39,11 @@ struct bench_pair {
     pthread_barrier_t prepared;
     uint64_t tapes;
 };
+
+static size_t output_bytes(const struct bench_pair *b)
+{
+    return PLAN_BATCH_MAX * b->compiled->plan->labels * sizeof(uint64_t);
+}
 
 /* --- both sides at once --- */
 
@@ -146,7 +151,7 @@ static int make_parties(struct bench_pair *b)
         struct side *s = &b->side[p];
 
         s->party = party_new(s->model, NULL);
-        s->output = secret_alloc(b->compiled->plan->labels * sizeof(uint64_t));
+        s->output = secret_alloc(output_bytes(b));
         if (!s->party || !s->output)
             return -ENOMEM;
     }
@@ -193,7 +198,7 @@ void bench_pair_free(struct bench_pair *b)
         party_free(s->party);
         model_free(s->model);
         link_free(s->link);
-        secret_free(s->output, b->compiled->plan->labels * sizeof(uint64_t));
+        secret_free(s->output, output_bytes(b));
     }
     dealing_free(b->dealing);
     mask_weights_free(b->masks);
@@ -259,7 +264,7 @@ static int deal_and_run(struct bench_pair *b, const struct variant *v,
     return rc;
 }
 
-int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct encoding *e,
+int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct encoding e[],
                    double ret_logits[], struct client_figures *ret_figures, struct err *err)
 {
     const struct plan *plan = b->compiled->plan;
@@ -269,7 +274,8 @@ int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct e
     int rc = input ? 0 : -ENOMEM;
 
     for (unsigned int p = 0; rc == 0 && p < 2; p++) {
-        s[p].length = (uint32_t)e->count;
+        for (size_t i = 0; i < v->batch; i++)
+            s[p].length[i] = (uint32_t)e[i].count;
         s[p].input = secret_alloc(bytes);
         if (!s[p].input)
             rc = -ENOMEM;
@@ -280,7 +286,7 @@ int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct e
         split(input, count, s[0].input, s[1].input);
         rc = deal_and_run(b, v, ret_figures);
     }
-    for (size_t i = 0; rc == 0 && i < plan->labels; i++)
+    for (size_t i = 0; rc == 0 && i < plan_answers(plan, v); i++)
         ret_logits[i] =
             ldexp((double)ring_signed(s[0].output[i] + s[1].output[i], plan->ring), -plan->frac);
     for (unsigned int p = 0; p < 2; p++) {

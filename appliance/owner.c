@@ -70,7 +70,7 @@ void verdict_free(struct verdict *v)
 
 static int classify(struct owner *o, const struct encoding *e, struct verdict *v, struct err *err)
 {
-    int rc = client_run(o->client, e, v->logits, &v->figures, err);
+    int rc = client_run(o->client, e, 1, v->logits, &v->figures, err);
 
     if (rc == 0)
         logits_probabilities(v->logits, v->labels, v->probabilities);

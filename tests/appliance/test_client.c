@@ -140,7 +140,7 @@ static bool serve_job(struct party_end *p, struct tls_session *tls, const uint8_
         (void)!message_refuse(tls, REFUSAL_FULL, "the queue is full", TIMEOUT_MS);
         return true;
     }
-    if (!reader_done(&r) || m.tokens != TOKENS || m.length != text.count ||
+    if (!reader_done(&r) || m.tokens != TOKENS || m.batch != 1 || m.length[0] != text.count ||
         tls_send(tls, MESSAGE_ACCEPTED, "x", p->fault == FULL_ACCEPTED, TIMEOUT_MS, NULL) < 0 ||
         !take_input(p, tls, &m) || tls_send(tls, MESSAGE_QUEUED, NULL, 0, TIMEOUT_MS, NULL) < 0 ||
         p->fault == DIES_BEFORE_ANSWER)
@@ -206,7 +206,7 @@ static int setup_all(void **state)
                            .variants = &f.variant};
     f.input =
         (struct wire){.kind = WIRE_SHARE, .ring = INPUT_BITS, .rows = TOKENS, .cols = COLUMNS};
-    f.variant = (struct variant){.tokens = TOKENS, .wire_count = 1, .wires = &f.input};
+    f.variant = (struct variant){.tokens = TOKENS, .batch = 1, .wire_count = 1, .wires = &f.input};
     f.config = (struct config){.role = ROLE_OWNER, .timeout_ms = TIMEOUT_MS};
     f.config.certificate = strdup("owner.pem");
     f.config.key = strdup("owner.key");
@@ -306,7 +306,7 @@ static void test_job(void **state)
     (void)state;
     start_parties(GOOD, GOOD);
     client = make_client();
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     check_answer(logits);
     assert_true(figures.online_ms == 3 && figures.offline_party_ms == 1 &&
                 figures.offline_dealer_ms == 4);
@@ -315,7 +315,7 @@ static void test_job(void **state)
     assert_int_equal(figures.bytes_upload, input_bytes(&f.plan, &f.variant));
 
     /* A second job goes over the same sessions. */
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     check_answer(logits);
     client_free(client);
     stop_parties();
@@ -333,9 +333,9 @@ static void test_session_ended_between_jobs(void **state)
     (void)state;
     start_parties(GOOD, DIES_AFTER_JOB);
     client = make_client();
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     usleep(200000);
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     check_answer(logits);
     client_free(client);
     stop_parties();
@@ -374,13 +374,13 @@ static void test_faults(void **state)
 
         start_parties(faults[i].fault[0], faults[i].fault[1]);
         client = make_client();
-        assert_int_equal(client_run(client, &text, logits, &figures, &err), faults[i].rc);
+        assert_int_equal(client_run(client, &text, 1, logits, &figures, &err), faults[i].rc);
         assert_contains(err.text, faults[i].says);
         assert_true(time_ns() - start < (uint64_t)TIMEOUT_MS * 1000000);
 
         /* The client is as good as new. */
         f.ends[0].fault = f.ends[1].fault = GOOD;
-        assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+        assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
         check_answer(logits);
         client_free(client);
         stop_parties();
@@ -401,7 +401,7 @@ static void test_nobody_there(void **state)
     assert_int_equal(client_connect(client, &err), -ECONNREFUSED);
     assert_contains(err.text, "party0: ");
     err = (struct err){""};
-    assert_int_equal(client_run(client, &text, logits, &figures, &err), -ECONNREFUSED);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, &err), -ECONNREFUSED);
     assert_contains(err.text, "party0: ");
     client_free(client);
     client_free(NULL);
@@ -417,10 +417,10 @@ static void test_bad_text(void **state)
 
     (void)state;
     e.ids[0] = VOCABULARY;
-    assert_int_equal(client_run(client, &e, logits, &figures, NULL), -EINVAL);
+    assert_int_equal(client_run(client, &e, 1, logits, &figures, NULL), -EINVAL);
     e = text;
     e.count = TOKENS + 1;
-    assert_int_equal(client_run(client, &e, logits, &figures, NULL), -EINVAL);
+    assert_int_equal(client_run(client, &e, 1, logits, &figures, NULL), -EINVAL);
     client_free(client);
 }
 
