@@ -1,6 +1,6 @@
 /*
- * mpcformer bench bert: a private query of a BERT of any shape with random weights, in a lab of its
- * own or, with --link mem, in this process (bench_pair.h).
+ * mpcformer bench bert: a private query, or a batch of them, of a BERT of any shape with random
+ * weights, in a lab of its own or, with --link mem, in this process (bench_pair.h).
  *
  * In a lab each repetition is two queries with the same tokens. The first finds a tape in stock and
  * the dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
@@ -15,6 +15,7 @@
 #include "appliance/bench_usage.h"
 #include "appliance/client.h"
 #include "appliance/exit.h"
+#include "appliance/input.h"
 #include "appliance/lab.h"
 #include "appliance/shape.h"
 #include "appliance/share_files.h"
@@ -115,16 +116,12 @@ static void say(const char *what)
 
 /* --- the model and the right answers --- */
 
-struct query {
-    struct encoding encoding;
-    double expected[BENCH_MODEL_LABELS];
-};
-
 struct bench {
     const struct options *o;
     struct compiled *compiled;
     const struct variant *variant;
-    struct query *queries;   /* (o->repeat + 1): the first is for the warm-up */
+    struct encoding *texts;  /* (o->repeat + 1, o->batch): the first are for the warm-up */
+    double *expected;        /* (o->repeat + 1, o->batch, BENCH_MODEL_LABELS) */
     struct lab *lab;         /* or NULL, with --link mem */
     struct client *client;   /* in the lab's child */
     struct bench_pair *pair; /* with --link mem */
@@ -145,22 +142,35 @@ static int compile_random(struct bench *b, struct err *err)
     if (rc == 0)
         rc = trial_run(b->compiled, &trial, &report, err);
     if (rc == 0)
-        b->variant = plan_variant(b->compiled->plan, b->o->model.tokens);
+        b->variant = plan_variant_exact(b->compiled->plan, b->o->model.tokens, b->o->model.batch);
     return rc;
 }
 
-static int expect(const struct bench *b, struct query *q, uint64_t *input, struct err *err)
+/* Of job @job. */
+static const struct encoding *texts_of(const struct bench *b, size_t job)
+{
+    return b->texts + job * b->o->model.batch;
+}
+
+static double *expected_of(const struct bench *b, size_t job)
+{
+    return b->expected + job * b->o->model.batch * BENCH_MODEL_LABELS;
+}
+
+static int expect(const struct bench *b, size_t job, uint64_t *input, struct err *err)
 {
     static const uint8_t no_seed[PRG_SEED_BYTES];
     const struct plan *plan = b->compiled->plan;
-    int64_t output[BENCH_MODEL_LABELS];
-    int rc = compile_input(plan, b->variant, &q->encoding, input, err);
+    int64_t output[PLAN_BATCH_MAX * BENCH_MODEL_LABELS];
+    uint32_t lengths[PLAN_BATCH_MAX];
+    int rc = compile_input(plan, b->variant, texts_of(b, job), input, err);
 
+    input_lengths(b->variant, texts_of(b, job), b->o->model.batch, lengths);
     if (rc == 0)
         rc = clear_run(plan, b->variant, (const uint64_t *const *)b->compiled->weights, input,
-                       (uint32_t)q->encoding.count, CLEAR_FLOOR, no_seed, NULL, output, err);
-    for (size_t i = 0; rc == 0 && i < BENCH_MODEL_LABELS; i++)
-        q->expected[i] = ldexp((double)output[i], -plan->frac);
+                       lengths, CLEAR_FLOOR, no_seed, NULL, output, err);
+    for (size_t i = 0; rc == 0 && i < plan_answers(plan, b->variant); i++)
+        expected_of(b, job)[i] = ldexp((double)output[i], -plan->frac);
     return rc;
 }
 
@@ -168,16 +178,17 @@ static int make_queries(struct bench *b, struct err *err)
 {
     uint64_t random = BENCH_MODEL_SEED + 1;
     uint64_t *input = calloc(wire_elements(&b->variant->wires[0]), sizeof(*input));
+    size_t jobs = b->o->repeat + 1, count = jobs * b->o->model.batch;
     int rc = input ? 0 : -ENOMEM;
 
-    b->queries = calloc(b->o->repeat + 1, sizeof(*b->queries));
-    if (!b->queries)
+    b->texts = calloc(count, sizeof(*b->texts));
+    b->expected = calloc(count * BENCH_MODEL_LABELS, sizeof(*b->expected));
+    if (!b->texts || !b->expected)
         rc = -ENOMEM;
-    for (size_t i = 0; rc == 0 && i <= b->o->repeat; i++) {
-        rc = bench_model_tokens(&b->o->model, &random, &b->queries[i].encoding);
-        if (rc == 0)
-            rc = expect(b, &b->queries[i], input, err);
-    }
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = bench_model_tokens(&b->o->model, &random, &b->texts[i]);
+    for (size_t i = 0; rc == 0 && i < jobs; i++)
+        rc = expect(b, i, input, err);
     free(input);
     return rc;
 }
@@ -193,15 +204,16 @@ struct measured {
     struct online_stats stats; /* summed over the repetitions */
 };
 
-static int run_query(const struct bench *b, const struct query *q,
-                     struct client_figures *ret_figures, struct measured *m, struct err *err)
+static int run_job(const struct bench *b, size_t job, struct client_figures *ret_figures,
+                   struct measured *m, struct err *err)
 {
-    double logits[BENCH_MODEL_LABELS];
-    int rc = b->pair ? bench_pair_run(b->pair, b->variant, &q->encoding, logits, ret_figures, err)
-                     : client_run(b->client, &q->encoding, logits, ret_figures, err);
+    const struct encoding *texts = texts_of(b, job);
+    double logits[PLAN_BATCH_MAX * BENCH_MODEL_LABELS];
+    int rc = b->pair ? bench_pair_run(b->pair, b->variant, texts, logits, ret_figures, err)
+                     : client_run(b->client, texts, b->o->model.batch, logits, ret_figures, err);
 
-    for (size_t i = 0; rc == 0 && i < BENCH_MODEL_LABELS; i++)
-        m->error_max = fmax(m->error_max, fabs(logits[i] - q->expected[i]));
+    for (size_t i = 0; rc == 0 && i < b->o->model.batch * BENCH_MODEL_LABELS; i++)
+        m->error_max = fmax(m->error_max, fabs(logits[i] - expected_of(b, job)[i]));
     return rc;
 }
 
@@ -289,7 +301,6 @@ static void note_spent(struct measured *m, size_t i, const struct bench_usage us
 
 static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struct err *err)
 {
-    const struct query *q = &b->queries[i + 1];
     pid_t dealer = lab_pid(b->lab, ROLE_DEALER);
     struct bench_usage usage[3];
     struct client_figures f;
@@ -298,7 +309,7 @@ static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struc
     if (rc < 0)
         return rc;
     kill(dealer, SIGSTOP);
-    rc = run_query(b, q, &f, m, err);
+    rc = run_job(b, i + 1, &f, m, err);
     if (rc == 0)
         rc = lab_settle(b->lab, err);
     if (rc == 0)
@@ -307,7 +318,7 @@ static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struc
     if (rc < 0)
         return rc;
     note_online(m, i, &f);
-    rc = run_query(b, q, &f, m, err);
+    rc = run_job(b, i + 1, &f, m, err);
     if (rc == 0)
         rc = await_rest(b, &usage[2], err);
     if (rc < 0)
@@ -320,7 +331,7 @@ static int repeat_lab(const struct bench *b, size_t i, struct measured *m, struc
 static int repeat_here(const struct bench *b, size_t i, struct measured *m, struct err *err)
 {
     struct client_figures f;
-    int rc = run_query(b, &b->queries[i + 1], &f, m, err);
+    int rc = run_job(b, i + 1, &f, m, err);
 
     if (rc < 0)
         return rc;
@@ -396,6 +407,8 @@ static json_t *describe(const struct bench *b, struct measured *m)
     cost_variant(plan, b->variant, &cost, costs);
     shape_format(&b->o->line, shape);
     set_spread(figures, "online_ms", m->online_ms, n);
+    json_object_set_new(figures, "online_ms_per_query_median",
+                        json_real(tool_median(m->online_ms, n) / b->o->model.batch));
     set_spread(figures, "total_ms", m->total_ms, n);
     set_spread(figures, "offline_party_ms", m->party_ms, n);
     set_spread(figures, "offline_dealer_ms", m->dealer_ms, n);
@@ -407,14 +420,14 @@ static json_t *describe(const struct bench *b, struct measured *m)
         json_object_set_new(figures, "tape_bytes_memory", json_integer((json_int_t)m->tape_bytes));
     }
     rest = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:o}",
+        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:o}",
         "bytes_online", (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape,
         "bytes_upload", (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds,
         "gmac_online", (double)cost.macs_online / 1e9, "correct", m->error_max <= plan->error_bound,
         "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
-        plan->frac, "repeat", (int)n, "workers", (int)b->o->workers, "link",
-        b->o->memory ? "mem" : "uring", "shape", shape, "ops", describe_ops(m, costs, n),
-        "products", describe_products(plan, b->variant));
+        plan->frac, "batch", (int)b->o->model.batch, "repeat", (int)n, "workers",
+        (int)b->o->workers, "link", b->o->memory ? "mem" : "uring", "shape", shape, "ops",
+        describe_ops(m, costs, n), "products", describe_products(plan, b->variant));
     if (!rest || json_object_update(figures, rest) < 0) {
         json_decref(figures);
         figures = NULL;
@@ -443,7 +456,7 @@ static int report(const struct bench *b, struct measured *m)
 static int measure_all(const struct bench *b, struct measured *m, struct err *err)
 {
     struct client_figures f;
-    int rc = run_query(b, &b->queries[0], &f, m, err);
+    int rc = run_job(b, 0, &f, m, err);
 
     for (size_t i = 0; rc == 0 && i < b->o->repeat; i++) {
         if (isatty(STDERR_FILENO))
@@ -535,7 +548,8 @@ static int measure_lab(struct bench *b)
 static const char doc[] =
     "Measure a private query of a BERT of this shape, with random weights, on this machine.\v"
     "online_ms is from the proposal of a job until both parties have their share of the answer, "
-    "with a tape in stock and the dealer stopped. total_ms is the wall time of a query that finds "
+    "with a tape in stock and the dealer stopped, of the whole batch. total_ms is the wall time of "
+    "a query that finds "
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
     "that sends more; bytes_offline is party1's tape; bytes_upload is the input, to one party. ops "
@@ -572,7 +586,8 @@ int bench_bert(int argc, char **argv)
         say(o.memory ? "starting both parties here" : "starting party0, party1 and the dealer");
         code = o.memory ? measure_here(&b) : measure_lab(&b);
     }
-    free(b.queries);
+    free(b.texts);
+    free(b.expected);
     compiled_free(b.compiled);
     return code;
 }

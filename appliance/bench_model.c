@@ -18,13 +18,14 @@ const struct bench_model bench_model_default = {
                .labels = BENCH_MODEL_LABELS,
                .lower_case = true},
     .tokens = 128,
+    .batch = 1,
     .ring = 64,
     .frac = 16,
 };
 
 /* --- options --- */
 
-enum { OPTION_FFN = 256, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
+enum { OPTION_FFN = 256, OPTION_BATCH, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
 
 static const struct argp_option option_table[] = {
     {"layers", 'l', "N", 0, "Layers (2)", 0},
@@ -32,6 +33,7 @@ static const struct argp_option option_table[] = {
     {"heads", 'a', "N", 0, "Heads (2)", 0},
     {"ffn", OPTION_FFN, "N", 0, "Width inside the feed-forward layers (4 times the hidden)", 0},
     {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
+    {"batch", OPTION_BATCH, "B", 0, "Queries at once, in one job (1)", 0},
     {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
     {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "quad", 0},
     {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
@@ -74,6 +76,9 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case 't':
         m->tokens = (uint32_t)bench_number(state, "tokens", text, 1, PLAN_TOKENS_MAX);
+        return 0;
+    case OPTION_BATCH:
+        m->batch = (uint32_t)bench_number(state, "batch", text, 1, PLAN_BATCH_MAX);
         return 0;
     case 'v':
         m->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
@@ -138,11 +143,14 @@ int bench_model_compile(const struct bench_model *m, const struct checkpoint *c,
                         const struct encoding samples[BENCH_MODEL_SAMPLES], unsigned int without,
                         struct compiled **ret, struct err *err)
 {
+    const uint32_t batches[2] = {1, m->batch};
     const struct compile_options options = {.ring = m->ring,
                                             .frac = m->frac,
                                             .name = "bench",
                                             .tokens = &m->tokens,
                                             .token_count = 1,
+                                            .batches = batches,
+                                            .batch_count = m->batch > 1 ? 2 : 1,
                                             .samples = samples,
                                             .sample_count = BENCH_MODEL_SAMPLES,
                                             .without = without};

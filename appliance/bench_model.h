@@ -12,7 +12,7 @@
 
 struct bench_model {
     struct model_config config;
-    uint32_t tokens;
+    uint32_t tokens, batch; /* batch: queries at once, beside one alone */
     unsigned int ring, frac;
 };
 

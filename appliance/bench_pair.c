@@ -25,10 +25,10 @@ struct side {
     struct model *model;
     struct party *party;
     struct tape *tape;
-    uint32_t length;
+    uint32_t length[PLAN_BATCH_MAX];
     struct input *expander;
-    uint8_t *input; /* as its owner sends it */
-    uint64_t *output;
+    uint8_t *input;   /* as its owner sends it */
+    uint64_t *output; /* room for the largest answer */
     struct online_stats stats;
     uint64_t online_ns;
     int rc;
@@ -47,6 +47,11 @@ struct bench_pair {
     uint8_t job[MESSAGE_ID_BYTES];
     size_t input_bytes;
 };
+
+static size_t output_bytes(const struct bench_pair *b)
+{
+    return PLAN_BATCH_MAX * b->compiled->plan->labels * sizeof(uint64_t);
+}
 
 /* --- both sides at once --- */
 
@@ -164,7 +169,7 @@ static int make_parties(struct bench_pair *b)
 
         s->party = party_new(s->model, NULL);
         s->expander = input_new(b->compiled->plan, p);
-        s->output = secret_alloc(b->compiled->plan->labels * sizeof(uint64_t));
+        s->output = secret_alloc(output_bytes(b));
         if (!s->party || !s->expander || !s->output)
             return -ENOMEM;
     }
@@ -212,7 +217,7 @@ void bench_pair_free(struct bench_pair *b)
         input_free(s->expander);
         model_free(s->model);
         link_free(s->link);
-        secret_free(s->output, b->compiled->plan->labels * sizeof(uint64_t));
+        secret_free(s->output, output_bytes(b));
     }
     dealing_free(b->dealing);
     mask_weights_free(b->masks);
@@ -279,27 +284,28 @@ static int deal_and_run(struct bench_pair *b, struct client_figures *ret_figures
     return rc;
 }
 
-int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct encoding *e,
+int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct encoding e[],
                    double ret_logits[], struct client_figures *ret_figures, struct err *err)
 {
     const struct plan *plan = b->compiled->plan;
     size_t bytes = input_bytes(plan, v);
     uint8_t *inputs[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     struct side *s = b->side;
-    int rc = inputs[0] && inputs[1] ? input_check(plan, e, err) : -ENOMEM;
+    const struct variant *smallest;
+    int rc = inputs[0] && inputs[1] ? input_check(plan, e, v->batch, &smallest, err) : -ENOMEM;
 
     b->variant = v;
     b->input_bytes = bytes;
     random_bytes(b->job, sizeof(b->job));
     for (unsigned int p = 0; p < 2; p++) {
-        s[p].length = (uint32_t)e->count;
+        input_lengths(v, e, v->batch, s[p].length);
         s[p].input = inputs[p];
     }
     if (rc == 0)
-        rc = input_share(plan, v, b->job, e, inputs);
+        rc = input_share(plan, v, b->job, e, v->batch, inputs);
     if (rc == 0)
         rc = deal_and_run(b, ret_figures);
-    for (size_t i = 0; rc == 0 && i < plan->labels; i++)
+    for (size_t i = 0; rc == 0 && i < plan_answers(plan, v); i++)
         ret_logits[i] =
             ldexp((double)ring_signed(s[0].output[i] + s[1].output[i], plan->ring), -plan->frac);
     for (unsigned int p = 0; p < 2; p++) {

@@ -21,12 +21,12 @@ MUST_CHECK int bench_pair_new(const struct compiled *m, const struct link_line *
 void bench_pair_free(struct bench_pair *b);
 
 /**
- * One query on @v, as client_run(): deal a tape, prepare it at both parties at once, run both. The
- * times are taken in place, one after the other; wall_ns is their sum: the dealing, the slower
- * party's preparation, the slower party's run.
+ * One job on @v, which is filled, as client_run(): deal a tape, prepare it at both parties at once,
+ * run both. The times are taken in place, one after the other; wall_ns is their sum: the dealing,
+ * the slower party's preparation, the slower party's run.
  */
 MUST_CHECK int bench_pair_run(struct bench_pair *b, const struct variant *v,
-                              const struct encoding *e, double ret_logits[],
+                              const struct encoding e[], double ret_logits[],
                               struct client_figures *ret_figures, struct err *err);
 
 #endif

@@ -13,7 +13,7 @@
 /* A job waits for a tape and for the jobs before it: this many times timeout_ms. */
 #define JOB_TIMEOUTS 5
 #define POLL_MS      250
-#define REPLY_BYTES  ((size_t)64 << 10)
+#define REPLY_BYTES  (((size_t)64 << 10) + PLAN_ANSWERS_MAX * sizeof(uint64_t))
 
 struct client {
     const struct config *config;
@@ -222,33 +222,41 @@ static int submit(struct client *c, unsigned int party, const struct message_sub
 
 /* --- the answer --- */
 
+/* A job, and the texts that are its owner's. */
+struct question {
+    struct message_submit submit;
+    const struct variant *variant;
+    const struct encoding *texts;
+    size_t count;
+};
+
 struct answer {
     bool there;
     struct message_result result;
-    uint64_t *share; /* (labels), secret memory */
+    uint64_t *share; /* plan_answers() of them, secret memory */
 };
 
-static int take_result(struct client *c, unsigned int party, const struct message_submit *m,
+static int take_result(struct client *c, unsigned int party, const struct question *q,
                        struct answer *a, struct err *err)
 {
     const struct plan *plan = c->plan;
     const uint8_t *packed;
     uint8_t *bytes = NULL;
     struct reader r;
-    size_t count = 0;
+    size_t count = 0, answers = plan_answers(plan, q->variant);
     int rc = receive(c, party, MESSAGE_RESULT, &bytes, &count, err);
 
     if (rc < 0)
         return rc;
     reader_init(&r, bytes, count);
     message_read_result(&r, &a->result);
-    packed = read_bytes(&r, message_share_bytes(plan, plan->labels));
+    packed = read_bytes(&r, message_share_bytes(plan, answers));
     if (!packed || !reader_done(&r))
         rc = err_set(err, -EPROTO, "its answer has not the size that the plan says");
-    else if (memcmp(a->result.job, m->job, MESSAGE_ID_BYTES) != 0)
+    else if (memcmp(a->result.job, q->submit.job, MESSAGE_ID_BYTES) != 0)
         rc = err_set(err, -EPROTO, "answered another job");
     else
-        kernels_here()->unpack(a->share, packed, plan->labels, plan->ring);
+        kernels_here()->unpack(a->share, packed, answers, plan->ring);
     secret_free(bytes, count);
     a->there = rc == 0;
     return rc;
@@ -265,7 +273,7 @@ static void poll_both(struct client *c, const struct answer answers[2])
     (void)poll(fds, count, POLL_MS);
 }
 
-static int await(struct client *c, const struct message_submit *m, struct answer answers[2],
+static int await(struct client *c, const struct question *q, struct answer answers[2],
                  struct err *err)
 {
     uint64_t deadline = net_deadline(JOB_TIMEOUTS * c->timeout_ms);
@@ -277,7 +285,7 @@ static int await(struct client *c, const struct message_submit *m, struct answer
 
             if (answers[p].there || tls_poll(c->party[p], 0) < 0)
                 continue;
-            rc = take_result(c, p, m, &answers[p], &why);
+            rc = take_result(c, p, q, &answers[p], &why);
             if (rc < 0)
                 return fail_of(p, rc, &why, err);
         }
@@ -292,9 +300,11 @@ static int await(struct client *c, const struct message_submit *m, struct answer
     return 0;
 }
 
-static void add_shares(const struct plan *plan, const struct answer answers[2], double ret_logits[])
+/* Of the first @count values: what follows answers no text. */
+static void add_shares(const struct plan *plan, const struct answer answers[2], size_t count,
+                       double ret_logits[])
 {
-    for (uint32_t i = 0; i < plan->labels; i++)
+    for (size_t i = 0; i < count; i++)
         ret_logits[i] =
             ldexp((double)ring_signed(answers[0].share[i] + answers[1].share[i], plan->ring),
                   -plan->frac);
@@ -314,12 +324,12 @@ static void gather(const struct answer answers[2], struct client_figures *ret)
 
 /* --- a job --- */
 
-static int submit_both(struct client *c, const struct message_submit *m, const struct encoding *e,
-                       size_t bytes, struct err *err)
+static int submit_both(struct client *c, const struct question *q, size_t bytes, struct err *err)
 {
     uint8_t *input[2] = {secret_alloc(bytes), secret_alloc(bytes)};
-    const struct variant *v = plan_variant(c->plan, m->tokens);
-    int rc = input[0] && input[1] ? input_share(c->plan, v, m->job, e, input) : -ENOMEM;
+    int rc = input[0] && input[1]
+                 ? input_share(c->plan, q->variant, q->submit.job, q->texts, q->count, input)
+                 : -ENOMEM;
 
     if (rc < 0)
         err_set(err, rc, "no memory for the input");
@@ -327,7 +337,7 @@ static int submit_both(struct client *c, const struct message_submit *m, const s
     for (unsigned int p = 2; rc == 0 && p-- > 0;) {
         struct err why = {""};
 
-        rc = submit(c, p, m, input[p], bytes, &why);
+        rc = submit(c, p, &q->submit, input[p], bytes, &why);
         if (rc < 0)
             fail_of(p, rc, &why, err);
     }
@@ -336,28 +346,30 @@ static int submit_both(struct client *c, const struct message_submit *m, const s
     return rc;
 }
 
-static int run_job(struct client *c, const struct encoding *e, double ret_logits[],
+static int run_job(struct client *c, struct question *q, double ret_logits[],
                    struct client_figures *ret_figures, struct err *err)
 {
-    const struct variant *v = plan_variant(c->plan, (uint32_t)e->count);
-    struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
     struct answer answers[2] = {{.there = false}, {.there = false}};
-    size_t bytes = c->plan->labels * sizeof(uint64_t), upload = input_bytes(c->plan, v);
+    struct message_submit *m = &q->submit;
+    size_t bytes = plan_answers(c->plan, q->variant) * sizeof(uint64_t);
+    size_t upload = input_bytes(c->plan, q->variant);
     uint64_t start = time_ns();
     int rc;
 
-    random_bytes(m.job, sizeof(m.job));
-    memcpy(m.model, c->plan->model_id, sizeof(m.model));
-    memcpy(m.plan_hash, c->plan->hash, sizeof(m.plan_hash));
+    *m = (struct message_submit){.tokens = q->variant->tokens, .batch = q->variant->batch};
+    input_lengths(q->variant, q->texts, q->count, m->length);
+    random_bytes(m->job, sizeof(m->job));
+    memcpy(m->model, c->plan->model_id, sizeof(m->model));
+    memcpy(m->plan_hash, c->plan->hash, sizeof(m->plan_hash));
     answers[0].share = secret_alloc(bytes);
     answers[1].share = secret_alloc(bytes);
     rc = answers[0].share && answers[1].share ? 0 : err_set(err, -ENOMEM, "no memory");
     if (rc == 0)
-        rc = submit_both(c, &m, e, upload, err);
+        rc = submit_both(c, q, upload, err);
     if (rc == 0)
-        rc = await(c, &m, answers, err);
+        rc = await(c, q, answers, err);
     if (rc == 0) {
-        add_shares(c->plan, answers, ret_logits);
+        add_shares(c->plan, answers, q->count * c->plan->labels, ret_logits);
         gather(answers, ret_figures);
         ret_figures->bytes_upload = upload;
         ret_figures->wall_ns = time_ns() - start;
@@ -367,11 +379,12 @@ static int run_job(struct client *c, const struct encoding *e, double ret_logits
     return rc;
 }
 
-int client_run(struct client *c, const struct encoding *e, double ret_logits[],
+int client_run(struct client *c, const struct encoding e[], size_t count, double ret_logits[],
                struct client_figures *ret_figures, struct err *err)
 {
+    struct question q = {.texts = e, .count = count};
     struct err why = {""};
-    int rc = input_check(c->plan, e, err);
+    int rc = input_check(c->plan, e, count, &q.variant, err);
 
     if (rc < 0)
         return rc;
@@ -382,7 +395,7 @@ int client_run(struct client *c, const struct encoding *e, double ret_logits[],
     if (!c->party[0])
         rc = client_connect(c, err);
     if (rc == 0)
-        rc = run_job(c, e, ret_logits, ret_figures, &why);
+        rc = run_job(c, &q, ret_logits, ret_figures, &why);
     if (rc < 0) {
         disconnect(c);
         err_set(err, rc, "%s", err_text(&why, rc));

@@ -41,12 +41,13 @@ void client_free(struct client *client);
 MUST_CHECK int client_connect(struct client *client, struct err *err);
 
 /**
- * Run one job on @e, connecting where necessary. @ret_logits: plan->labels of them. Blocks, a few
+ * Run one job on the @count texts at @e, in the smallest variant that holds them, connecting where
+ * necessary. @ret_logits: plan->labels for each text. Blocks, a few
  * times timeout_ms at the most; a party that dies is noticed at once. -EREMOTEIO: a party refuses,
  * its reason in @err; -ETIMEDOUT, -ECONNRESET, -EPROTO.
- * CT: what is sent depends on the variant and on the length, both public.
+ * CT: what is sent depends on the variant and on the lengths, both public.
  */
-MUST_CHECK int client_run(struct client *client, const struct encoding *e, double ret_logits[],
-                          struct client_figures *ret_figures, struct err *err);
+MUST_CHECK int client_run(struct client *client, const struct encoding e[], size_t count,
+                          double ret_logits[], struct client_figures *ret_figures, struct err *err);
 
 #endif

@@ -1,4 +1,5 @@
 /* mpcformer infer: classify texts in private. */
+#include "appliance/bench.h"
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/owner.h"
@@ -14,6 +15,7 @@
 struct options {
     const char *config, *model;
     bool json, compare, pair;
+    size_t batch;
     char **texts;
     int text_count;
 };
@@ -24,6 +26,7 @@ static const struct argp_option option_table[] = {
     {"compare", 'C', NULL, 0, "Compute the float model's answer here and show it beside", 0},
     {"model", 'm', "DIR", 0,
      "Where the float model is (default: in the folder that the configuration names)", 0},
+    {"batch", 'b', "B", 0, "Texts at once, in one job (1)", 0},
     {"pair", 'p', NULL, 0, "Two sentences: two arguments, or lines of TEXT<tab>TEXT", 0},
     {0},
 };
@@ -44,6 +47,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 'm':
         options->model = argument;
+        return 0;
+    case 'b':
+        options->batch = bench_number(state, "batch", argument, 1, PLAN_BATCH_MAX);
         return 0;
     case 'p':
         options->pair = true;
@@ -67,20 +73,25 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
 struct run {
     const struct options *options;
     struct owner owner;
-    struct verdict verdict;
     size_t texts, differ;
     int label_width;
+
+    /* Texts that wait for their job, and their answers. */
+    struct encoding *encodings; /* (options->batch), secret memory */
+    struct waiting {
+        char *text, *pair;
+    } waiting[PLAN_BATCH_MAX];
+    struct verdict verdicts[PLAN_BATCH_MAX];
+    size_t count;
 };
 
 static const char *label_of(const struct run *r, const double logits[])
 {
-    return model_folder_label(r->owner.folder, logits_best(logits, r->verdict.labels));
+    return model_folder_label(r->owner.folder, logits_best(logits, r->owner.folder->plan->labels));
 }
 
-static bool differs(const struct run *r)
+static bool differs(const struct run *r, const struct verdict *v)
 {
-    const struct verdict *v = &r->verdict;
-
     return r->options->compare &&
            logits_best(v->logits, v->labels) != logits_best(v->float_logits, v->labels);
 }
@@ -94,16 +105,16 @@ static json_t *numbers(const double values[], size_t count)
     return array;
 }
 
-static int print_json(const struct run *r, struct err *err)
+static int print_json(const struct run *r, const struct verdict *v, struct err *err)
 {
-    const struct verdict *v = &r->verdict;
     const struct client_figures *f = &v->figures;
-    json_t *line = json_pack(
-        "{s:s, s:o, s:o, s:f, s:f, s:I, s:I, s:I}", "label", label_of(r, v->logits),
-        "probabilities", numbers(v->probabilities, v->labels), "logits",
-        numbers(v->logits, v->labels), "online_ms", f->online_ms, "offline_ms",
-        f->offline_party_ms + f->offline_dealer_ms, "bytes_online", (json_int_t)f->bytes_online,
-        "rounds_online", (json_int_t)f->rounds_online, "bytes_upload", (json_int_t)f->bytes_upload);
+    json_t *line =
+        json_pack("{s:s, s:o, s:o, s:f, s:f, s:I, s:I, s:I, s:I}", "label", label_of(r, v->logits),
+                  "probabilities", numbers(v->probabilities, v->labels), "logits",
+                  numbers(v->logits, v->labels), "online_ms", f->online_ms, "offline_ms",
+                  f->offline_party_ms + f->offline_dealer_ms, "bytes_online",
+                  (json_int_t)f->bytes_online, "rounds_online", (json_int_t)f->rounds_online,
+                  "bytes_upload", (json_int_t)f->bytes_upload, "batch", (json_int_t)r->count);
 
     if (!line)
         return err_set(err, -ENOMEM, "no memory for the answer");
@@ -133,9 +144,9 @@ static void print_text(const char *text)
         putchar((unsigned char)*text < ' ' || *text == 0x7f ? ' ' : *text);
 }
 
-static void print_row(const struct run *r, const char *text, const char *pair)
+static void print_row(const struct run *r, const struct verdict *v, const char *text,
+                      const char *pair)
 {
-    const struct verdict *v = &r->verdict;
     const struct client_figures *f = &v->figures;
 
     if (r->texts == 0)
@@ -147,7 +158,7 @@ static void print_row(const struct run *r, const char *text, const char *pair)
     if (r->options->compare)
         printf("  %-*.*s  %6.4f %c", r->label_width, r->label_width, label_of(r, v->float_logits),
                v->float_probabilities[logits_best(v->float_logits, v->labels)],
-               differs(r) ? '!' : ' ');
+               differs(r, v) ? '!' : ' ');
     printf("  ");
     print_text(text);
     if (pair) {
@@ -157,23 +168,56 @@ static void print_row(const struct run *r, const char *text, const char *pair)
     putchar('\n');
 }
 
-static int classify(struct run *r, const char *text, const char *pair, struct err *err)
+static void forget(char *text)
 {
-    int rc = owner_classify(&r->owner, text, pair, &r->verdict, err);
+    if (text)
+        secret_wipe(text, strlen(text));
+    free(text);
+}
 
-    if (rc < 0)
-        return rc;
-    if (r->verdict.dropped)
-        fprintf(stderr, "mpcformer: text %zu is too long: its last %zu tokens were left out\n",
-                r->texts + 1, r->verdict.dropped);
-    if (r->options->json)
-        rc = print_json(r, err);
-    else
-        print_row(r, text, pair);
-    r->texts++;
-    r->differ += differs(r);
+/* The job of the texts that wait. */
+static int answer(struct run *r, struct err *err)
+{
+    int rc =
+        r->count ? owner_classify_batch(&r->owner, r->encodings, r->count, r->verdicts, err) : 0;
+
+    for (size_t i = 0; i < r->count; i++) {
+        const struct verdict *v = &r->verdicts[i];
+
+        if (rc == 0 && r->options->json)
+            rc = print_json(r, v, err);
+        else if (rc == 0)
+            print_row(r, v, r->waiting[i].text, r->waiting[i].pair);
+        if (rc == 0) {
+            r->texts++;
+            r->differ += differs(r, v);
+        }
+        forget(r->waiting[i].text);
+        forget(r->waiting[i].pair);
+    }
+    r->count = 0;
     fflush(stdout);
     return rc;
+}
+
+static int classify(struct run *r, const char *text, const char *pair, struct err *err)
+{
+    struct encoding *e = &r->encodings[r->count];
+    struct waiting w = {.text = strdup(text), .pair = pair ? strdup(pair) : NULL};
+    int rc = w.text && (w.pair || !pair) ? 0 : err_set(err, -ENOMEM, "no memory for a text");
+
+    if (rc == 0)
+        rc = model_folder_encode(r->owner.folder, text, pair, e, err);
+    if (rc < 0) {
+        forget(w.text);
+        forget(w.pair);
+        return rc;
+    }
+    if (e->dropped)
+        fprintf(stderr, "mpcformer: text %zu is too long: its last %zu tokens were left out\n",
+                r->texts + r->count + 1, e->dropped);
+    r->waiting[r->count++] = w;
+    return r->count < r->options->batch ? 0 : answer(r, err);
 }
 
 /* --- where texts come from --- */
@@ -234,8 +278,14 @@ static int classify_arguments(struct run *r, struct err *err)
 
 static int classify_all(struct run *r, struct err *err)
 {
-    int rc = verdict_new(&r->owner, &r->verdict, err);
+    size_t batch = r->options->batch;
+    int rc = 0;
 
+    r->encodings = secret_alloc(batch * sizeof(*r->encodings));
+    if (!r->encodings)
+        rc = err_set(err, -ENOMEM, "no memory for %zu texts", batch);
+    for (size_t i = 0; rc == 0 && i < batch; i++)
+        rc = verdict_new(&r->owner, &r->verdicts[i], err);
     r->label_width = (int)strlen("label");
     for (size_t i = 0; i < r->owner.folder->config.labels; i++)
         r->label_width =
@@ -245,7 +295,15 @@ static int classify_all(struct run *r, struct err *err)
         rc = client_connect(r->owner.client, err);
     if (rc == 0)
         rc = r->options->text_count ? classify_arguments(r, err) : classify_lines(r, err);
-    verdict_free(&r->verdict);
+    if (rc == 0)
+        rc = answer(r, err);
+    for (size_t i = 0; i < r->count; i++) {
+        forget(r->waiting[i].text);
+        forget(r->waiting[i].pair);
+    }
+    for (size_t i = 0; i < batch; i++)
+        verdict_free(&r->verdicts[i]);
+    secret_free(r->encodings, batch * sizeof(*r->encodings));
     return rc;
 }
 
@@ -253,14 +311,15 @@ static const char doc[] =
     "Classify each TEXT, or each line of standard input, without showing it to anybody.\v"
     "The text is turned into tokens here and split between the two parties; neither learns it, nor "
     "the answer. Times are the parties' own: online is what a query waits for, offline what the "
-    "dealer and the parties did for it ahead.\n\n"
+    "dealer and the parties did for it ahead. With --batch they, and what was sent, are of the "
+    "whole job, which waits until there are B texts or no more to come.\n\n"
     "Exit status: 0 done; 1 with --compare, a label differs from the float model's; 2 the command "
     "line or the configuration is wrong; 3 failed.";
 
 int cmd_infer(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, "[TEXT...]", doc};
-    struct options options = {.config = NULL};
+    struct options options = {.batch = 1};
     struct run run = {.options = &options};
     struct err err = {""};
     const char *path;
@@ -271,6 +330,14 @@ int cmd_infer(int argc, char **argv)
     rc = owner_config_path(options.config, &path, &err);
     if (rc == 0)
         rc = owner_open(path, options.compare, options.model, &run.owner, &err);
+    if (rc == 0 && !plan_variant_batch(run.owner.folder->plan, 1, (uint32_t)options.batch)) {
+        owner_close(&run.owner);
+        rc = err_set(
+            &err, -EINVAL,
+            "--batch %zu: the plan has no variant for as many texts at once; its owner makes "
+            "one with `mpcformer share --batch`",
+            options.batch);
+    }
     if (rc < 0) {
         tool_fail(&err, rc);
         return EXIT_USAGE;

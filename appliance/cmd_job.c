@@ -71,21 +71,21 @@ static int check_paths(const char *folder, struct err *err)
     return rc;
 }
 
-static int write_jobs(const struct plan *plan, const struct encoding *e, const char *folder,
-                      struct err *err)
+static int write_jobs(const struct plan *plan, const struct variant *v, const struct encoding *e,
+                      const char *folder, struct err *err)
 {
-    const struct variant *v = plan_variant(plan, (uint32_t)e->count);
-    struct message_submit m = {.tokens = v->tokens, .length = (uint32_t)e->count};
+    struct message_submit m = {.tokens = v->tokens, .batch = v->batch};
     size_t bytes = input_bytes(plan, v);
     uint8_t *input[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     char path[PATH_MAX];
     int rc = input[0] && input[1] ? 0 : -ENOMEM;
 
+    input_lengths(v, e, 1, m.length);
     random_bytes(m.job, sizeof(m.job));
     memcpy(m.model, plan->model_id, sizeof(m.model));
     memcpy(m.plan_hash, plan->hash, sizeof(m.plan_hash));
     if (rc == 0)
-        rc = input_share(plan, v, m.job, e, input);
+        rc = input_share(plan, v, m.job, e, 1, input);
     if (rc < 0)
         err_set(err, rc, "no memory for the input");
     for (unsigned int party = 0; rc == 0 && party < 2; party++) {
@@ -101,18 +101,19 @@ static int write_jobs(const struct plan *plan, const struct encoding *e, const c
 static int split_text(const struct model_folder *f, const struct options *o, struct err *err)
 {
     struct encoding *e = secret_alloc(sizeof(*e));
+    const struct variant *v = NULL;
     int rc = e ? model_folder_encode(f, o->arguments[0],
                                      o->argument_count > 1 ? o->arguments[1] : NULL, e, err)
                : err_set(err, -ENOMEM, "no memory for a text");
 
     if (rc == 0)
-        rc = input_check(f->plan, e, err);
+        rc = input_check(f->plan, e, 1, &v, err);
     if (rc == 0)
         rc = file_make_folders(o->output, 0700, err);
     if (rc == 0)
         rc = check_paths(o->output, err);
     if (rc == 0)
-        rc = write_jobs(f->plan, e, o->output, err);
+        rc = write_jobs(f->plan, v, e, o->output, err);
     secret_free(e, sizeof(*e));
     return rc;
 }

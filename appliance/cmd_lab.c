@@ -17,7 +17,7 @@
 #define DEFAULT_MODEL "sst2-tiny"
 
 struct options {
-    const char *model, *ring, *frac, *tokens, *state; /* NULL: the default */
+    const char *model, *ring, *frac, *tokens, *batch, *state; /* NULL: the default */
     unsigned int workers;
     const char *shape; /* NULL: none */
     char **command;    /* NULL: none */
@@ -31,6 +31,7 @@ static const struct argp_option option_table[] = {
     {"ring", 'r', "BITS", 0, "Ring width, as `mpcformer share` takes it", 0},
     {"frac", 'f', "BITS", 0, "Fraction bits, likewise", 0},
     {"tokens", 't', "LIST", 0, "Lengths that are planned for, likewise", 0},
+    {"batch", 'b', "LIST", 0, "Queries at once that are planned for, likewise", 0},
     {"link", 'l', "DRIVER", 0, "Of the share link: uring", 0},
     {"workers", 'w', "N", 0,
      "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
@@ -59,6 +60,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 't':
         options->tokens = argument;
+        return 0;
+    case 'b':
+        options->batch = argument;
         return 0;
     case 'l':
         if (strcmp(argument, "uring") != 0)
@@ -122,7 +126,8 @@ static int share(void *context)
                  {"--out", s->out},
                  {"--ring", s->options->ring},
                  {"--frac", s->options->frac},
-                 {"--tokens", s->options->tokens}};
+                 {"--tokens", s->options->tokens},
+                 {"--batch", s->options->batch}};
     char name[] = "mpcformer share", *argv[2 * ARRAY_LENGTH(given) + 2] = {name};
     int argc = 1, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
@@ -258,10 +263,11 @@ int cmd_lab(int argc, char **argv)
     rc = lab_new(options.state, &lab, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
-    if (lab_has_model(lab) && (options.model || options.ring || options.frac || options.tokens)) {
+    if (lab_has_model(lab) &&
+        (options.model || options.ring || options.frac || options.tokens || options.batch)) {
         fprintf(stderr,
-                "mpcformer: %s holds a lab with a model: leave --model, --ring, --frac and "
-                "--tokens away, or choose another folder\n",
+                "mpcformer: %s holds a lab with a model: leave --model, --ring, --frac, "
+                "--tokens and --batch away, or choose another folder\n",
                 lab_folder(lab));
         code = EXIT_USAGE;
     } else {

@@ -37,6 +37,8 @@ struct options {
     unsigned int ring, frac; /* frac 0: the ring's default */
     uint32_t tokens[PLAN_VARIANTS_MAX];
     size_t token_count; /* 0: the default buckets */
+    uint32_t batches[PLAN_BATCH_MAX];
+    size_t batch_count;
     bool json;
 };
 
@@ -47,6 +49,8 @@ static const struct argp_option option_table[] = {
     {"frac", 'f', "F", 0, "Fraction bits of them (16 of 64, 12 of 48)", 0},
     {"sample", 's', "FILE", 0, "Sample text, a line each, like the text to come", 0},
     {"tokens", 't', "LIST", 0, "Length buckets, such as 32,128 (16, 32, 64 ... the longest)", 0},
+    {"batch", 'b', "LIST", 0,
+     "Answer several queries in one job as well, such as 4,16 (only one at a time)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
@@ -220,7 +224,9 @@ static int work(struct job *j, struct err *err)
     struct compile_options c = {.ring = j->o->ring,
                                 .frac = j->o->frac,
                                 .tokens = j->o->tokens,
-                                .token_count = j->o->token_count};
+                                .token_count = j->o->token_count,
+                                .batches = j->o->batches,
+                                .batch_count = j->o->batch_count};
     int rc = check_outputs(j->o, err);
 
     if (rc == 0)
@@ -287,11 +293,11 @@ static json_t *describe_variants(const struct plan *plan)
         struct cost c;
 
         cost_variant(plan, v, &c, NULL);
-        json_array_append_new(list, json_pack("{s:i, s:I, s:I, s:I, s:I}", "tokens", (int)v->tokens,
-                                              "bytes_online", (json_int_t)c.bytes_online,
-                                              "rounds_online", (json_int_t)c.rounds_online,
-                                              "bytes_tape", (json_int_t)c.bytes_tape, "macs_online",
-                                              (json_int_t)c.macs_online));
+        json_array_append_new(
+            list, json_pack("{s:i, s:i, s:I, s:I, s:I, s:I}", "tokens", (int)v->tokens, "batch",
+                            (int)v->batch, "bytes_online", (json_int_t)c.bytes_online,
+                            "rounds_online", (json_int_t)c.rounds_online, "bytes_tape",
+                            (json_int_t)c.bytes_tape, "macs_online", (json_int_t)c.macs_online));
     }
     return list;
 }
@@ -315,13 +321,14 @@ static json_t *describe(const struct job *j)
 
 /* --- options --- */
 
-static unsigned int take_number(struct argp_state *state, const char *option, const char *text)
+static unsigned int take_number(struct argp_state *state, const char *option, const char *text,
+                                unsigned int most)
 {
     char *end;
     unsigned long v = strtoul(text, &end, 10);
 
-    if (*text < '0' || *text > '9' || *end || v < 1 || v > PLAN_TOKENS_MAX)
-        argp_error(state, "--%s %s: not a number from 1 to %d", option, text, PLAN_TOKENS_MAX);
+    if (*text < '0' || *text > '9' || *end || v < 1 || v > most)
+        argp_error(state, "--%s %s: not a number from 1 to %u", option, text, most);
     return (unsigned int)v;
 }
 
@@ -331,7 +338,22 @@ static void take_tokens(struct argp_state *state, char *list, struct options *o)
     for (char *rest = list, *one; (one = strsep(&rest, ","));) {
         if (o->token_count == PLAN_VARIANTS_MAX)
             argp_error(state, "--tokens: more than %d length buckets", PLAN_VARIANTS_MAX);
-        o->tokens[o->token_count++] = take_number(state, "tokens", one);
+        o->tokens[o->token_count++] = take_number(state, "tokens", one, PLAN_TOKENS_MAX);
+    }
+}
+
+/* Beside one query at a time, which is always there. */
+static void take_batches(struct argp_state *state, char *list, struct options *o)
+{
+    o->batch_count = 1;
+    for (char *rest = list, *one; (one = strsep(&rest, ","));) {
+        unsigned int batch = take_number(state, "batch", one, PLAN_BATCH_MAX);
+
+        if (batch == 1)
+            continue;
+        if (batch <= o->batches[o->batch_count - 1])
+            argp_error(state, "--batch %s: write the list in rising order", one);
+        o->batches[o->batch_count++] = batch;
     }
 }
 
@@ -350,15 +372,18 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         o->sample = argument;
         return 0;
     case 'r':
-        o->ring = take_number(state, "ring", argument);
+        o->ring = take_number(state, "ring", argument, RING_BITS_MAX);
         if (!ring_valid(o->ring))
             argp_error(state, "--ring %s: not 32, 40, 48, 56 or 64", argument);
         return 0;
     case 'f':
-        o->frac = take_number(state, "frac", argument);
+        o->frac = take_number(state, "frac", argument, RING_BITS_MAX);
         return 0;
     case 't':
         take_tokens(state, argument, o);
+        return 0;
+    case 'b':
+        take_batches(state, argument, o);
         return 0;
     case 'j':
         o->json = true;
@@ -386,7 +411,7 @@ static const char doc[] =
 int cmd_share(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options options = {.ring = RING_DEFAULT};
+    struct options options = {.ring = RING_DEFAULT, .batches = {1}, .batch_count = 1};
     struct job job = {.o = &options};
     struct err err = {""};
     json_t *report;

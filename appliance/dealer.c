@@ -65,7 +65,7 @@ static int take_grant(struct dealer_sessions *s, unsigned int party, struct read
                       struct err *err)
 {
     const uint8_t *id = read_bytes(r, PLAN_ID_BYTES);
-    uint32_t tokens = read_u32(r);
+    uint32_t tokens = read_u32(r), batch = read_u32(r);
     uint64_t total = read_u64(r);
     const struct variant *v;
     struct dealt_model *m;
@@ -80,11 +80,12 @@ static int take_grant(struct dealer_sessions *s, unsigned int party, struct read
             dealer_put(s->d, m);
         return err_set(err, -ENOENT, "a grant for a model that was unloaded meanwhile");
     }
-    v = plan_variant(m->plan, tokens);
-    if (v && v->tokens == tokens)
+    v = plan_variant_exact(m->plan, tokens, batch);
+    if (v)
         m->party[party].granted[v - m->plan->variants] = total;
     else
-        rc = err_set(err, -EPROTO, "a grant for %u tokens, which the plan does not have", tokens);
+        rc = err_set(err, -EPROTO, "a grant for %u times %u tokens, which the plan does not have",
+                     batch, tokens);
     dealer_put(s->d, m);
     return rc;
 }
@@ -228,7 +229,7 @@ static int send_keep(struct dealer_sessions *s, const struct message_tape *t, st
 static int deliver(struct dealer_sessions *s, struct dealt_model *m, const struct variant *v,
                    uint64_t number, const uint8_t seed[2][PRG_SEED_BYTES], struct err *err)
 {
-    struct message_tape t = {.number = number, .tokens = v->tokens};
+    struct message_tape t = {.number = number, .tokens = v->tokens, .batch = v->batch};
     uint64_t start = time_ns();
     int rc;
 
@@ -270,7 +271,7 @@ static int deal_one(struct dealer_sessions *s, struct dealt_model *m, size_t var
     if (rc == 0) {
         m->tapes_dealt++;
         log_info("tape-dealt", log_text("model", m->id), log_number("number", (int64_t)number),
-                 log_number("tokens", v->tokens));
+                 log_number("tokens", v->tokens), log_number("batch", v->batch));
     }
     return rc < 0 ? rc : 1;
 }

@@ -11,8 +11,8 @@
 
 #define TYPES_MAX 64 /* plan_finish() sees to it */
 
-_Static_assert(PLAN_TOKENS_MAX *(DPF_KEY_BYTES_MAX + TYPES_MAX * sizeof(uint64_t)) <=
-                   INPUT_BYTES_MAX,
+_Static_assert(PLAN_BATCH_MAX *PLAN_TOKENS_MAX *(DPF_KEY_BYTES_MAX +
+                                                 TYPES_MAX * sizeof(uint64_t)) <= INPUT_BYTES_MAX,
                "every plan's input has room");
 _Static_assert(PLAN_DIM_MAX <= DPF_DOMAIN_MAX, "every plan's vocabulary is a domain");
 
@@ -38,9 +38,14 @@ static size_t row_bytes(const struct plan *plan, const struct variant *v)
     return key_bytes(plan, v) + ring_bytes(plan->types, ring_of(v));
 }
 
+static uint32_t row_count(const struct variant *v)
+{
+    return v->batch * v->tokens;
+}
+
 size_t input_bytes(const struct plan *plan, const struct variant *v)
 {
-    return v->tokens * row_bytes(plan, v);
+    return row_count(v) * row_bytes(plan, v);
 }
 
 static void make_tweak(const struct plan *plan, const uint8_t job[MESSAGE_ID_BYTES], uint32_t row,
@@ -60,7 +65,7 @@ static void make_tweak(const struct plan *plan, const uint8_t job[MESSAGE_ID_BYT
 
 /* --- the owner --- */
 
-int input_check(const struct plan *plan, const struct encoding *e, struct err *err)
+static int check_text(const struct plan *plan, const struct encoding *e, struct err *err)
 {
     if (e->count < 1 || e->count > ENCODING_TOKENS_MAX || !plan_variant(plan, (uint32_t)e->count))
         return err_set(err, -EINVAL, "%zu tokens: the plan takes 1 to %u", e->count,
@@ -70,6 +75,38 @@ int input_check(const struct plan *plan, const struct encoding *e, struct err *e
             return err_set(err, -EINVAL,
                            "a token or its type is not in the plan: vocab.txt is another model's");
     return 0;
+}
+
+int input_check(const struct plan *plan, const struct encoding e[], size_t count,
+                const struct variant **ret_variant, struct err *err)
+{
+    const struct variant *v;
+    size_t tokens = 1;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        rc = check_text(plan, &e[i], err);
+        tokens = MAX(tokens, e[i].count);
+    }
+    if (rc < 0)
+        return rc;
+    v = count && count <= PLAN_BATCH_MAX
+            ? plan_variant_batch(plan, (uint32_t)tokens, (uint32_t)count)
+            : NULL;
+    if (!v)
+        return err_set(err, -EINVAL,
+                       "%zu texts of up to %zu tokens at once: the plan has no such variant; its "
+                       "owner makes one with `mpcformer share --batch`",
+                       count, tokens);
+    *ret_variant = v;
+    return 0;
+}
+
+void input_lengths(const struct variant *v, const struct encoding e[], size_t count,
+                   uint32_t ret[PLAN_BATCH_MAX])
+{
+    for (size_t s = 0; s < v->batch; s++)
+        ret[s] = (uint32_t)e[MIN(s, count - 1)].count;
 }
 
 static void share_type(const struct plan *plan, unsigned int ring, uint32_t type,
@@ -86,7 +123,7 @@ static void share_type(const struct plan *plan, unsigned int ring, uint32_t type
 }
 
 int input_share(const struct plan *plan, const struct variant *v,
-                const uint8_t job[MESSAGE_ID_BYTES], const struct encoding *e,
+                const uint8_t job[MESSAGE_ID_BYTES], const struct encoding e[], size_t count,
                 uint8_t *const ret[2])
 {
     struct dpf *dpf = dpf_new(plan->vocabulary, dpf_kernels_here());
@@ -95,15 +132,16 @@ int input_share(const struct plan *plan, const struct variant *v,
 
     if (!dpf)
         return -ENOMEM;
-    for (uint32_t row = 0; row < v->tokens; row++) {
-        size_t from = MIN(row, e->count - 1);
+    for (uint32_t row = 0; row < row_count(v); row++) {
+        const struct encoding *text = &e[MIN(row / v->tokens, count - 1)];
+        size_t from = MIN(row % v->tokens, text->count - 1);
         uint8_t *at[2] = {ret[0] + row * bytes, ret[1] + row * bytes};
         uint8_t *types[2] = {at[0] + key, at[1] + key};
 
         make_tweak(plan, job, row, tweak);
         random_bytes(seeds, sizeof(seeds));
-        dpf_generate(dpf, ring_of(v), tweak, e->ids[from], seeds, at);
-        share_type(plan, ring_of(v), e->types[from], types);
+        dpf_generate(dpf, ring_of(v), tweak, text->ids[from], seeds, at);
+        share_type(plan, ring_of(v), text->types[from], types);
     }
     secret_wipe(seeds, sizeof(seeds));
     dpf_free(dpf);
@@ -141,7 +179,7 @@ int input_expand(struct input *in, const struct variant *v, const uint8_t job[ME
     size_t key = key_bytes(plan, v);
     int rc = count == input_bytes(plan, v) ? 0 : -EINVAL;
 
-    for (uint32_t row = 0; rc == 0 && row < v->tokens; row++) {
+    for (uint32_t row = 0; rc == 0 && row < row_count(v); row++) {
         uint8_t tweak[DPF_TWEAK_BYTES];
 
         make_tweak(plan, job, row, tweak);

@@ -1,9 +1,10 @@
 /*
  * input: what a data owner sends each party of a text, and what a party makes of it.
  *
- * A plan's input is a row for each token: the token's one-hot vector over plan->vocabulary columns
- * beside its type's over plan->types, as compile_input() has them; rows past the text repeat its
- * last token. Of each row a party is sent, at a length that follows from the plan,
+ * A plan's input is a row for each token of each text of a batch: the token's one-hot vector over
+ * plan->vocabulary columns beside its type's over plan->types, as compile_input() has them; rows
+ * past the text repeat its last token. Of each row a party is sent, at a length that follows from
+ * the plan,
  *
  *     its key of a point function over the vocabulary (mpc/dpf.h), with seeds of its own
  *     its share of the type columns, packed: party 1's is random, party 0's is the vector less it
@@ -18,22 +19,32 @@
 #include "appliance/messages.h"
 #include "transformer/tokenizer.h"
 
-/** Of one party's input under any plan: 512 tokens of the largest vocabulary, with 64 types. */
-#define INPUT_BYTES_MAX ((size_t)1 << 19)
+/** Of one party's input under any plan: 512 tokens of the largest vocabulary, with 64 types, of
+ * each query. */
+#define INPUT_BYTES_MAX ((size_t)PLAN_BATCH_MAX << 19)
 
 /** Bytes of one party's input. */
 size_t input_bytes(const struct plan *plan, const struct variant *v);
 
-/** -EINVAL unless every id and type has its column, and the tokens fit a variant. */
-MUST_CHECK int input_check(const struct plan *plan, const struct encoding *e, struct err *err);
+/**
+ * The variant for @count texts at @e. -EINVAL unless every id and type has its column, and texts
+ * and tokens fit a variant.
+ */
+MUST_CHECK int input_check(const struct plan *plan, const struct encoding e[], size_t count,
+                           const struct variant **ret_variant, struct err *err);
+
+/** The lengths of a job of @count texts on @v: those past the texts repeat the last. */
+void input_lengths(const struct variant *v, const struct encoding e[], size_t count,
+                   uint32_t ret[PLAN_BATCH_MAX]);
 
 /**
- * Both parties' inputs of a checked @e for the job of id @job: @ret[party], input_bytes() each.
- * -ENOMEM. CT: depends on the variant and on the number of tokens.
+ * Both parties' inputs of @count checked texts for the job of id @job: @ret[party], input_bytes()
+ * each. Sequences past the texts repeat the last.
+ * -ENOMEM. CT: depends on the variant and on the numbers of tokens.
  */
 MUST_CHECK int input_share(const struct plan *plan, const struct variant *v,
-                           const uint8_t job[MESSAGE_ID_BYTES], const struct encoding *e,
-                           uint8_t *const ret[2]);
+                           const uint8_t job[MESSAGE_ID_BYTES], const struct encoding e[],
+                           size_t count, uint8_t *const ret[2]);
 
 /* What a party expands the inputs of a plan with, one job at a time. */
 struct input;
@@ -43,7 +54,7 @@ MUST_CHECK struct input *input_new(const struct plan *plan, unsigned int party);
 void input_free(struct input *in);
 
 /**
- * This party's share of a job's rows: tokens x columns at @ret. -EINVAL unless @count is
+ * This party's share of a job's rows: batch tokens x columns at @ret. -EINVAL unless @count is
  * input_bytes(); any bytes then become some rows. Allocates nothing. CT: depends on the variant.
  */
 MUST_CHECK int input_expand(struct input *in, const struct variant *v,

@@ -12,7 +12,7 @@
 /* Far above what is written today: version 1 of a job was that large, and is refused by name. */
 #define JOB_FILE_BYTES_MAX ((size_t)1 << 27)
 
-static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB2";
+static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB3";
 static const char answer_magic[MAGIC_BYTES + 1] = "MPCFANS1";
 
 /* The digest of what @w holds, and the file. @w is freed. */
@@ -120,18 +120,16 @@ void job_file_free(struct job_file *f)
 }
 
 int answer_file_write(const char *path, const struct plan *plan, unsigned int party,
-                      const struct message_result *result, const uint64_t *output, struct err *err)
+                      const struct message_result *result, const uint64_t *output, size_t count,
+                      struct err *err)
 {
-    uint8_t packed[PLAN_LABELS_MAX * sizeof(uint64_t)];
     struct writer w = {0};
 
-    kernels_here()->pack(packed, output, plan->labels, plan->ring);
     write_bytes(&w, answer_magic, MAGIC_BYTES);
     write_u8(&w, (uint8_t)party);
     write_bytes(&w, plan->hash, PLAN_HASH_BYTES);
     message_write_result(&w, result);
-    write_bytes(&w, packed, message_share_bytes(plan, plan->labels));
-    secret_wipe(packed, sizeof(packed));
+    message_write_share(&w, plan, output, count);
     return finish(&w, path, err);
 }
 

@@ -3,7 +3,7 @@
  * hand. Both are secret as one of two shares is: each alone is uniform, the two together are the
  * text or the answer.
  *
- *   "MPCFJOB2"  u8 party, the fields of struct message_submit, the party's input (input.h)
+ *   "MPCFJOB3"  u8 party, the fields of struct message_submit, the party's input (input.h)
  *   "MPCFANS1"  u8 party, plan hash, the fields of struct message_result, the packed output share
  *
  * then the SHA-256 of all before it. The digit in the magic is the version.
@@ -33,12 +33,13 @@ struct job_file {
 MUST_CHECK int job_file_read(const char *path, struct job_file *ret, struct err *err);
 void job_file_free(struct job_file *f);
 
-/** The answer of @party: its share of plan->labels values. */
+/** The answer of @party: its share of @count values, plan_answers() of the job's variant. */
 MUST_CHECK int answer_file_write(const char *path, const struct plan *plan, unsigned int party,
                                  const struct message_result *result, const uint64_t *output,
-                                 struct err *err);
+                                 size_t count, struct err *err);
 
-/** -EINVAL when it belongs to another plan or party. @ret_output: plan->labels values. */
+/** Of a job of one query. -EINVAL when it belongs to another plan or party, or is of more.
+ * @ret_output: plan->labels values. */
 MUST_CHECK int answer_file_read(const char *path, const struct plan *plan, unsigned int party,
                                 struct message_result *ret_result, uint64_t *ret_output,
                                 struct err *err);

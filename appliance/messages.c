@@ -3,6 +3,7 @@
 #include "appliance/tls.h"
 #include "base/bytes.h"
 #include "base/secret.h"
+#include "mpc/kernels.h"
 
 static void read_array(struct reader *r, uint8_t *ret, size_t count)
 {
@@ -30,13 +31,31 @@ void message_read_model(struct reader *r, struct message_model *ret)
     read_string(r, ret->name, sizeof(ret->name));
 }
 
+static void write_lengths(struct writer *w, uint32_t batch, const uint32_t length[])
+{
+    write_u32(w, batch);
+    for (uint32_t i = 0; i < batch; i++)
+        write_u32(w, length[i]);
+}
+
+/* A batch that is too large has no lengths: no plan has it, or what follows does not fit. */
+static uint32_t read_lengths(struct reader *r, uint32_t ret[PLAN_BATCH_MAX])
+{
+    uint32_t batch = read_u32(r);
+
+    memset(ret, 0, PLAN_BATCH_MAX * sizeof(*ret));
+    for (uint32_t i = 0; batch <= PLAN_BATCH_MAX && i < batch; i++)
+        ret[i] = read_u32(r);
+    return batch;
+}
+
 void message_write_submit(struct writer *w, const struct message_submit *m)
 {
     write_bytes(w, m->job, sizeof(m->job));
     write_bytes(w, m->model, sizeof(m->model));
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
     write_u32(w, m->tokens);
-    write_u32(w, m->length);
+    write_lengths(w, m->batch, m->length);
 }
 
 void message_read_submit(struct reader *r, struct message_submit *ret)
@@ -45,7 +64,7 @@ void message_read_submit(struct reader *r, struct message_submit *ret)
     read_array(r, ret->model, sizeof(ret->model));
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
     ret->tokens = read_u32(r);
-    ret->length = read_u32(r);
+    ret->batch = read_lengths(r, ret->length);
 }
 
 void message_write_result(struct writer *w, const struct message_result *m)
@@ -89,7 +108,7 @@ void message_write_proposal(struct writer *w, const struct message_proposal *m)
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
     write_bytes(w, m->job, sizeof(m->job));
     write_u32(w, m->tokens);
-    write_u32(w, m->length);
+    write_lengths(w, m->batch, m->length);
     write_u64(w, m->tape);
 }
 
@@ -100,7 +119,7 @@ void message_read_proposal(struct reader *r, struct message_proposal *ret)
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
     read_array(r, ret->job, sizeof(ret->job));
     ret->tokens = read_u32(r);
-    ret->length = read_u32(r);
+    ret->batch = read_lengths(r, ret->length);
     ret->tape = read_u64(r);
 }
 
@@ -115,6 +134,7 @@ void message_write_tape(struct writer *w, const struct message_tape *m)
     write_u64(w, m->number);
     write_u8(w, m->party);
     write_u32(w, m->tokens);
+    write_u32(w, m->batch);
     write_u64(w, m->bytes);
     write_u64(w, m->deal_ns);
     write_bytes(w, m->seed, sizeof(m->seed));
@@ -137,6 +157,7 @@ int message_read_tape(struct reader *r, struct message_tape *ret, struct err *er
     ret->number = read_u64(r);
     ret->party = read_u8(r);
     ret->tokens = read_u32(r);
+    ret->batch = read_u32(r);
     ret->bytes = read_u64(r);
     ret->deal_ns = read_u64(r);
     read_array(r, ret->seed, sizeof(ret->seed));
@@ -205,4 +226,19 @@ int message_read_refusal(const uint8_t *bytes, size_t count, enum refusal *ret_w
 size_t message_share_bytes(const struct plan *plan, size_t count)
 {
     return ring_bytes(count, plan->ring);
+}
+
+void message_write_share(struct writer *w, const struct plan *plan, const uint64_t *share,
+                         size_t count)
+{
+    size_t bytes = message_share_bytes(plan, count);
+    uint8_t *packed = secret_alloc(bytes);
+
+    if (packed) {
+        kernels_here()->pack(packed, share, count, plan->ring);
+        write_bytes(w, packed, bytes);
+    } else {
+        w->failed = true;
+    }
+    secret_free(packed, bytes);
 }

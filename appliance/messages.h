@@ -27,7 +27,7 @@
 #define MESSAGE_HELD_MAX    65536
 
 /** Of a tape's layout: what each operation takes from it, in which order. */
-#define MESSAGE_TAPE_VERSION 2
+#define MESSAGE_TAPE_VERSION 3
 
 /** Tape numbers end here, far from where a counter could wrap. */
 #define MESSAGE_TAPE_NUMBER_MAX ((uint64_t)1 << 62)
@@ -46,12 +46,12 @@ enum message {
     MESSAGE_AGREED,     /* empty: party 1 has struck the number off; again when it keeps a model */
     MESSAGE_SUBSCRIBE,  /* model id, plan hash, u64 highest tape number struck or received */
     MESSAGE_SEED,       /* model id, 32 bytes: this party's seed of the model's mask */
-    MESSAGE_GRANT,      /* model id, u32 tokens, u64 tapes of that variant taken in all */
-    MESSAGE_TAPE,       /* struct message_tape */
-    MESSAGE_CHUNK,      /* struct message_chunk, then its bytes */
-    MESSAGE_TAPE_OK,    /* u64 number: complete and verified */
-    MESSAGE_TAPE_KEEP,  /* u64 number, model id: both parties have it */
-    MESSAGE_LINE,       /* u64 bits a second, u32 us: what is imposed on the share link; 0: none */
+    MESSAGE_GRANT,     /* model id, u32 tokens, u32 batch, u64 tapes of that variant taken in all */
+    MESSAGE_TAPE,      /* struct message_tape */
+    MESSAGE_CHUNK,     /* struct message_chunk, then its bytes */
+    MESSAGE_TAPE_OK,   /* u64 number: complete and verified */
+    MESSAGE_TAPE_KEEP, /* u64 number, model id: both parties have it */
+    MESSAGE_LINE,      /* u64 bits a second, u32 us: what is imposed on the share link; 0: none */
 };
 
 enum refusal {
@@ -73,8 +73,8 @@ struct message_submit {
     uint8_t job[MESSAGE_ID_BYTES]; /* fresh and random; the same at both parties */
     uint8_t model[PLAN_ID_BYTES];
     uint8_t plan_hash[PLAN_HASH_BYTES];
-    uint32_t tokens; /* of the variant */
-    uint32_t length; /* tokens that are there */
+    uint32_t tokens, batch;          /* of the variant */
+    uint32_t length[PLAN_BATCH_MAX]; /* (batch): tokens of each query that are there */
 };
 
 /* What a party measured; times in nanoseconds. */
@@ -95,7 +95,8 @@ struct message_proposal {
     uint8_t model[PLAN_ID_BYTES];
     uint8_t plan_hash[PLAN_HASH_BYTES];
     uint8_t job[MESSAGE_ID_BYTES];
-    uint32_t tokens, length;
+    uint32_t tokens, batch;
+    uint32_t length[PLAN_BATCH_MAX];
     uint64_t tape;
 };
 
@@ -105,7 +106,7 @@ struct message_tape {
     uint8_t plan_hash[PLAN_HASH_BYTES];
     uint64_t number;
     uint8_t party;
-    uint32_t tokens;
+    uint32_t tokens, batch;
     uint64_t bytes;   /* of the blob: 0 for party 0 */
     uint64_t deal_ns; /* what it took to make; 0 for party 1, whose half comes as it is made */
     uint8_t seed[PRG_SEED_BYTES];
@@ -154,5 +155,9 @@ MUST_CHECK int message_read_refusal(const uint8_t *bytes, size_t count, enum ref
 
 /** Payload bytes of @count elements of an output share. */
 size_t message_share_bytes(const struct plan *plan, size_t count);
+
+/** An output share, packed. */
+void message_write_share(struct writer *w, const struct plan *plan, const uint64_t *share,
+                         size_t count);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/secret.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* Arrays of a verdict, side by side in one piece. */
 #define VERDICT_ARRAYS 4
@@ -68,17 +69,36 @@ void verdict_free(struct verdict *v)
     *v = (struct verdict){.labels = 0};
 }
 
-static int classify(struct owner *o, const struct encoding *e, struct verdict *v, struct err *err)
+static int conclude(const struct owner *o, const struct encoding *e, const double logits[],
+                    const struct client_figures *figures, struct verdict *v, struct err *err)
 {
-    int rc = client_run(o->client, e, v->logits, &v->figures, err);
+    int rc = 0;
 
-    if (rc == 0)
-        logits_probabilities(v->logits, v->labels, v->probabilities);
-    if (rc == 0 && o->folder->checkpoint) {
+    v->tokens = e->count;
+    v->dropped = e->dropped;
+    v->figures = *figures;
+    memcpy(v->logits, logits, v->labels * sizeof(*logits));
+    logits_probabilities(v->logits, v->labels, v->probabilities);
+    if (o->folder->checkpoint) {
         rc = reference_classify(o->folder->checkpoint, e, v->float_logits, NULL, err);
         if (rc == 0)
             logits_probabilities(v->float_logits, v->labels, v->float_probabilities);
     }
+    return rc;
+}
+
+int owner_classify_batch(struct owner *o, const struct encoding e[], size_t count,
+                         struct verdict ret[], struct err *err)
+{
+    size_t labels = o->folder->plan->labels, bytes = count * labels * sizeof(double);
+    double *logits = secret_alloc(bytes);
+    struct client_figures figures;
+    int rc = logits ? client_run(o->client, e, count, logits, &figures, err)
+                    : err_set(err, -ENOMEM, "no memory for the answer");
+
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = conclude(o, &e[i], logits + i * labels, &figures, &ret[i], err);
+    secret_free(logits, bytes);
     return rc;
 }
 
@@ -89,11 +109,8 @@ int owner_classify(struct owner *o, const char *text, const char *pair, struct v
     int rc = e ? model_folder_encode(o->folder, text, pair, e, err)
                : err_set(err, -ENOMEM, "no memory for a text");
 
-    if (rc == 0) {
-        ret->tokens = e->count;
-        ret->dropped = e->dropped;
-        rc = classify(o, e, ret, err);
-    }
+    if (rc == 0)
+        rc = owner_classify_batch(o, e, 1, ret, err);
     secret_free(e, sizeof(*e));
     return rc;
 }

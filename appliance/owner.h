@@ -44,4 +44,9 @@ void verdict_free(struct verdict *v);
 MUST_CHECK int owner_classify(struct owner *o, const char *text, const char *pair,
                               struct verdict *ret, struct err *err);
 
+/** The same of @count texts in one job, whose figures every verdict has: @ret is (count). -EINVAL
+ * when the plan has no variant for them. */
+MUST_CHECK int owner_classify_batch(struct owner *o, const struct encoding e[], size_t count,
+                                    struct verdict ret[], struct err *err);
+
 #endif

@@ -26,7 +26,8 @@
 #include <stdatomic.h>
 
 #define PARTY_MODELS_MAX      16
-#define PARTY_JOBS_MAX        64 /* with their inputs: 32 MiB at the most */
+#define PARTY_JOBS_MAX        64
+#define PARTY_INPUT_BYTES_MAX (4 * INPUT_BYTES_MAX) /* of all jobs */
 #define PARTY_SESSION_THREADS 8
 #define PARTY_OWNERS_MAX      6 /* at once, of those threads */
 #define PARTY_STOCK_MAX       4096
@@ -80,14 +81,14 @@ struct job {
     char name[2 * MESSAGE_ID_BYTES + 1];
     struct served *served;
     const struct variant *variant;
-    uint32_t length;
+    uint32_t length[PLAN_BATCH_MAX]; /* (batch) */
     enum job_state state;
     uint64_t deadline_ns;
     uint64_t retry_ns;       /* party 1 was not ready for it: not to be proposed before */
     uint64_t stuck_since_ns; /* the other party or the dealer was there */
     size_t input_bytes;
-    uint8_t *input; /* as it came: keys, which are expanded when the job runs */
-    uint64_t *output;
+    uint8_t *input;   /* as it came: keys, which are expanded when the job runs */
+    uint64_t *output; /* plan_answers() of them */
     struct message_result result;
     enum refusal why;
     struct err error;

@@ -19,11 +19,14 @@ static json_t *describe(const struct party_state *p, const struct served *s)
 
     for (size_t i = 0; i < s->plan->variant_count; i++) {
         const struct variant *v = &s->plan->variants[i];
-        char tokens[16];
+        char name[32];
 
-        snprintf(tokens, sizeof(tokens), "%u", v->tokens);
+        if (v->batch > 1)
+            snprintf(name, sizeof(name), "%ux%u", v->tokens, v->batch);
+        else
+            snprintf(name, sizeof(name), "%u", v->tokens);
         if (s->wanted[i])
-            json_object_set_new(tapes, tokens, json_integer((json_int_t)stock_count(p, s, v)));
+            json_object_set_new(tapes, name, json_integer((json_int_t)stock_count(p, s, v)));
     }
     return json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:o, s:s*}", "model", s->id, "name",
                      s->plan->name, "state", state_names[s->state], "ring", s->plan->ring, "frac",

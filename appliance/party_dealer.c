@@ -49,6 +49,7 @@ static int grant(struct dealer_session *d, const struct served *s, const struct 
 
     write_bytes(&w, s->plan->model_id, PLAN_ID_BYTES);
     write_u32(&w, v->tokens);
+    write_u32(&w, v->batch);
     write_u64(&w, total);
     return message_send(d->tls, MESSAGE_GRANT, &w, d->timeout_ms, err);
 }
@@ -229,14 +230,14 @@ static int take_chunk(struct dealer_session *d, const struct message_tape *t, st
 static int check_tape(struct party_state *p, const struct message_tape *m, const struct served *s,
                       struct err *err)
 {
-    const struct variant *v = s ? plan_variant(s->plan, m->tokens) : NULL;
+    const struct variant *v = s ? plan_variant_exact(s->plan, m->tokens, m->batch) : NULL;
 
     if (!s || memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
         return err_set(err, -EPROTO, "a tape of a model that was not asked for");
     if (served_state_of(p, s) != SERVED_READY)
         return err_set(err, -EPROTO, "a tape of a model that is not ready");
     if (m->party != p->party || m->number > MESSAGE_TAPE_NUMBER_MAX || !v ||
-        v->tokens != m->tokens || m->bytes != (p->party == 1 ? v->tape_bytes : 0))
+        m->bytes != (p->party == 1 ? v->tape_bytes : 0))
         return err_set(err, -EPROTO, "tape %" PRIu64 " does not fit the plan", m->number);
     /* Numbers only rise; one that comes again may be an old tape of a dealer that was restored. */
     if (m->number <= s->tape_max || m->number <= ledger_tape_max(p->ledger, s->plan->model_id))
@@ -301,7 +302,8 @@ static int take_tape_of(struct dealer_session *d, struct served *s, const struct
 
     if (rc < 0)
         return rc;
-    tape = tape_new(s->plan, plan_variant(s->plan, m->tokens), d->p->party, m->number, m->seed);
+    tape = tape_new(s->plan, plan_variant_exact(s->plan, m->tokens, m->batch), d->p->party,
+                    m->number, m->seed);
     if (!tape)
         return err_set(err, -ENOMEM, "no memory for a tape");
     while (rc == 0 && !tape_complete(tape))

@@ -152,10 +152,12 @@ static struct desk_job *next_ended(struct party_state *p)
 static void finish(struct party_state *p, struct desk_job *record)
 {
     struct job *job = record->job;
+    const struct plan *plan = job->served->plan;
     struct err err = job->error;
-    int rc = job->state == JOB_DONE ? answer_file_write(record->output, job->served->plan, p->party,
-                                                        &job->result, job->output, &err)
-                                    : -ECANCELED;
+    int rc = job->state == JOB_DONE
+                 ? answer_file_write(record->output, plan, p->party, &job->result, job->output,
+                                     plan_answers(plan, job->variant), &err)
+                 : -ECANCELED;
 
     log_info("job-answered", log_text("job", job->name), log_number("rc", rc));
     pthread_mutex_lock(&p->lock);

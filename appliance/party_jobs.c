@@ -9,16 +9,24 @@
 /* A job waits this long for somebody who is away. */
 #define STUCK_MS 3000
 
-static const struct variant *exact_variant(const struct plan *plan, uint32_t tokens)
+static int check_variant(const struct plan *plan, const struct message_submit *m, struct err *err)
 {
-    const struct variant *v = plan_variant(plan, tokens);
+    const struct variant *v = plan_variant_exact(plan, m->tokens, m->batch);
 
-    return v && v->tokens == tokens ? v : NULL;
+    for (size_t i = 0; v && i < v->batch; i++)
+        if (m->length[i] < 1 || m->length[i] > v->tokens)
+            return err_set(err, -EINVAL, "query %zu has %u tokens in a variant of %u", i,
+                           m->length[i], v->tokens);
+    return v ? 0
+             : err_set(err, -EINVAL, "the plan has no variant of %u times %u tokens", m->batch,
+                       m->tokens);
 }
 
 static int check_submit(struct party_state *p, const struct message_submit *m,
                         const struct served *s, enum refusal *why, struct err *err)
 {
+    int rc;
+
     *why = REFUSAL_FAILED;
     if (!s)
         return err_set(err, -ENOENT, "this model is not loaded here");
@@ -26,9 +34,9 @@ static int check_submit(struct party_state *p, const struct message_submit *m,
         return err_set(err, -EINVAL, "this model is served under another plan");
     if (s->state == SERVED_FAILED)
         return err_set(err, -EINVAL, "the model failed to load: %s", s->error.text);
-    if (!exact_variant(s->plan, m->tokens) || m->length < 1 || m->length > m->tokens)
-        return err_set(err, -EINVAL, "the plan has no variant of %u tokens for %u", m->tokens,
-                       m->length);
+    rc = check_variant(s->plan, m, err);
+    if (rc < 0)
+        return rc;
     for (const struct job *j = p->jobs; j; j = j->next)
         if (!memcmp(j->id, m->job, MESSAGE_ID_BYTES))
             return err_set(err, -EEXIST, "job %s is here already; draw a fresh id", j->name);
@@ -39,9 +47,15 @@ static int check_submit(struct party_state *p, const struct message_submit *m,
     return 0;
 }
 
-static int check_room(const struct party_state *p, enum refusal *why, struct err *err)
+static int check_room(const struct party_state *p, size_t bytes, enum refusal *why, struct err *err)
 {
     *why = REFUSAL_FULL;
+    for (const struct job *j = p->jobs; j; j = j->next)
+        bytes += j->input_bytes;
+    if (bytes > PARTY_INPUT_BYTES_MAX)
+        return err_set(err, -EAGAIN,
+                       "the queue is full with the inputs of %zu jobs; ask again later",
+                       p->job_count);
     if (p->job_count >= PARTY_JOBS_MAX)
         return err_set(err, -EAGAIN, "the queue is full with %zu jobs; ask again later",
                        p->job_count);
@@ -51,11 +65,12 @@ static int check_room(const struct party_state *p, enum refusal *why, struct err
 static void job_free(struct job *job)
 {
     secret_free(job->input, job->input_bytes);
-    secret_free(job->output, job->served->plan->labels * sizeof(uint64_t));
+    secret_free(job->output, plan_answers(job->served->plan, job->variant) * sizeof(uint64_t));
     free(job);
 }
 
-static struct job *new_job(const struct message_submit *m, struct served *s)
+static struct job *new_job(const struct message_submit *m, struct served *s,
+                           const struct variant *v)
 {
     struct job *job = calloc(1, sizeof(*job));
 
@@ -64,11 +79,11 @@ static struct job *new_job(const struct message_submit *m, struct served *s)
     memcpy(job->id, m->job, sizeof(job->id));
     hex_encode(job->id, sizeof(job->id), job->name);
     job->served = s;
-    job->variant = exact_variant(s->plan, m->tokens);
-    job->length = m->length;
-    job->input_bytes = input_bytes(s->plan, job->variant);
+    job->variant = v;
+    memcpy(job->length, m->length, sizeof(job->length));
+    job->input_bytes = input_bytes(s->plan, v);
     job->input = secret_alloc(job->input_bytes);
-    job->output = secret_alloc(s->plan->labels * sizeof(uint64_t));
+    job->output = secret_alloc(plan_answers(s->plan, v) * sizeof(uint64_t));
     if (job->input && job->output)
         return job;
     job_free(job);
@@ -89,14 +104,17 @@ static void link_job(struct party_state *p, struct job *job)
 static int admit(struct party_state *p, const struct message_submit *m, struct served *s,
                  struct job **ret_job, enum refusal *why, struct err *err)
 {
+    const struct variant *v;
     struct job *job;
     int rc = check_submit(p, m, s, why, err);
 
-    if (rc == 0)
-        rc = check_room(p, why, err);
     if (rc < 0)
         return rc;
-    job = new_job(m, s);
+    v = plan_variant_exact(s->plan, m->tokens, m->batch);
+    rc = check_room(p, input_bytes(s->plan, v), why, err);
+    if (rc < 0)
+        return rc;
+    job = new_job(m, s, v);
     if (!job)
         return err_set(err, -ENOMEM, "no memory for the job");
     link_job(p, job);
@@ -120,7 +138,8 @@ int job_admit(struct party_state *p, const struct message_submit *m, const char 
         return rc;
     }
     log_info("job-admitted", log_text("job", (*ret_job)->name), log_text("name", owner),
-             log_text("model", s->id), log_number("tokens", m->tokens));
+             log_text("model", s->id), log_number("tokens", m->tokens),
+             log_number("batch", m->batch));
     return 0;
 }
 

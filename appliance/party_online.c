@@ -233,7 +233,7 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
 {
     struct message_proposal m = {.what = PROPOSAL_JOB,
                                  .tokens = job->variant->tokens,
-                                 .length = job->length,
+                                 .batch = job->variant->batch,
                                  .tape = h->tape->number};
     struct party_state *p = l->p;
     uint64_t start = time_ns();
@@ -244,6 +244,7 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     memcpy(m.model, job->served->plan->model_id, sizeof(m.model));
     memcpy(m.plan_hash, job->served->plan->hash, sizeof(m.plan_hash));
     memcpy(m.job, job->id, sizeof(m.job));
+    memcpy(m.length, job->length, sizeof(m.length));
     log_info("job-proposed", log_text("job", job->name),
              log_number("tape", (int64_t)h->tape->number));
     rc = propose(l, &m, &err);
@@ -417,7 +418,8 @@ static int check_job(const struct message_proposal *m, const struct job *job, en
     *why = REFUSAL_FAILED;
     if (memcmp(m->model, job->served->plan->model_id, PLAN_ID_BYTES) ||
         memcmp(m->plan_hash, job->served->plan->hash, PLAN_HASH_BYTES) ||
-        m->tokens != job->variant->tokens || m->length != job->length)
+        m->tokens != job->variant->tokens || m->batch != job->variant->batch ||
+        memcmp(m->length, job->length, sizeof(m->length)))
         return err_set(err, -EINVAL, "the two parties were given different jobs under one id");
     return 0;
 }

@@ -97,16 +97,13 @@ static void await(struct session *s, struct job *job)
 static int answer_job(struct session *s, struct job *job, struct err *err)
 {
     const struct plan *plan = job->served->plan;
-    uint8_t packed[PLAN_LABELS_MAX * sizeof(uint64_t)];
     struct writer w = {0};
     int rc;
 
     if (job->state == JOB_FAILED)
         return refuse(s, job->why, &job->error);
-    kernels_here()->pack(packed, job->output, plan->labels, plan->ring);
     message_write_result(&w, &job->result);
-    write_bytes(&w, packed, message_share_bytes(plan, plan->labels));
-    secret_wipe(packed, sizeof(packed));
+    message_write_share(&w, plan, job->output, plan_answers(plan, job->variant));
     rc = message_send(s->tls, MESSAGE_RESULT, &w, s->timeout_ms, err);
     log_info("job-answered", log_text("job", job->name), log_number("rc", rc));
     return rc;

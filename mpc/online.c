@@ -71,8 +71,17 @@ static int run_op(struct online *o, const struct op *op, struct online_stats *st
     return rc;
 }
 
-int party_run(struct party *p, const struct tape *tape, struct exchange *x, uint32_t length,
-              const uint64_t *input, uint64_t *ret_output, struct online_stats *stats)
+static bool lengths_fit(const struct variant *v, const uint32_t lengths[])
+{
+    for (size_t i = 0; i < v->batch; i++)
+        if (lengths[i] < 1 || lengths[i] > v->tokens)
+            return false;
+    return true;
+}
+
+int party_run(struct party *p, const struct tape *tape, struct exchange *x,
+              const uint32_t lengths[], const uint64_t *input, uint64_t *ret_output,
+              struct online_stats *stats)
 {
     struct online *o = &p->online;
     const struct variant *v = tape->variant;
@@ -80,13 +89,13 @@ int party_run(struct party *p, const struct tape *tape, struct exchange *x, uint
     int rc = 0;
 
     memset(stats, 0, sizeof(*stats));
-    if (tape->plan != o->model->plan || !tape_complete(tape) || length < 1 || length > v->tokens)
+    if (tape->plan != o->model->plan || !tape_complete(tape) || !lengths_fit(v, lengths))
         return -EINVAL;
     o->prg = prg_new(tape->seed);
     if (!o->prg)
         return -ENOMEM;
     o->walk.variant = v;
-    o->walk.length = length;
+    memcpy(o->walk.length, lengths, v->batch * sizeof(*lengths));
     o->tape = tape;
     o->exchange = x;
     o->input = input;

@@ -22,22 +22,22 @@ MUST_CHECK struct party *party_new(const struct model *model, struct workers *wo
 void party_free(struct party *p);
 
 /**
- * Where a job of @v reads its input: tokens x columns. What is made there need not be copied; it is
- * good for the next party_run(), and wiped by party_wipe() with or without one.
+ * Where a job of @v reads its input: batch tokens x columns. What is made there need not be copied;
+ * it is good for the next party_run(), and wiped by party_wipe() with or without one.
  */
 uint64_t *party_input(struct party *p, const struct variant *v);
 
 /**
- * Run one job: @input is this party's share of the input, tokens x columns of the tape's variant,
- * of which @length rows are tokens; @ret_output gets this party's share of plan->labels answers,
- * cut to l bits. @tape is complete, prepared, struck off, and useless afterwards, whatever comes
- * back.
+ * Run one job: @input is this party's share of the input, batch tokens x columns of the tape's
+ * variant; of sequence s the first @lengths[s] rows are tokens. @ret_output gets this party's share
+ * of plan_answers() values, cut to l bits. @tape is complete, prepared, struck off, and useless
+ * afterwards, whatever comes back.
  *
- * Both parties call it for the same tape number, length and plan. Blocks for its rounds.
- * Returns 0 or the exchange's negative errno. CT: timing depends on variant and length.
+ * Both parties call it for the same tape number, lengths and plan. Blocks for its rounds.
+ * Returns 0 or the exchange's negative errno. CT: timing depends on variant and lengths.
  */
 MUST_CHECK int party_run(struct party *p, const struct tape *tape, struct exchange *x,
-                         uint32_t length, const uint64_t *input, uint64_t *ret_output,
+                         const uint32_t lengths[], const uint64_t *input, uint64_t *ret_output,
                          struct online_stats *stats);
 
 #endif

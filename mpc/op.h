@@ -49,7 +49,7 @@ struct walk {
     struct workers *workers; /* the reader's, to share work out to; NULL: it works alone */
     uint8_t *own;            /* (workers, KERNELS_SCRATCH_BYTES and own_words): each worker's */
     size_t own_words;        /* at least the variant's worker_words */
-    uint32_t length;         /* tokens that are there, <= variant->tokens; public */
+    uint32_t length[PLAN_BATCH_MAX]; /* (batch): tokens of each that are there; public */
 };
 
 enum clear_rounding {
@@ -153,8 +153,9 @@ struct op_kind {
 /** The kind of a checked operation; NULL for a number that is none. */
 const struct op_kind *op_kind(unsigned int id);
 
-/* Attributes, by operation. A matrix product multiplies @BATCH pairs of matrices, addressed in
- * elements of their wires; A and C have unit column stride. */
+/* Attributes, by operation. A matrix product multiplies GROUPS times BATCH pairs of matrices,
+ * addressed in elements of their wires; A and C have unit column stride. A group's results stand
+ * below those of the group before. */
 enum matmul_attr {
     MATMUL_BATCH,
     MATMUL_ROWS,
@@ -167,7 +168,10 @@ enum matmul_attr {
     MATMUL_B_BATCH,
     MATMUL_B_ROW,
     MATMUL_B_COL,
-    MATMUL_BESIDE, /* 1: the batch's results stand side by side, rows x (batch cols); 0: stacked */
+    MATMUL_BESIDE, /* 1: a group's results stand side by side, rows x (batch cols); 0: stacked */
+    MATMUL_GROUPS,
+    MATMUL_A_GROUP,
+    MATMUL_B_GROUP,
     MATMUL_ATTRS,
 
     /* May be left out: 1: x^ y^ of every pair falls to party 1; 0: the parties take turns. */
@@ -175,9 +179,10 @@ enum matmul_attr {
     MATMUL_ATTRS_MAX,
 };
 enum matmul_in {
-    MATMUL_A,        /* masked wire */
-    MATMUL_B,        /* masked wire, or a product weight */
-    MATMUL_BIAS,     /* added weight of 1 row or of at least ROWS rows, at the product's scale */
+    MATMUL_A,    /* masked wire */
+    MATMUL_B,    /* masked wire, or a product weight */
+    MATMUL_BIAS, /* added weight at the product's scale, of 1 row, or of one a token: row r of the
+                    product takes r modulo the variant's tokens */
     MATMUL_RESIDUAL, /* masked wire ROWS x COLS, times */
     MATMUL_GAIN,     /* a gain weight of COLS, added at the product's scale */
 };
@@ -211,7 +216,7 @@ enum lookup_attr {
     LOOKUP_FRAC,  /* fraction bits that come out */
     LOOKUP_ATTRS,
 };
-/* y[r][b COLS + c] = x[OFFSET + r ROW + b BLOCK + c], in elements of x. */
+/* y[g ROWS + r][b COLS + c] = x[OFFSET + g GROUP + r ROW + b BLOCK + c], in elements of x. */
 enum view_attr {
     VIEW_ROWS,
     VIEW_BLOCKS,
@@ -219,6 +224,8 @@ enum view_attr {
     VIEW_OFFSET,
     VIEW_ROW,
     VIEW_BLOCK,
+    VIEW_GROUPS,
+    VIEW_GROUP,
     VIEW_ATTRS,
 };
 

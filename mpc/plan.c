@@ -102,20 +102,25 @@ int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, cons
     return 0;
 }
 
-int plan_add_variant(struct plan *plan, uint32_t tokens, struct variant **ret, struct err *err)
+int plan_add_variant(struct plan *plan, uint32_t tokens, uint32_t batch, struct variant **ret,
+                     struct err *err)
 {
+    const struct variant *last =
+        plan->variant_count ? &plan->variants[plan->variant_count - 1] : NULL;
     int rc;
 
     if (tokens < 1 || tokens > PLAN_TOKENS_MAX)
         return err_set(err, -EINVAL, "plan: a variant of %u tokens", tokens);
-    if (plan->variant_count && plan->variants[plan->variant_count - 1].tokens >= tokens)
+    if (batch < 1 || batch > PLAN_BATCH_MAX)
+        return err_set(err, -EINVAL, "plan: a variant of %u sequences", batch);
+    if (last && (last->tokens > tokens || (last->tokens == tokens && last->batch >= batch)))
         return err_set(err, -EINVAL, "plan: variants are not in order of length");
     rc = grow(&plan->variants, plan->variant_count, sizeof(**ret), PLAN_VARIANTS_MAX, "variants",
               err);
     if (rc < 0)
         return rc;
     *ret = &plan->variants[plan->variant_count++];
-    **ret = (struct variant){.tokens = tokens};
+    **ret = (struct variant){.tokens = tokens, .batch = batch};
     return 0;
 }
 
@@ -388,10 +393,22 @@ int plan_finish(struct plan *plan, struct err *err)
     return rc;
 }
 
-const struct variant *plan_variant(const struct plan *plan, uint32_t tokens)
+const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens, uint32_t batch)
 {
     for (size_t i = 0; i < plan->variant_count; i++)
-        if (plan->variants[i].tokens >= tokens)
+        if (plan->variants[i].tokens >= tokens && plan->variants[i].batch >= batch)
             return &plan->variants[i];
     return NULL;
+}
+
+const struct variant *plan_variant(const struct plan *plan, uint32_t tokens)
+{
+    return plan_variant_batch(plan, tokens, 1);
+}
+
+const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens, uint32_t batch)
+{
+    const struct variant *v = plan_variant_batch(plan, tokens, batch);
+
+    return v && v->tokens == tokens && v->batch == batch ? v : NULL;
 }

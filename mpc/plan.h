@@ -8,7 +8,9 @@
  * id, number format, every shape and every constant; parties and dealer work together only when
  * their hashes agree.
  *
- * A plan has variants, one a length bucket, that share one set of weights.
+ * A plan has variants that share one set of weights: for each length bucket one that answers one
+ * query, and others that answer several at once. Their sequences stand one after the other in the
+ * rows of every wire, so that a batch has the operations and the rounds of one query.
  */
 #ifndef MPC_PLAN_H
 #define MPC_PLAN_H
@@ -31,6 +33,8 @@
 #define PLAN_OPS_MAX        16384
 #define PLAN_LABELS_MAX     1000
 #define PLAN_TOKENS_MAX     512
+#define PLAN_BATCH_MAX      32
+#define PLAN_ANSWERS_MAX    (PLAN_BATCH_MAX * PLAN_LABELS_MAX) /* values of an answer */
 #define PLAN_DIM_MAX        (1u << 24)        /* rows or columns of a wire or a weight */
 #define PLAN_ELEMENTS_MAX   ((size_t)1 << 28) /* of a wire or a weight */
 #define PLAN_VALUES_MAX     ((size_t)1 << 30) /* elements of all weights: three BERT-large */
@@ -104,7 +108,8 @@ struct op {
 };
 
 struct variant {
-    uint32_t tokens; /* the length bucket: rows of the input */
+    uint32_t tokens; /* the length bucket */
+    uint32_t batch;  /* sequences: the input has batch * tokens rows */
     size_t wire_count, op_count;
     struct wire *wires;
     struct op *ops;
@@ -167,9 +172,10 @@ MUST_CHECK int plan_add_weight(struct plan *plan, const struct weight *w, uint32
 MUST_CHECK int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols,
                               const int64_t *entries, int64_t *ret, struct err *err);
 
-/** Variants come in order of length; the pointer stays good until the next one is added. */
-MUST_CHECK int plan_add_variant(struct plan *plan, uint32_t tokens, struct variant **ret,
-                                struct err *err);
+/** Variants come in order of length, those of one length in order of @batch; the pointer stays good
+ *  until the next one is added. */
+MUST_CHECK int plan_add_variant(struct plan *plan, uint32_t tokens, uint32_t batch,
+                                struct variant **ret, struct err *err);
 
 /** Append an operation (id, in, attr); its result is wire @ret, OPERAND_NONE if it has none. */
 MUST_CHECK int plan_add_op(const struct plan *plan, struct variant *v, const struct op *op,
@@ -193,8 +199,20 @@ MUST_CHECK int plan_parse(const uint8_t *bytes, size_t count, struct plan **ret_
 
 MUST_CHECK int plan_load(const char *path, struct plan **ret_plan, struct err *err);
 
-/** The smallest variant that holds @tokens tokens, or NULL. */
+/** The first variant, in their order, that holds @batch sequences of @tokens tokens; or NULL. */
+const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens, uint32_t batch);
+
+/** The smallest variant that holds one sequence of @tokens tokens, or NULL. */
 const struct variant *plan_variant(const struct plan *plan, uint32_t tokens);
+
+/** The variant of exactly @tokens and @batch, or NULL. */
+const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens, uint32_t batch);
+
+/** Values of an answer of @v: plan->labels for each of its sequences. */
+static inline size_t plan_answers(const struct plan *plan, const struct variant *v)
+{
+    return (size_t)v->batch * plan->labels;
+}
 
 static inline size_t wire_elements(const struct wire *w)
 {

@@ -48,6 +48,7 @@ static void write_lists(struct writer *w, const struct plan *plan)
         const struct variant *v = &plan->variants[i];
 
         write_u32(w, v->tokens);
+        write_u32(w, v->batch);
         write_u32(w, (uint32_t)v->op_count);
         for (size_t j = 0; j < v->op_count; j++)
             write_op(w, &v->ops[j]);
@@ -151,12 +152,12 @@ static int read_variants(struct reader *r, struct plan *plan, struct err *err)
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && reader_ok(r) && i < count; i++) {
-        uint32_t tokens = read_u32(r), ops = read_u32(r);
+        uint32_t tokens = read_u32(r), batch = read_u32(r), ops = read_u32(r);
         struct variant *v;
 
         if (!reader_ok(r))
             break;
-        rc = plan_add_variant(plan, tokens, &v, err);
+        rc = plan_add_variant(plan, tokens, batch, &v, err);
         for (uint32_t j = 0; rc == 0 && reader_ok(r) && j < ops; j++)
             rc = read_op(r, plan, v, err);
     }

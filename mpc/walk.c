@@ -38,7 +38,6 @@ int walk_init_variant(struct walk *w, const struct plan *plan, const struct vari
         .variant = v,
         .kernels = kernels_here(),
         .workers = workers,
-        .length = v->tokens,
         .arena_words = v->arena_words,
         .scratch_words = v->scratch_words,
         .own_words = v->worker_words,

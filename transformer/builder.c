@@ -128,6 +128,7 @@ uint32_t build_linear(struct builder *b, uint32_t x, size_t rows, uint32_t weigh
         .attr_count = MATMUL_ATTRS,
         .attr =
             {
+                [MATMUL_GROUPS] = 1,
                 [MATMUL_BATCH] = 1,
                 [MATMUL_ROWS] = (int64_t)rows,
                 [MATMUL_INNER] = w->rows,
@@ -141,8 +142,8 @@ uint32_t build_linear(struct builder *b, uint32_t x, size_t rows, uint32_t weigh
     return append(b, &op);
 }
 
-uint32_t build_batch(struct builder *b, size_t count, size_t rows, size_t inner, size_t cols,
-                     struct batch_view left, struct batch_view right)
+uint32_t build_batch(struct builder *b, size_t groups, size_t count, size_t rows, size_t inner,
+                     size_t cols, struct batch_view left, struct batch_view right)
 {
     struct op op = {
         .id = OP_MATMUL,
@@ -151,14 +152,17 @@ uint32_t build_batch(struct builder *b, size_t count, size_t rows, size_t inner,
         .attr_count = MATMUL_ATTRS,
         .attr =
             {
+                [MATMUL_GROUPS] = (int64_t)groups,
                 [MATMUL_BATCH] = (int64_t)count,
                 [MATMUL_ROWS] = (int64_t)rows,
                 [MATMUL_INNER] = (int64_t)inner,
                 [MATMUL_COLS] = (int64_t)cols,
                 [MATMUL_A_OFFSET] = (int64_t)left.offset,
+                [MATMUL_A_GROUP] = (int64_t)left.group,
                 [MATMUL_A_BATCH] = (int64_t)left.batch,
                 [MATMUL_A_ROW] = (int64_t)left.row,
                 [MATMUL_B_OFFSET] = (int64_t)right.offset,
+                [MATMUL_B_GROUP] = (int64_t)right.group,
                 [MATMUL_B_BATCH] = (int64_t)right.batch,
                 [MATMUL_B_ROW] = (int64_t)right.row,
                 [MATMUL_B_COL] = (int64_t)right.col,
@@ -277,6 +281,7 @@ static uint32_t column(struct builder *b, uint32_t rows, size_t at, uint32_t lik
                       [VIEW_OFFSET] = (int64_t)at,
                       [VIEW_ROW] = (int64_t)t->cols * r->cols,
                       [VIEW_BLOCK] = r->cols,
+                      [VIEW_GROUPS] = 1,
                   },
                   VIEW_ATTRS);
 }
@@ -302,11 +307,13 @@ uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int6
 }
 
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,
-                      size_t stride)
+                      size_t stride, size_t groups, size_t group)
 {
     const int64_t attr[VIEW_ATTRS] = {
-        [VIEW_ROWS] = (int64_t)rows, [VIEW_BLOCKS] = (int64_t)blocks, [VIEW_COLS] = (int64_t)cols,
-        [VIEW_ROW] = (int64_t)cols,  [VIEW_BLOCK] = (int64_t)stride,
+        [VIEW_ROWS] = (int64_t)rows,    [VIEW_BLOCKS] = (int64_t)blocks,
+        [VIEW_COLS] = (int64_t)cols,    [VIEW_ROW] = (int64_t)cols,
+        [VIEW_BLOCK] = (int64_t)stride, [VIEW_GROUPS] = (int64_t)groups,
+        [VIEW_GROUP] = (int64_t)group,
     };
 
     return simple(b, OP_VIEW, x, OPERAND_NONE, attr, VIEW_ATTRS);

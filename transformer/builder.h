@@ -47,10 +47,10 @@ struct builder {
     struct err *err;
 };
 
-/* A view of a wire as a batch of matrices, in elements. */
+/* A view of a wire as groups of batches of matrices, in elements. */
 struct batch_view {
     uint32_t wire;
-    size_t offset, batch, row, col;
+    size_t offset, group, batch, row, col;
 };
 
 /** One-hot rows, in a ring of @ring bits. */
@@ -72,9 +72,9 @@ uint32_t build_lift(struct builder *b, uint32_t x);
 uint32_t build_linear(struct builder *b, uint32_t x, size_t rows, uint32_t weight, uint32_t bias,
                       uint32_t residual, uint32_t gain);
 
-/** @count products (rows x inner) (inner x cols), their results stacked. */
-uint32_t build_batch(struct builder *b, size_t count, size_t rows, size_t inner, size_t cols,
-                     struct batch_view left, struct batch_view right);
+/** @groups times @count products (rows x inner) (inner x cols), their results stacked. */
+uint32_t build_batch(struct builder *b, size_t groups, size_t count, size_t rows, size_t inner,
+                     size_t cols, struct batch_view left, struct batch_view right);
 
 uint32_t build_mul(struct builder *b, uint32_t x, uint32_t y);
 uint32_t build_square(struct builder *b, uint32_t x, bool sum_rows);
@@ -104,9 +104,10 @@ uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int6
                       int frac);
 
 /** The first @rows rows of @cols of each of @blocks stacked blocks, side by side; blocks start
- *  @stride elements apart. */
+ *  @stride elements apart. The same again @groups times, below each other, from elements that are
+ *  @group apart. */
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,
-                      size_t stride);
+                      size_t stride, size_t groups, size_t group);
 
 static inline bool build_without(const struct builder *b, enum form form)
 {

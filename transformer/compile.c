@@ -38,6 +38,20 @@ size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX])
     return count;
 }
 
+static int batches_check(const struct compile_options *o, struct err *err)
+{
+    if (!o->batch_count || o->batches[0] != 1)
+        return err_set(err, -EINVAL, "no variant for one query at once");
+    if (o->token_count * o->batch_count > PLAN_VARIANTS_MAX)
+        return err_set(err, -EINVAL, "%zu length buckets for each of %zu batches: take %d in all",
+                       o->token_count, o->batch_count, PLAN_VARIANTS_MAX);
+    for (size_t i = 1; i < o->batch_count; i++)
+        if (o->batches[i] > PLAN_BATCH_MAX || o->batches[i] <= o->batches[i - 1])
+            return err_set(err, -EINVAL, "a batch of %u queries: they rise, from 1 to %d",
+                           o->batches[i], PLAN_BATCH_MAX);
+    return 0;
+}
+
 int compile_options_check(const struct model_config *k, const struct compile_options *o,
                           struct err *err)
 {
@@ -58,7 +72,7 @@ int compile_options_check(const struct model_config *k, const struct compile_opt
             return err_set(err, -EINVAL,
                            "a length bucket of %u tokens: they rise, from %d to %zu for this model",
                            o->tokens[i], ENCODING_TOKENS_MIN, most);
-    return 0;
+    return batches_check(o, err);
 }
 
 /* The largest sum that a row of each embedding table can give, a column at a time. */
@@ -87,13 +101,16 @@ static int build_variants(struct compiled *m, const struct checkpoint *c,
                           const struct compile_options *o, const struct formats *f,
                           const struct operands *w, int64_t tanh_table, struct err *err)
 {
-    m->places = calloc(o->token_count, sizeof(*m->places));
+    size_t count = o->token_count * o->batch_count;
+
+    m->places = calloc(count, sizeof(*m->places));
     if (!m->places)
         return err_set(err, -ENOMEM, "no memory for the plan");
-    for (size_t i = 0; i < o->token_count; i++) {
+    for (size_t i = 0; i < count; i++) {
         struct builder b = {.plan = m->plan, .err = err, .without = o->without};
 
-        b.rc = plan_add_variant(m->plan, o->tokens[i], &b.variant, err);
+        b.rc = plan_add_variant(m->plan, o->tokens[i / o->batch_count],
+                                o->batches[i % o->batch_count], &b.variant, err);
         if (b.rc == 0)
             encoder_build(&b, &c->config, f, w, tanh_table);
         m->places[i] = b.places;
@@ -146,10 +163,15 @@ int compile_model(const struct checkpoint *c, const struct compile_options *opti
                   struct compiled **ret, struct err *err)
 {
     uint32_t buckets[PLAN_VARIANTS_MAX];
+    static const uint32_t one = 1;
     struct compile_options o = *options;
     struct compiled *m;
     int rc;
 
+    if (!o.batches) {
+        o.batches = &one;
+        o.batch_count = 1;
+    }
     if (!o.tokens) {
         o.tokens = buckets;
         o.token_count = compile_buckets(c->config.positions_max, buckets);
@@ -190,8 +212,8 @@ void compiled_free(struct compiled *m)
     free(m);
 }
 
-int compile_input(const struct plan *plan, const struct variant *v, const struct encoding *e,
-                  uint64_t *ret, struct err *err)
+static int input_rows(const struct plan *plan, const struct variant *v, const struct encoding *e,
+                      uint64_t *ret, struct err *err)
 {
     size_t cols = (size_t)plan->vocabulary + plan->types;
 
@@ -208,4 +230,15 @@ int compile_input(const struct plan *plan, const struct variant *v, const struct
         ret[t * cols + plan->vocabulary + e->types[from]] = 1;
     }
     return 0;
+}
+
+int compile_input(const struct plan *plan, const struct variant *v, const struct encoding e[],
+                  uint64_t *ret, struct err *err)
+{
+    size_t each = v->tokens * ((size_t)plan->vocabulary + plan->types);
+    int rc = 0;
+
+    for (size_t s = 0; rc == 0 && s < v->batch; s++)
+        rc = input_rows(plan, v, &e[s], ret + s * each, err);
+    return rc;
 }

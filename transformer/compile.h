@@ -22,6 +22,8 @@ struct compile_options {
     const char *name;       /* of the model, for people; at most PLAN_NAME_MAX - 1 bytes are kept */
     const uint32_t *tokens; /* length buckets in rising order; NULL: 16, 32, 64 and so on */
     size_t token_count;
+    const uint32_t *batches; /* queries at once, rising from 1, in each bucket; NULL: 1 */
+    size_t batch_count;
     const struct encoding *samples; /* the text that ranges are taken from */
     size_t sample_count;
     unsigned int without; /* bit i: leave out the cheaper form i (enum form) */
@@ -48,7 +50,7 @@ void compiled_free(struct compiled *m);
 /** -ENOTSUP, and why, for a model whose functions this version does not compile. */
 MUST_CHECK int compile_check(const struct model_config *k, struct err *err);
 
-/** Ring, fraction bits and buckets, before the samples are looked at: -EINVAL and why. */
+/** Ring, fraction bits, buckets and batches, before the samples are looked at: -EINVAL and why. */
 MUST_CHECK int compile_options_check(const struct model_config *k, const struct compile_options *o,
                                      struct err *err);
 
@@ -59,13 +61,14 @@ MUST_CHECK int compile_options_check(const struct model_config *k, const struct 
 size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX]);
 
 /**
- * The one-hot rows of @e for @v: v->tokens rows of vocabulary + types columns, each with a one for
- * the token and one for its type. Rows past the encoding's repeat its last token: they are masked
- * out of every answer, but go through the same arithmetic and should be as ordinary as the others.
- * @e has 1 to v->tokens tokens, with ids and types below the plan's: else -EINVAL.
+ * The one-hot rows for @v of v->batch encodings at @e: v->tokens rows of vocabulary + types columns
+ * of each, with a one for the token and one for its type. Rows past an encoding's repeat its last
+ * token: they are masked out of every answer, but go through the same arithmetic and should be as
+ * ordinary as the others. An encoding has 1 to v->tokens tokens, with ids and types below the
+ * plan's: else -EINVAL.
  * CT: not constant time; runs at the owner of the text.
  */
 MUST_CHECK int compile_input(const struct plan *plan, const struct variant *v,
-                             const struct encoding *e, uint64_t *ret, struct err *err);
+                             const struct encoding e[], uint64_t *ret, struct err *err);
 
 #endif

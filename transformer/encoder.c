@@ -11,7 +11,7 @@ struct encoder {
     const struct model_config *k;
     const struct formats *f;
     const struct operands *w;
-    size_t tokens;
+    size_t tokens, batch;
 };
 
 static void at(struct encoder *e, const char *what, int layer)
@@ -40,16 +40,17 @@ static uint32_t normalise(struct encoder *e, uint32_t z, const struct norm_forma
 
 /* Where queries, keys and values stand. */
 struct heads {
-    size_t rows; /* of queries */
+    size_t rows; /* of queries, in each sequence */
     struct batch_view query, key, value;
 };
 
-/* Stacked heads of (s + 5)^2, zero in the columns of tokens that are not there. */
+/* Stacked heads of each sequence of (s + 5)^2, zero in the columns of tokens that are not there. */
 static uint32_t squared_scores(struct encoder *e, const struct heads *h, int square_frac)
 {
     struct builder *b = e->b;
     int f = e->f->frac, shift = f + format_log2(e->f->head) / 2;
-    uint32_t s = build_batch(b, e->k->heads, h->rows, e->f->head, e->tokens, h->query, h->key);
+    uint32_t s =
+        build_batch(b, e->batch, e->k->heads, h->rows, e->f->head, e->tokens, h->query, h->key);
 
     s = build_affine(b, s, 1, (int64_t)5 << (f + shift), 2 * f);
     s = build_square(b, build_cut(b, s, shift, f), false);
@@ -72,51 +73,56 @@ static uint32_t attend(struct encoder *e, const struct heads *h, const struct at
     uint32_t a = squared_scores(e, h, k->square_frac);
     uint32_t inverse = build_open(b, inverse_sums(e, a, &k->inverse));
     const struct batch_view weights = {
-        .wire = build_open(b, a), .batch = h->rows * e->tokens, .row = e->tokens};
-    uint32_t c = build_batch(b, heads, h->rows, e->tokens, head, weights, h->value);
+        .wire = build_open(b, a),
+        .group = heads * h->rows * e->tokens,
+        .batch = h->rows * e->tokens,
+        .row = e->tokens,
+    };
+    uint32_t c = build_batch(b, e->batch, heads, h->rows, e->tokens, head, weights, h->value);
 
     c = build_cut(b, c, build_frac(b, c) - k->context_frac, k->context_frac);
     c = build_mul(b, c, inverse);
     c = build_truncate(b, c, build_frac(b, c) - e->f->frac, e->f->frac);
-    return build_open(b, build_beside(b, c, h->rows, heads, head, h->rows * head));
+    return build_open(b, build_beside(b, c, h->rows, heads, head, h->rows * head, e->batch,
+                                      heads * h->rows * head));
 }
 
 /* All rows of a layer's queries, keys and values from one product. */
 static struct heads project(struct encoder *e, size_t i, uint32_t n)
 {
     const struct layer_operands *w = &e->w->layers[i];
-    size_t h = e->f->hidden, d = e->f->head;
-    uint32_t x = build_linear(e->b, n, e->tokens, w->qkv, w->qkv_bias, OPERAND_NONE, OPERAND_NONE);
+    size_t h = e->f->hidden, d = e->f->head, all = e->batch * e->tokens, each = e->tokens * 3 * h;
+    uint32_t x = build_linear(e->b, n, all, w->qkv, w->qkv_bias, OPERAND_NONE, OPERAND_NONE);
 
     x = cut_open(e, x, e->f->layers[i].qkv);
     return (struct heads){
         .rows = e->tokens,
-        .query = {.wire = x, .batch = d, .row = 3 * h},
-        .key = {.wire = x, .offset = h, .batch = d, .row = 1, .col = 3 * h},
-        .value = {.wire = x, .offset = 2 * h, .batch = d, .row = 3 * h, .col = 1},
+        .query = {.wire = x, .group = each, .batch = d, .row = 3 * h},
+        .key = {.wire = x, .offset = h, .group = each, .batch = d, .row = 1, .col = 3 * h},
+        .value = {.wire = x, .offset = 2 * h, .group = each, .batch = d, .row = 3 * h, .col = 1},
     };
 }
 
-/* The last layer: one query, of the first token. @first is its row of n^. */
+/* The last layer: one query a sequence, of the first token. @first is their rows of n^. */
 static struct heads project_last(struct encoder *e, size_t i, uint32_t n, uint32_t first)
 {
     const struct layer_operands *w = &e->w->layers[i];
-    size_t h = e->f->hidden, d = e->f->head;
+    size_t h = e->f->hidden, d = e->f->head, all = e->batch * e->tokens, each = e->tokens * 2 * h;
     uint32_t q, x;
 
-    q = build_linear(e->b, first, 1, w->query, w->query_bias, OPERAND_NONE, OPERAND_NONE);
+    q = build_linear(e->b, first, e->batch, w->query, w->query_bias, OPERAND_NONE, OPERAND_NONE);
     q = cut_open(e, q, e->f->layers[i].qkv);
-    x = build_linear(e->b, n, e->tokens, w->qkv, w->qkv_bias, OPERAND_NONE, OPERAND_NONE);
+    x = build_linear(e->b, n, all, w->qkv, w->qkv_bias, OPERAND_NONE, OPERAND_NONE);
     x = cut_open(e, x, e->f->layers[i].qkv);
     return (struct heads){
         .rows = 1,
-        .query = {.wire = q, .batch = d, .row = h},
-        .key = {.wire = x, .batch = d, .row = 1, .col = 2 * h},
-        .value = {.wire = x, .offset = h, .batch = d, .row = 2 * h, .col = 1},
+        .query = {.wire = q, .group = h, .batch = d, .row = h},
+        .key = {.wire = x, .group = each, .batch = d, .row = 1, .col = 2 * h},
+        .value = {.wire = x, .offset = h, .group = each, .batch = d, .row = 2 * h, .col = 1},
     };
 }
 
-/* n^ in and out, as shares; the last layer leaves the first row only. */
+/* n^ in and out, as shares; the last layer leaves the first row of each sequence only. */
 static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
 {
     const struct layer_operands *w = &e->w->layers[i];
@@ -126,6 +132,7 @@ static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
     uint32_t n = build_open(b, share), x, residual = n;
     int f = e->f->frac, number = (int)i;
     struct heads heads;
+    size_t rows;
 
     if (b->rc == 0)
         b->rc = format_attention(e->f, i, (uint32_t)e->tokens, &attention, b->err);
@@ -133,18 +140,19 @@ static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
         return OPERAND_NONE;
     at(e, "attention", number);
     if (last)
-        residual = build_open(b, build_beside(b, share, 1, 1, e->f->hidden, 0));
+        residual = build_open(
+            b, build_beside(b, share, 1, 1, e->f->hidden, 0, e->batch, e->tokens * e->f->hidden));
     heads = last ? project_last(e, i, n, residual) : project(e, i, n);
+    rows = e->batch * heads.rows;
     x = attend(e, &heads, &attention);
-    x = build_linear(b, x, heads.rows, w->attention, w->attention_bias, residual,
-                     w->attention_gain);
+    x = build_linear(b, x, rows, w->attention, w->attention_bias, residual, w->attention_gain);
     at(e, "LayerNorm after attention", number);
     n = build_open(b, normalise(e, x, &k->attention_norm));
     at(e, "feed-forward", number);
-    x = build_linear(b, n, heads.rows, w->up, w->up_bias, OPERAND_NONE, OPERAND_NONE);
+    x = build_linear(b, n, rows, w->up, w->up_bias, OPERAND_NONE, OPERAND_NONE);
     x = build_cut(b, x, k->up, f);
     x = build_open(b, build_truncate(b, build_square(b, x, false), f + 3, f));
-    x = build_linear(b, x, heads.rows, w->down, w->down_bias, n, w->down_gain);
+    x = build_linear(b, x, rows, w->down, w->down_bias, n, w->down_gain);
     at(e, "LayerNorm after feed-forward", number);
     return normalise(e, x, &k->output_norm);
 }
@@ -187,22 +195,25 @@ static uint32_t build_tanh(struct encoder *e, uint32_t x, int weight_frac, int64
 void encoder_build(struct builder *b, const struct model_config *k, const struct formats *f,
                    const struct operands *w, int64_t tanh_table)
 {
-    struct encoder e = {.b = b, .k = k, .f = f, .w = w, .tokens = b->variant->tokens};
+    struct encoder e = {
+        .b = b, .k = k, .f = f, .w = w, .tokens = b->variant->tokens, .batch = b->variant->batch};
     uint32_t x;
 
     at(&e, "embedding", -1);
     x = build_open(b, build_input(b, (unsigned int)f->input_ring));
-    x = build_linear(b, x, e.tokens, w->embedding, w->position, OPERAND_NONE, OPERAND_NONE);
+    x = build_linear(b, x, e.batch * e.tokens, w->embedding, w->position, OPERAND_NONE,
+                     OPERAND_NONE);
     if (f->input_ring < f->ring)
         x = build_lift(b, x);
     x = normalise(&e, x, &f->embedding_norm);
     for (size_t i = 0; i < k->layers; i++)
         x = layer(&e, i, x, i + 1 == k->layers);
     at(&e, "pooler", -1);
-    x = build_linear(b, build_open(b, x), 1, w->pooler, w->pooler_bias, OPERAND_NONE, OPERAND_NONE);
+    x = build_linear(b, build_open(b, x), e.batch, w->pooler, w->pooler_bias, OPERAND_NONE,
+                     OPERAND_NONE);
     x = build_tanh(&e, x, f->pooler, tanh_table);
     at(&e, "classifier", -1);
-    x = build_linear(b, build_open(b, x), 1, w->classifier, w->classifier_bias, OPERAND_NONE,
+    x = build_linear(b, build_open(b, x), e.batch, w->classifier, w->classifier_bias, OPERAND_NONE,
                      OPERAND_NONE);
     build_output(b, build_truncate(b, x, f->classifier, f->frac));
 }

@@ -76,7 +76,7 @@ static int run_clear(struct run *r, const struct variant *v, const uint64_t *inp
     int rc;
 
     store_le64(seed, number);
-    rc = clear_run(r->m->plan, v, (const uint64_t *const *)r->m->weights, input, length, rounding,
+    rc = clear_run(r->m->plan, v, (const uint64_t *const *)r->m->weights, input, &length, rounding,
                    seed, r->reports[variant], ret, &why);
     return rc < 0 ? explain(r, variant, rc, &why, err) : 0;
 }

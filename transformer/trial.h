@@ -7,7 +7,8 @@
  * such roundings over all samples and takes the larger of TRIAL_SPREADS times the root mean square
  * of the differences and TRIAL_TIMES times the largest, and at least TRIAL_UNITS_MIN units of the
  * last place. It says what arithmetic that works stays within on text like the samples; it says
- * nothing of the float model, of which the trial reports the distance separately.
+ * nothing of the float model, of which the trial reports the distance separately. Samples run one
+ * at a time: a batch does the same to each of its sequences.
  */
 #ifndef TRANSFORMER_TRIAL_H
 #define TRANSFORMER_TRIAL_H

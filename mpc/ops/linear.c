@@ -40,7 +40,7 @@ static int input_infer(const struct plan *plan, const struct variant *v, const s
     *ret = (struct wire){
         .kind = WIRE_SHARE,
         .ring = (uint8_t)(ring ? ring : plan->ring),
-        .rows = v->tokens,
+        .rows = v->batch * v->tokens,
         .cols = plan->vocabulary + plan->types,
     };
     return 0;
@@ -84,9 +84,10 @@ static int output_infer(const struct plan *plan, const struct variant *v, const 
     if (rc < 0)
         return rc;
     in = &v->wires[op->in[0]];
-    if (in->ring != plan->ring || in->frac != plan->frac || wire_elements(in) != plan->labels)
-        return err_set(err, -EINVAL, "the answer is not %u labels in the plan's format",
-                       plan->labels);
+    if (in->ring != plan->ring || in->frac != plan->frac ||
+        wire_elements(in) != plan_answers(plan, v))
+        return err_set(err, -EINVAL, "the answer is not %u times %u labels in the plan's format",
+                       v->batch, plan->labels);
     ret->kind = 0;
     return 0;
 }
@@ -383,12 +384,23 @@ const struct op_kind op_row_sum = {
     .online = row_sum_online,
 };
 
-/* --- length mask: zero in the columns of tokens that are not there; the length is public --- */
+/* --- length mask: zero in the columns of tokens that are not there; the lengths are public --- */
+
+/* Of a wire in which the sequences of a batch stand one after the other, as many rows each. */
+static int sequences_infer(const struct plan *plan, const struct variant *v, const struct op *op,
+                           struct wire *ret, struct err *err)
+{
+    int rc = share_infer(plan, v, op, ret, err);
+
+    if (rc == 0 && ret->rows % v->batch)
+        return err_set(err, -EINVAL, "its %u rows are not %u sequences", ret->rows, v->batch);
+    return rc;
+}
 
 static int length_mask_infer(const struct plan *plan, const struct variant *v, const struct op *op,
                              struct wire *ret, struct err *err)
 {
-    int rc = share_infer(plan, v, op, ret, err);
+    int rc = sequences_infer(plan, v, op, ret, err);
 
     if (rc == 0 && ret->cols != v->tokens)
         return err_set(err, -EINVAL, "its columns are not the tokens");
@@ -398,12 +410,14 @@ static int length_mask_infer(const struct plan *plan, const struct variant *v, c
 static void length_mask(const struct walk *w, const struct op *op)
 {
     const struct wire *in = first_in(w, op);
+    size_t each = in->rows / w->variant->batch;
 
     for (size_t r = 0; r < in->rows; r++) {
         uint64_t *y = walk_at(w, op->out) + r * in->cols;
+        size_t length = w->length[r / each];
 
-        memcpy(y, walk_at(w, op->in[0]) + r * in->cols, w->length * sizeof(*y));
-        memset(y + w->length, 0, (in->cols - w->length) * sizeof(*y));
+        memcpy(y, walk_at(w, op->in[0]) + r * in->cols, length * sizeof(*y));
+        memset(y + length, 0, (in->cols - length) * sizeof(*y));
     }
 }
 
@@ -430,34 +444,38 @@ const struct op_kind op_length_mask = {
     .online = length_mask_online,
 };
 
-/* --- length scale: 2^j x, for the largest 2^j <= tokens / length; the length is public --- */
+/* --- length scale: 2^j x, for the largest 2^j <= tokens / length; the lengths are public --- */
 
 static void length_scale(const struct walk *w, const struct op *op)
 {
-    size_t count = wire_elements(first_in(w, op));
+    size_t each = wire_elements(first_in(w, op)) / w->variant->batch;
     const uint64_t *x = walk_at(w, op->in[0]);
     uint64_t *y = walk_at(w, op->out);
-    unsigned int up = 0;
 
-    while ((uint64_t)w->length << (up + 1) <= w->variant->tokens)
-        up++;
-    for (size_t i = 0; i < count; i++)
-        y[i] = x[i] << up;
+    for (size_t s = 0; s < w->variant->batch; s++, x += each, y += each) {
+        unsigned int up = 0;
+
+        while ((uint64_t)w->length[s] << (up + 1) <= w->variant->tokens)
+            up++;
+        for (size_t i = 0; i < each; i++)
+            y[i] = x[i] << up;
+    }
 }
 
 static int length_scale_clear(struct clear *c, const struct op *op, struct err *err)
 {
-    size_t count = wire_elements(first_in(&c->walk, op));
+    size_t count = wire_elements(first_in(&c->walk, op)), each = count / c->walk.variant->batch;
     const uint64_t *x = walk_at(&c->walk, op->in[0]);
-    double *exact = malloc(count * sizeof(*exact)), up = 1;
+    double *exact = malloc(count * sizeof(*exact));
     int rc;
 
     if (!exact)
         return -ENOMEM;
-    while (2 * up * c->walk.length <= c->walk.variant->tokens)
-        up *= 2;
-    for (size_t i = 0; i < count; i++)
-        exact[i] = up * (double)(int64_t)x[i];
+    for (size_t i = 0; i < count; i++) {
+        exact[i] = (double)(int64_t)x[i];
+        for (double up = 2; up * c->walk.length[i / each] <= c->walk.variant->tokens; up *= 2)
+            exact[i] *= 2;
+    }
     length_scale(&c->walk, op);
     rc = clear_check(c, op, exact, err);
     free(exact);
@@ -474,7 +492,7 @@ const struct op_kind op_length_scale = {
     .name = "length scale",
     .inputs_min = 1,
     .inputs_max = 1,
-    .infer = share_infer,
+    .infer = sequences_infer,
     .cost = cost_nothing,
     .clear = length_scale_clear,
     .online = length_scale_online,

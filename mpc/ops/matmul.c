@@ -1,5 +1,6 @@
 /*
- * matrix product of masked wires x^ (rows x inner) and y^ (inner x cols), a batch of them at once:
+ * matrix product of masked wires x^ (rows x inner) and y^ (inner x cols), groups of batches at
+ * once:
  *
  *     [xy]_i = x^ (i y^ - [r_y]_i) - [r_x]_i y^ + [r_x r_y]_i
  *
@@ -27,10 +28,10 @@
 #define PART_MACS_MIN ((size_t)1 << 18)
 
 struct shape {
-    size_t batch, rows, inner, cols;
-    size_t a_offset, a_batch, a_row;
-    size_t b_offset, b_batch, b_row, b_col;
-    size_t c_batch, c_row;
+    size_t groups, batch, rows, inner, cols;
+    size_t a_offset, a_group, a_batch, a_row;
+    size_t b_offset, b_group, b_batch, b_row, b_col;
+    size_t c_group, c_batch, c_row;
     bool one_sided;
 };
 
@@ -38,14 +39,17 @@ static struct shape shape_of(const struct op *op)
 {
     const int64_t *a = op->attr;
     struct shape s = {
+        .groups = (size_t)a[MATMUL_GROUPS],
         .batch = (size_t)a[MATMUL_BATCH],
         .rows = (size_t)a[MATMUL_ROWS],
         .inner = (size_t)a[MATMUL_INNER],
         .cols = (size_t)a[MATMUL_COLS],
         .a_offset = (size_t)a[MATMUL_A_OFFSET],
+        .a_group = (size_t)a[MATMUL_A_GROUP],
         .a_batch = (size_t)a[MATMUL_A_BATCH],
         .a_row = (size_t)a[MATMUL_A_ROW],
         .b_offset = (size_t)a[MATMUL_B_OFFSET],
+        .b_group = (size_t)a[MATMUL_B_GROUP],
         .b_batch = (size_t)a[MATMUL_B_BATCH],
         .b_row = (size_t)a[MATMUL_B_ROW],
         .b_col = (size_t)a[MATMUL_B_COL],
@@ -54,7 +58,29 @@ static struct shape shape_of(const struct op *op)
 
     s.c_batch = a[MATMUL_BESIDE] ? s.cols : s.rows * s.cols;
     s.c_row = a[MATMUL_BESIDE] ? s.batch * s.cols : s.cols;
+    s.c_group = s.batch * s.rows * s.cols;
     return s;
+}
+
+static size_t pairs(const struct shape *s)
+{
+    return s->groups * s->batch;
+}
+
+/* Where the matrices of pair @h begin, in elements. */
+static size_t a_at(const struct shape *s, size_t h)
+{
+    return h / s->batch * s->a_group + h % s->batch * s->a_batch;
+}
+
+static size_t b_at(const struct shape *s, size_t h)
+{
+    return h / s->batch * s->b_group + h % s->batch * s->b_batch;
+}
+
+static size_t c_at(const struct shape *s, size_t h)
+{
+    return h / s->batch * s->c_group + h % s->batch * s->c_batch;
 }
 
 static bool fixed(const struct op *op)
@@ -64,7 +90,7 @@ static bool fixed(const struct op *op)
 
 static size_t out_count(const struct shape *s)
 {
-    return s->batch * s->rows * s->cols;
+    return pairs(s) * s->rows * s->cols;
 }
 
 /* Whether x^ y^ of pair @h falls to @party. */
@@ -76,7 +102,7 @@ static bool is_turn(const struct shape *s, size_t h, unsigned int party)
 /* How many do; the @turn-th of them; and which one @h is. */
 static size_t turns(const struct shape *s, unsigned int party)
 {
-    return s->one_sided ? s->batch * party : (s->batch + 1 - party) / 2;
+    return s->one_sided ? pairs(s) * party : (pairs(s) + 1 - party) / 2;
 }
 
 static size_t pair_of_turn(const struct shape *s, size_t turn, unsigned int party)
@@ -97,6 +123,11 @@ static int infer_attrs(const struct op *op, struct err *err)
     for (int i = MATMUL_A_OFFSET; i <= MATMUL_B_COL; i++)
         if (op->attr[i] < 0 || op->attr[i] > (int64_t)PLAN_ELEMENTS_MAX)
             return err_set(err, -EINVAL, "an offset or stride of %" PRId64, op->attr[i]);
+    if (op->attr[MATMUL_GROUPS] < 1 || op->attr[MATMUL_GROUPS] > PLAN_DIM_MAX)
+        return err_set(err, -EINVAL, "%" PRId64 " groups", op->attr[MATMUL_GROUPS]);
+    for (int i = MATMUL_A_GROUP; i <= MATMUL_B_GROUP; i++)
+        if (op->attr[i] < 0 || op->attr[i] > (int64_t)PLAN_ELEMENTS_MAX)
+            return err_set(err, -EINVAL, "groups %" PRId64 " apart", op->attr[i]);
     if (op->attr[MATMUL_BESIDE] < 0 || op->attr[MATMUL_BESIDE] > 1)
         return err_set(err, -EINVAL, "its results stand neither stacked nor side by side");
     if (op->attr[MATMUL_ONE_SIDED] < 0 || op->attr[MATMUL_ONE_SIDED] > 1)
@@ -104,14 +135,14 @@ static int infer_attrs(const struct op *op, struct err *err)
     return 0;
 }
 
-/* Both factors below 2^29: the sums of four products of them cannot overflow 64 bits. */
+/* Both factors below 2^29: the sums of five products of them cannot overflow 64 bits. */
 static int infer_views(const struct plan *plan, const struct variant *v, const struct op *op,
                        const struct shape *s, struct err *err)
 {
-    uint64_t a_last =
-        s->a_offset + (s->batch - 1) * s->a_batch + (s->rows - 1) * s->a_row + s->inner - 1;
-    uint64_t b_last = s->b_offset + (s->batch - 1) * s->b_batch + (s->inner - 1) * s->b_row +
-                      (s->cols - 1) * s->b_col;
+    uint64_t a_last = s->a_offset + (s->groups - 1) * s->a_group + (s->batch - 1) * s->a_batch +
+                      (s->rows - 1) * s->a_row + s->inner - 1;
+    uint64_t b_last = s->b_offset + (s->groups - 1) * s->b_group + (s->batch - 1) * s->b_batch +
+                      (s->inner - 1) * s->b_row + (s->cols - 1) * s->b_col;
 
     if (a_last >= wire_elements(&v->wires[op->in[MATMUL_A]]))
         return err_set(err, -EINVAL, "it reads past its left input");
@@ -120,7 +151,7 @@ static int infer_views(const struct plan *plan, const struct variant *v, const s
 
         if (w->ring != v->wires[op->in[MATMUL_A]].ring)
             return err_set(err, -EINVAL, "weight %s lies in a ring of %u bits", w->name, w->ring);
-        if (w->use != WEIGHT_PRODUCT || s->batch != 1 || s->b_offset || w->rows != s->inner ||
+        if (w->use != WEIGHT_PRODUCT || pairs(s) != 1 || s->b_offset || w->rows != s->inner ||
             w->cols != s->cols || s->b_row != s->cols || s->b_col != 1)
             return err_set(err, -EINVAL, "weight %s is not the %zu x %zu it multiplies by", w->name,
                            s->inner, s->cols);
@@ -142,7 +173,8 @@ static int infer_bias(const struct plan *plan, const struct variant *v, const st
         return err_set(err, -EINVAL, "only a fixed product takes a bias, and a weight");
     bias = plan_weight(plan, op->in[MATMUL_BIAS]);
     if (bias->use != WEIGHT_ADDED || bias->ring < v->wires[op->in[MATMUL_A]].ring ||
-        bias->cols != s->cols || bias->frac != frac || (bias->rows != 1 && bias->rows < s->rows))
+        bias->cols != s->cols || bias->frac != frac ||
+        (bias->rows != 1 && bias->rows < MIN(s->rows, v->tokens)))
         return err_set(err, -EINVAL, "bias %s does not fit the product", bias->name);
     return 0;
 }
@@ -183,7 +215,7 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     if (rc == 0)
         rc = infer_attrs(op, err);
     if (rc == 0 &&
-        (s.rows > PLAN_ELEMENTS_MAX / s.cols || s.batch > PLAN_ELEMENTS_MAX / (s.rows * s.cols)))
+        (s.rows > PLAN_ELEMENTS_MAX / s.cols || pairs(&s) > PLAN_ELEMENTS_MAX / (s.rows * s.cols)))
         rc = err_set(err, -EINVAL, "its result is too large");
     if (rc == 0)
         rc = infer_views(plan, v, op, &s, err);
@@ -191,7 +223,7 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
         return rc;
     a = &v->wires[op->in[MATMUL_A]];
     *ret = (struct wire){.kind = WIRE_SHARE, .ring = a->ring};
-    ret->rows = (uint32_t)(op->attr[MATMUL_BESIDE] ? s.rows : s.batch * s.rows);
+    ret->rows = (uint32_t)(s.groups * (op->attr[MATMUL_BESIDE] ? s.rows : s.batch * s.rows));
     ret->cols = (uint32_t)(op->attr[MATMUL_BESIDE] ? s.batch * s.cols : s.cols);
     if (fixed(op)) {
         rc = product_frac(a->frac, plan_weight(plan, op->in[MATMUL_B])->frac, &ret->frac, err);
@@ -240,7 +272,14 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     ret->prepared_words = fixed(op) ? count : most * s.rows * s.cols;
     ret->scratch_words = 2 * count;
     ret->worker_words = fixed(op) ? 0 : pair_words(&s);
-    ret->macs_online = (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : 2 * s.batch - least);
+    ret->macs_online =
+        (uint64_t)s.rows * s.inner * s.cols * (fixed(op) ? 1 : 2 * pairs(&s) - least);
+}
+
+/* Rows of the product after which those of its bias come again. */
+static size_t bias_period(const struct walk *w, const struct op *op)
+{
+    return plan_weight(w->plan, op->in[MATMUL_BIAS])->rows == 1 ? 1 : w->variant->tokens;
 }
 
 /* --- clear --- */
@@ -269,11 +308,11 @@ static void clear_addends(struct clear *c, const struct op *op, const struct sha
                           double *exact)
 {
     const uint64_t *bias = NULL, *n = NULL, *g = NULL;
-    size_t bias_row = 0;
+    size_t bias_rows = 1;
 
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
         bias = c->weights[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
-        bias_row = plan_weight(c->walk.plan, op->in[MATMUL_BIAS])->rows == 1 ? 0 : s->cols;
+        bias_rows = bias_period(&c->walk, op);
     }
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         n = walk_at(&c->walk, op->in[MATMUL_RESIDUAL]);
@@ -284,8 +323,8 @@ static void clear_addends(struct clear *c, const struct op *op, const struct sha
             size_t at = r * s->cols + j;
 
             if (bias) {
-                to[at] += bias[r * bias_row + j];
-                exact[at] += (double)(int64_t)bias[r * bias_row + j];
+                to[at] += bias[r % bias_rows * s->cols + j];
+                exact[at] += (double)(int64_t)bias[r % bias_rows * s->cols + j];
             }
             if (n) {
                 to[at] += n[at] * g[j];
@@ -306,11 +345,11 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
         return -ENOMEM;
     b = fixed(op) ? c->weights[op->in[MATMUL_B] & ~OPERAND_WEIGHT]
                   : walk_at(&c->walk, op->in[MATMUL_B]) + s.b_offset;
-    for (size_t h = 0; h < s.batch; h++)
+    for (size_t h = 0; h < pairs(&s); h++)
         for (size_t r = 0; r < s.rows; r++) {
-            size_t at = h * s.c_batch + r * s.c_row;
+            size_t at = c_at(&s, h) + r * s.c_row;
 
-            clear_row(&s, a + h * s.a_batch + r * s.a_row, b + h * s.b_batch, to + at, exact + at);
+            clear_row(&s, a + a_at(&s, h) + r * s.a_row, b + b_at(&s, h), to + at, exact + at);
         }
     clear_addends(c, op, &s, to, exact);
     rc = clear_check(c, op, exact, err);
@@ -379,7 +418,7 @@ static void multiply_pair(const struct walk *w, const struct shape *s, unsigned 
 
 /* --- dealer --- */
 
-/* The masks' side of a batch, at the dealer and at a party that prepares. */
+/* The masks' side of the pairs, at the dealer and at a party that prepares. */
 struct masks {
     const struct walk *walk;
     struct shape shape;
@@ -405,10 +444,10 @@ static void deal_pair(void *context, size_t h, unsigned int worker)
     const struct masks *m = context;
     const struct shape *s = &m->shape;
 
-    m->walk->kernels->pack_right(pair_of(m->walk, s, worker).packed, m->rb + h * s->b_batch,
-                                 s->b_row, s->b_col, s->inner, s->cols, m->ring);
-    multiply_pair(m->walk, s, worker, m->c + h * s->c_batch, s->c_row, m->ra + h * s->a_batch,
-                  s->a_row, m->ring, false);
+    m->walk->kernels->pack_right(pair_of(m->walk, s, worker).packed, m->rb + b_at(s, h), s->b_row,
+                                 s->b_col, s->inner, s->cols, m->ring);
+    multiply_pair(m->walk, s, worker, m->c + c_at(s, h), s->c_row, m->ra + a_at(s, h), s->a_row,
+                  m->ring, false);
 }
 
 static void deal(struct deal *d, const struct op *op, uint8_t *tape)
@@ -420,7 +459,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
         multiply(&d->walk, &m.shape, m.c, m.ra,
                  d->weights->right[op->in[MATMUL_B] & ~OPERAND_WEIGHT], m.ring, false);
     else
-        workers_run(d->walk.workers, deal_pair, &m, m.shape.batch);
+        workers_run(d->walk.workers, deal_pair, &m, pairs(&m.shape));
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *rn = walk_mask(&d->walk, op->in[MATMUL_RESIDUAL]);
         const uint64_t *rg = d->weights->right[op->in[MATMUL_GAIN] & ~OPERAND_WEIGHT];
@@ -459,13 +498,12 @@ static void prepare_pair(void *context, size_t turn, unsigned int worker)
     const struct masks *m = context;
     const struct shape *s = &m->shape;
     size_t h = pair_of_turn(s, turn, m->party);
-    const uint64_t *c = m->c + h * s->c_batch;
+    const uint64_t *c = m->c + c_at(s, h);
     uint64_t *to = m->to + turn * s->rows * s->cols;
 
-    m->walk->kernels->pack_right(pair_of(m->walk, s, worker).packed, m->rb + h * s->b_batch,
-                                 s->b_row, s->b_col, s->inner, s->cols, m->ring);
-    multiply_pair(m->walk, s, worker, to, s->cols, m->ra + h * s->a_batch, s->a_row, m->ring,
-                  false);
+    m->walk->kernels->pack_right(pair_of(m->walk, s, worker).packed, m->rb + b_at(s, h), s->b_row,
+                                 s->b_col, s->inner, s->cols, m->ring);
+    multiply_pair(m->walk, s, worker, to, s->cols, m->ra + a_at(s, h), s->a_row, m->ring, false);
     for (size_t r = 0; r < s->rows; r++, c += s->c_row, to += s->cols)
         for (size_t j = 0; j < s->cols; j++)
             to[j] = c[j] - to[j];
@@ -490,11 +528,11 @@ static void add_addends(const struct online *o, const struct op *op, const struc
                         size_t r, uint64_t *row)
 {
     if (op->in[MATMUL_BIAS] != OPERAND_NONE) {
-        bool one = plan_weight(o->walk.plan, op->in[MATMUL_BIAS])->rows == 1;
+        size_t at = r % bias_period(&o->walk, op) * s->cols;
         const uint64_t *bias = o->model->values[op->in[MATMUL_BIAS] & ~OPERAND_WEIGHT];
 
         for (size_t j = 0; j < s->cols; j++)
-            row[j] += bias[(one ? 0 : r * s->cols) + j];
+            row[j] += bias[at + j];
     }
     if (op->in[MATMUL_RESIDUAL] != OPERAND_NONE) {
         const uint64_t *n = walk_at(&o->walk, op->in[MATMUL_RESIDUAL]) + r * s->cols;
@@ -558,13 +596,13 @@ static void online_pair(void *context, size_t h, unsigned int worker)
     const struct shape *s = &batch->shape;
     struct pair own = pair_of(w, s, worker);
     struct gather a = batch->a, b = batch->b;
-    uint64_t *to = batch->to + h * s->c_batch;
+    uint64_t *to = batch->to + c_at(s, h);
     bool turn = is_turn(s, h, batch->party);
 
-    a.hat += h * s->a_batch;
-    a.mask += h * s->a_batch;
-    b.hat += h * s->b_batch;
-    b.mask += h * s->b_batch;
+    a.hat += a_at(s, h);
+    a.mask += a_at(s, h);
+    b.hat += b_at(s, h);
+    b.mask += b_at(s, h);
     for (size_t r = 0; turn && r < s->rows; r++)
         memcpy(to + r * s->c_row, batch->prepared + (turn_of_pair(s, h) * s->rows + r) * s->cols,
                s->cols * sizeof(*to));
@@ -607,7 +645,7 @@ static void online_wires(struct online *o, const struct op *op, const struct sha
 
     op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, batch.to, out_count(s),
                   batch.ring);
-    workers_run(w->workers, online_pair, &batch, s->batch);
+    workers_run(w->workers, online_pair, &batch, pairs(s));
 }
 
 static int online(struct online *o, const struct op *op)

@@ -18,18 +18,25 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     for (int i = VIEW_ROWS; i <= VIEW_COLS; i++)
         if (a[i] < 1 || a[i] > PLAN_DIM_MAX)
             return err_set(err, -EINVAL, "a dimension of %" PRId64, a[i]);
+    if (a[VIEW_GROUPS] < 1 || a[VIEW_GROUPS] > PLAN_DIM_MAX || a[VIEW_GROUP] < 0 ||
+        a[VIEW_GROUP] > (int64_t)PLAN_ELEMENTS_MAX)
+        return err_set(err, -EINVAL, "%" PRId64 " groups, %" PRId64 " apart", a[VIEW_GROUPS],
+                       a[VIEW_GROUP]);
     for (int i = VIEW_OFFSET; i <= VIEW_BLOCK; i++)
         if (a[i] < 0 || a[i] > (int64_t)PLAN_ELEMENTS_MAX)
             return err_set(err, -EINVAL, "an offset or stride of %" PRId64, a[i]);
     if (a[VIEW_BLOCKS] * a[VIEW_COLS] > PLAN_DIM_MAX)
         return err_set(err, -EINVAL, "its rows are too long");
+    if (a[VIEW_GROUPS] * a[VIEW_ROWS] > PLAN_DIM_MAX)
+        return err_set(err, -EINVAL, "its rows are too many");
     /* Dimensions below 2^25, strides below 2^29: nothing overflows. */
-    last = (uint64_t)(a[VIEW_OFFSET] + (a[VIEW_ROWS] - 1) * a[VIEW_ROW] +
-                      (a[VIEW_BLOCKS] - 1) * a[VIEW_BLOCK] + a[VIEW_COLS] - 1);
+    last = (uint64_t)(a[VIEW_OFFSET] + (a[VIEW_GROUPS] - 1) * a[VIEW_GROUP] +
+                      (a[VIEW_ROWS] - 1) * a[VIEW_ROW] + (a[VIEW_BLOCKS] - 1) * a[VIEW_BLOCK] +
+                      a[VIEW_COLS] - 1);
     *ret = v->wires[op->in[0]];
     if (last >= wire_elements(ret))
         return err_set(err, -EINVAL, "it reads past its input");
-    ret->rows = (uint32_t)a[VIEW_ROWS];
+    ret->rows = (uint32_t)(a[VIEW_GROUPS] * a[VIEW_ROWS]);
     ret->cols = (uint32_t)(a[VIEW_BLOCKS] * a[VIEW_COLS]);
     return 0;
 }
@@ -46,9 +53,10 @@ static void view(const struct walk *w, const struct op *op)
     size_t cols = (size_t)op->attr[VIEW_COLS];
     uint64_t *y = walk_at(w, op->out);
 
-    for (int64_t r = 0; r < op->attr[VIEW_ROWS]; r++)
-        for (int64_t b = 0; b < op->attr[VIEW_BLOCKS]; b++, y += cols)
-            memcpy(y, x + r * op->attr[VIEW_ROW] + b * op->attr[VIEW_BLOCK], cols * sizeof(*y));
+    for (int64_t g = 0; g < op->attr[VIEW_GROUPS]; g++, x += op->attr[VIEW_GROUP])
+        for (int64_t r = 0; r < op->attr[VIEW_ROWS]; r++)
+            for (int64_t b = 0; b < op->attr[VIEW_BLOCKS]; b++, y += cols)
+                memcpy(y, x + r * op->attr[VIEW_ROW] + b * op->attr[VIEW_BLOCK], cols * sizeof(*y));
 }
 
 static int clear(struct clear *c, const struct op *op, struct err *err)

@@ -11,7 +11,7 @@ if [ "${5-}" != inside ]; then
     mkdir "$dir/tmp"
     code=0
     TMPDIR=$dir/tmp "$mpcformer" lab --model "$model" --ring "$ring" --frac "$frac" --tokens 16,32 \
-        -- sh "$0" "$mpcformer" "$model" "$ring" "$frac" inside "$dir" || code=$?
+        --batch 2,4 -- sh "$0" "$mpcformer" "$model" "$ring" "$frac" inside "$dir" || code=$?
     [ $code = 7 ] || { echo "the lab ended with $code, not with its command's 7"; exit 1; }
     [ -z "$(ls "$dir/tmp")" ] || { echo "left behind:"; ls "$dir/tmp"; exit 1; }
     pids=$(cat "$dir/pids")
@@ -31,6 +31,7 @@ has() {
         grep -qF -- "$text" "$file" || { cat "$file"; fail "$file does not hold $text"; }
     done
 }
+labels() { sed -n 's/.*"label":"\([^"]*\)".*"float_label":"\([^"]*\)".*/\1 \2/p' "$1"; }
 exits() {
     want=$1 code=0
     shift
@@ -55,6 +56,21 @@ exits 0 sh -c "mpcformer infer --json --compare <'$dir/lines'"
 has "$dir/out" '"label":' '"probabilities":' '"logits":' '"online_ms":' '"offline_ms":' \
     '"bytes_online":' '"rounds_online":' '"bytes_upload":' '"float_label":' '"float_probabilities":'
 exits 0 mpcformer infer --pair "a film" "another film"
+
+# Several texts in one job, the last job with what is left: the answers are those of one at a time,
+# in their order.
+printf 'a lovely film\na dull film\na joy from start to end\na bore\nfine\na mess\n' >"$dir/lines"
+exits 0 sh -c "mpcformer infer --json --compare <'$dir/lines'"
+labels "$dir/out" >"$dir/alone"
+exits 0 sh -c "mpcformer infer --json --compare --batch 4 <'$dir/lines'"
+labels "$dir/out" | cmp - "$dir/alone" || fail "a batch has other answers"
+[ "$(grep -c '"batch":4' "$dir/out")" = 4 ] || fail "the first job has not four texts"
+[ "$(grep -c '"batch":2' "$dir/out")" = 2 ] || fail "the last job has not two texts"
+exits 0 mpcformer infer --compare --batch 4 "a lovely film" "a dull film" "another film"
+[ "$(wc -l <"$dir/out")" = 4 ] || fail "not a head and a row a text"
+exits 2 mpcformer infer --batch 5 "a lovely film"
+has "$dir/err" 'no variant for as many texts'
+exits 2 mpcformer infer --batch 0 "a lovely film"
 
 # A task, with lines that are none.
 printf 'sentence\tlabel\na joy from start to end\t1\nno label here\na bore\t0\na bore\t9\n' >"$dir/task.tsv"

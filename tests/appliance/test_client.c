@@ -22,6 +22,7 @@
 #define VOCABULARY 90000
 #define COLUMNS    (VOCABULARY + 2)
 #define TOKENS     4
+#define BATCH      3 /* of the second variant */
 #define LABELS     3
 #define RING       48
 #define INPUT_BITS 24
@@ -55,14 +56,14 @@ struct party_end {
     struct tls_pins pins;
     struct plan *plan;
     pthread_t thread;
-    uint64_t *input; /* (TOKENS, COLUMNS): what came */
+    uint64_t *input; /* (BATCH TOKENS, COLUMNS): what came */
     size_t sessions;
 };
 
 static struct fixture {
     struct plan plan;
     struct wire input;
-    struct variant variant;
+    struct variant variants[2];
     struct config config;
     struct party_end ends[2];
 } f;
@@ -86,19 +87,20 @@ static void reply_info(struct party_end *p, struct tls_session *tls)
 /* False when it cannot go on. */
 static bool take_input(struct party_end *p, struct tls_session *tls, const struct message_submit *m)
 {
-    size_t bytes = input_bytes(p->plan, p->plan->variants), count;
+    const struct variant *v = plan_variant_exact(p->plan, m->tokens, m->batch);
+    size_t bytes = input_bytes(p->plan, v), count;
     uint8_t *came = malloc(bytes), type;
     struct input *in = input_new(p->plan, p->party);
     bool good = came && in && tls_receive(tls, &type, came, bytes, &count, TIMEOUT_MS, NULL) == 0 &&
-                type == MESSAGE_INPUT &&
-                input_expand(in, p->plan->variants, m->job, came, count, p->input) == 0;
+                type == MESSAGE_INPUT && input_expand(in, v, m->job, came, count, p->input) == 0;
 
     input_free(in);
     free(came);
     return good;
 }
 
-/* Shares of 1.5, -2, 0.25 in which party 0's are noise. */
+/* Shares of 1.5, -2, 0.25, and of as much more for each sequence as its length, in which party 0's
+ * are noise. */
 static void reply_result(struct party_end *p, struct tls_session *tls,
                          const struct message_submit *m)
 {
@@ -108,21 +110,23 @@ static void reply_result(struct party_end *p, struct tls_session *tls,
                                     .prepare_ns = 1000000,
                                     .deal_ns = p->party ? 4000000 : 0,
                                     .stats = {.bytes = 100 + p->party, .rounds = 9}};
-    uint8_t packed[LABELS * sizeof(uint64_t)];
-    uint64_t shares[LABELS];
+    uint8_t packed[BATCH * LABELS * sizeof(uint64_t)];
+    uint64_t shares[BATCH * LABELS];
+    size_t count = m->batch * LABELS;
     struct writer w = {0};
 
-    for (size_t i = 0; i < LABELS; i++) {
+    for (size_t i = 0; i < count; i++) {
         uint64_t noise = 0x123456789abcdef * (i + 1);
+        double value = answer[i % LABELS] + (m->batch > 1 ? m->length[i / LABELS] : 0);
 
-        shares[i] = p->party ? (uint64_t)(int64_t)ldexp(answer[i], FRAC) - noise : noise;
+        shares[i] = p->party ? (uint64_t)(int64_t)ldexp(value, FRAC) - noise : noise;
     }
     memcpy(result.job, m->job, sizeof(result.job));
     result.job[0] ^= p->fault == OTHER_JOB;
     result.tape += p->fault == OTHER_TAPE;
-    kernels_here()->pack(packed, shares, LABELS, RING);
+    kernels_here()->pack(packed, shares, count, RING);
     message_write_result(&w, &result);
-    write_bytes(&w, packed, message_share_bytes(p->plan, LABELS) - (p->fault == SHORT_ANSWER));
+    write_bytes(&w, packed, message_share_bytes(p->plan, count) - (p->fault == SHORT_ANSWER));
     (void)!message_send(tls, p->fault == WRONG_MESSAGE ? MESSAGE_HELD : MESSAGE_RESULT, &w,
                         TIMEOUT_MS, NULL);
 }
@@ -140,7 +144,8 @@ static bool serve_job(struct party_end *p, struct tls_session *tls, const uint8_
         (void)!message_refuse(tls, REFUSAL_FULL, "the queue is full", TIMEOUT_MS);
         return true;
     }
-    if (!reader_done(&r) || m.tokens != TOKENS || m.length != text.count ||
+    if (!reader_done(&r) || m.tokens != TOKENS || (m.batch != 1 && m.batch != BATCH) ||
+        m.length[0] != text.count ||
         tls_send(tls, MESSAGE_ACCEPTED, "x", p->fault == FULL_ACCEPTED, TIMEOUT_MS, NULL) < 0 ||
         !take_input(p, tls, &m) || tls_send(tls, MESSAGE_QUEUED, NULL, 0, TIMEOUT_MS, NULL) < 0 ||
         p->fault == DIES_BEFORE_ANSWER)
@@ -202,11 +207,13 @@ static int setup_all(void **state)
                            .vocabulary = VOCABULARY,
                            .types = 2,
                            .labels = LABELS,
-                           .variant_count = 1,
-                           .variants = &f.variant};
+                           .variant_count = 2,
+                           .variants = f.variants};
     f.input =
         (struct wire){.kind = WIRE_SHARE, .ring = INPUT_BITS, .rows = TOKENS, .cols = COLUMNS};
-    f.variant = (struct variant){.tokens = TOKENS, .wire_count = 1, .wires = &f.input};
+    for (size_t i = 0; i < 2; i++)
+        f.variants[i] = (struct variant){
+            .tokens = TOKENS, .batch = i ? BATCH : 1, .wire_count = 1, .wires = &f.input};
     f.config = (struct config){.role = ROLE_OWNER, .timeout_ms = TIMEOUT_MS};
     f.config.certificate = strdup("owner.pem");
     f.config.key = strdup("owner.key");
@@ -220,7 +227,7 @@ static int setup_all(void **state)
         snprintf(certificate, sizeof(certificate), "%s.pem", names[i]);
         p->party = i;
         p->plan = &f.plan;
-        p->input = calloc((size_t)TOKENS * COLUMNS, sizeof(uint64_t));
+        p->input = calloc((size_t)BATCH * TOKENS * COLUMNS, sizeof(uint64_t));
         assert_non_null(p->input);
         assert_int_equal(tls_context_new(certificate, key, "ca.pem", &p->tls, NULL), 0);
         pin(&p->pins, ROLE_OWNER, "owner");
@@ -290,7 +297,7 @@ static void check_inputs(void)
     uint64_t *rows = calloc((size_t)TOKENS * COLUMNS, sizeof(*rows)), wrong = 0;
 
     assert_non_null(rows);
-    assert_int_equal(compile_input(&f.plan, &f.variant, &text, rows, NULL), 0);
+    assert_int_equal(compile_input(&f.plan, &f.variants[0], &text, rows, NULL), 0);
     for (size_t i = 0; i < (size_t)TOKENS * COLUMNS; i++)
         wrong |= (f.ends[0].input[i] + f.ends[1].input[i] - rows[i]) & ring_mask(INPUT_BITS);
     assert_int_equal(wrong, 0);
@@ -306,21 +313,45 @@ static void test_job(void **state)
     (void)state;
     start_parties(GOOD, GOOD);
     client = make_client();
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     check_answer(logits);
     assert_true(figures.online_ms == 3 && figures.offline_party_ms == 1 &&
                 figures.offline_dealer_ms == 4);
     assert_int_equal(figures.bytes_online, 101);
     assert_int_equal(figures.rounds_online, 9);
-    assert_int_equal(figures.bytes_upload, input_bytes(&f.plan, &f.variant));
+    assert_int_equal(figures.bytes_upload, input_bytes(&f.plan, &f.variants[0]));
 
     /* A second job goes over the same sessions. */
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     check_answer(logits);
     client_free(client);
     stop_parties();
     check_inputs();
     assert_int_equal(f.ends[0].sessions, 1);
+}
+
+/* Two texts go in the variant of three; the third answer is nobody's. */
+static void test_batch(void **state)
+{
+    const struct encoding texts[] = {text, {.count = 1, .ids = {7}}};
+    struct client_figures figures;
+    struct client *client;
+    double logits[2 * LABELS + 1] = {[2 * LABELS] = 77};
+
+    (void)state;
+    start_parties(GOOD, GOOD);
+    client = make_client();
+    assert_int_equal(client_run(client, texts, 2, logits, &figures, NULL), 0);
+    for (size_t s = 0; s < 2; s++) {
+        double more = (double)texts[s].count;
+
+        assert_true(logits[s * LABELS] == 1.5 + more && logits[s * LABELS + 1] == -2 + more &&
+                    logits[s * LABELS + 2] == 0.25 + more);
+    }
+    assert_true(logits[2 * LABELS] == 77);
+    assert_int_equal(figures.bytes_upload, BATCH * input_bytes(&f.plan, &f.variants[0]));
+    client_free(client);
+    stop_parties();
 }
 
 /* A party ends a session that is idle: the next job opens another, and nobody notices. */
@@ -333,9 +364,9 @@ static void test_session_ended_between_jobs(void **state)
     (void)state;
     start_parties(GOOD, DIES_AFTER_JOB);
     client = make_client();
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     usleep(200000);
-    assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
     check_answer(logits);
     client_free(client);
     stop_parties();
@@ -374,13 +405,13 @@ static void test_faults(void **state)
 
         start_parties(faults[i].fault[0], faults[i].fault[1]);
         client = make_client();
-        assert_int_equal(client_run(client, &text, logits, &figures, &err), faults[i].rc);
+        assert_int_equal(client_run(client, &text, 1, logits, &figures, &err), faults[i].rc);
         assert_contains(err.text, faults[i].says);
         assert_true(time_ns() - start < (uint64_t)TIMEOUT_MS * 1000000);
 
         /* The client is as good as new. */
         f.ends[0].fault = f.ends[1].fault = GOOD;
-        assert_int_equal(client_run(client, &text, logits, &figures, NULL), 0);
+        assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
         check_answer(logits);
         client_free(client);
         stop_parties();
@@ -401,7 +432,7 @@ static void test_nobody_there(void **state)
     assert_int_equal(client_connect(client, &err), -ECONNREFUSED);
     assert_contains(err.text, "party0: ");
     err = (struct err){""};
-    assert_int_equal(client_run(client, &text, logits, &figures, &err), -ECONNREFUSED);
+    assert_int_equal(client_run(client, &text, 1, logits, &figures, &err), -ECONNREFUSED);
     assert_contains(err.text, "party0: ");
     client_free(client);
     client_free(NULL);
@@ -417,19 +448,19 @@ static void test_bad_text(void **state)
 
     (void)state;
     e.ids[0] = VOCABULARY;
-    assert_int_equal(client_run(client, &e, logits, &figures, NULL), -EINVAL);
+    assert_int_equal(client_run(client, &e, 1, logits, &figures, NULL), -EINVAL);
     e = text;
     e.count = TOKENS + 1;
-    assert_int_equal(client_run(client, &e, logits, &figures, NULL), -EINVAL);
+    assert_int_equal(client_run(client, &e, 1, logits, &figures, NULL), -EINVAL);
     client_free(client);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_job),      cmocka_unit_test(test_session_ended_between_jobs),
-        cmocka_unit_test(test_faults),   cmocka_unit_test(test_nobody_there),
-        cmocka_unit_test(test_bad_text),
+        cmocka_unit_test(test_job),          cmocka_unit_test(test_session_ended_between_jobs),
+        cmocka_unit_test(test_batch),        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_nobody_there), cmocka_unit_test(test_bad_text),
     };
 
     return cmocka_run_group_tests_name("client", tests, setup_all, teardown_all);

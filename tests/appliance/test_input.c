@@ -37,7 +37,7 @@ static struct plan *make_plan(unsigned int ring, uint32_t types)
     plan->types = types;
     plan->ring = 64;
     for (uint32_t tokens = 4; tokens <= TOKENS; tokens *= 2) {
-        assert_int_equal(plan_add_variant(plan, tokens, &v, NULL), 0);
+        assert_int_equal(plan_add_variant(plan, tokens, 1, &v, NULL), 0);
         assert_int_equal(plan_add_op(plan, v, &input, &wire, NULL), 0);
     }
     return plan;
@@ -55,6 +55,8 @@ struct pair {
 
 static void pair_start(struct pair *p, unsigned int ring, uint32_t types)
 {
+    const struct variant *v;
+
     p->plan = make_plan(ring, types);
     p->v = plan_variant(p->plan, (uint32_t)text.count);
     p->bytes = input_bytes(p->plan, p->v);
@@ -64,8 +66,9 @@ static void pair_start(struct pair *p, unsigned int ring, uint32_t types)
         p->rows[i] = calloc((size_t)TOKENS * (VOCABULARY + types), sizeof(uint64_t));
         assert_true(p->sent[i] && p->party[i] && p->rows[i]);
     }
-    assert_int_equal(input_check(p->plan, &text, NULL), 0);
-    assert_int_equal(input_share(p->plan, p->v, job, &text, p->sent), 0);
+    assert_int_equal(input_check(p->plan, &text, 1, &v, NULL), 0);
+    assert_ptr_equal(v, p->v);
+    assert_int_equal(input_share(p->plan, p->v, job, &text, 1, p->sent), 0);
 }
 
 static void pair_end(struct pair *p)
@@ -212,7 +215,7 @@ static void test_fresh(void **state)
         again[i] = malloc(p.bytes);
         assert_non_null(again[i]);
     }
-    assert_int_equal(input_share(p.plan, p.v, job, &text, again), 0);
+    assert_int_equal(input_share(p.plan, p.v, job, &text, 1, again), 0);
     for (unsigned int i = 0; i < 2; i++) {
         for (size_t at = 0; at + DPF_SEED_BYTES <= bytes; at += DPF_SEED_BYTES) {
             assert_memory_not_equal(p.sent[i] + at, again[i] + at, DPF_SEED_BYTES);
@@ -226,26 +229,82 @@ static void test_fresh(void **state)
 
 static void test_refused(void **state)
 {
+    const struct variant *v = NULL;
     struct plan *plan = make_plan(64, TYPES);
     struct encoding e = text;
     struct err err = {""};
 
     (void)state;
     e.ids[4] = VOCABULARY;
-    assert_int_equal(input_check(plan, &e, &err), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, &v, &err), -EINVAL);
     assert_contains(err.text, "vocab.txt is another model's");
     e = text;
     e.types[1] = TYPES;
-    assert_int_equal(input_check(plan, &e, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);
     e = text;
     e.count = 0;
-    assert_int_equal(input_check(plan, &e, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);
     e.count = TOKENS + 1;
     err = (struct err){""};
-    assert_int_equal(input_check(plan, &e, &err), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, &v, &err), -EINVAL);
     assert_contains(err.text, "9 tokens: the plan takes 1 to 8");
     e.count = SIZE_MAX;
-    assert_int_equal(input_check(plan, &e, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &text, 0, &v, NULL), -EINVAL);
+    err = (struct err){""};
+    assert_int_equal(input_check(plan, (struct encoding[2]){text, text}, 2, &v, &err), -EINVAL);
+    assert_contains(err.text, "2 texts of up to 5 tokens at once");
+    assert_null(v);
+    plan_free(plan);
+}
+
+/* Two texts in a variant of three: the last one is there twice, and every row is its own. */
+static void test_batch(void **state)
+{
+    const struct encoding texts[3] = {
+        text, {.count = 2, .ids = {9, 4}}, {.count = 2, .ids = {9, 4}}};
+    struct plan *plan = make_plan(64, TYPES);
+    size_t rows = 3 * TOKENS, count = rows * COLUMNS;
+    uint64_t *shares[2], *clear = calloc(count, sizeof(*clear)), wrong = 0;
+    uint32_t lengths[PLAN_BATCH_MAX], wire;
+    const struct op op = {.id = OP_INPUT, .attr_count = INPUT_ATTRS, .attr = {64}};
+    const struct variant *v;
+    struct variant *three;
+    uint8_t *sent[2];
+    size_t bytes;
+
+    (void)state;
+    assert_int_equal(plan_add_variant(plan, TOKENS, 3, &three, NULL), 0);
+    assert_int_equal(plan_add_op(plan, three, &op, &wire, NULL), 0);
+    assert_int_equal(input_check(plan, texts, 2, &v, NULL), 0);
+    assert_ptr_equal(v, three);
+    bytes = input_bytes(plan, v);
+    assert_int_equal(bytes, 3 * input_bytes(plan, plan_variant(plan, TOKENS)));
+    input_lengths(v, texts, 2, lengths);
+    assert_true(lengths[0] == text.count && lengths[1] == 2 && lengths[2] == 2);
+    for (unsigned int i = 0; i < 2; i++) {
+        sent[i] = malloc(bytes);
+        shares[i] = calloc(count, sizeof(**shares));
+        assert_true(sent[i] && shares[i]);
+    }
+    assert_int_equal(input_share(plan, v, job, texts, 2, sent), 0);
+    for (unsigned int i = 0; i < 2; i++) {
+        struct input *in = input_new(plan, i);
+
+        assert_non_null(in);
+        assert_int_equal(input_expand(in, v, job, sent[i], bytes, shares[i]), 0);
+        input_free(in);
+    }
+    assert_non_null(clear);
+    assert_int_equal(compile_input(plan, v, texts, clear, NULL), 0);
+    for (size_t i = 0; i < count; i++)
+        wrong |= shares[0][i] + shares[1][i] - clear[i];
+    assert_int_equal(wrong, 0);
+    for (unsigned int i = 0; i < 2; i++) {
+        free(sent[i]);
+        free(shares[i]);
+    }
+    free(clear);
     plan_free(plan);
 }
 
@@ -259,6 +318,7 @@ int main(void)
         cmocka_unit_test(test_bound_to_the_row),
         cmocka_unit_test(test_fresh),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_batch),
     };
 
     return cmocka_run_group_tests_name("input", tests, NULL, NULL);

@@ -90,10 +90,10 @@ def job_files(cell, _):
     with open(job("party0"), "rb") as f:
         good = f.read()
     for what, body, pattern in (
-            ("old", b"MPCFJOB1" + good[8:-32], "its version is 1; this program reads version 2"),
+            ("old", b"MPCFJOB2" + good[8:-32], "its version is 2; this program reads version 3"),
             ("long", good[:-32] + b"x", "its input has .* bytes where the plan says"),
             ("short", good[:-33], "its input has .* bytes where the plan says"),
-            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB2")):
+            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB3")):
         with open(job(what), "wb") as f:
             f.write(body + hashlib.sha256(body).digest())
         refused("party0", pattern, job(what))

@@ -210,7 +210,7 @@ def owner_lies(cell, options):
         with owner_session(cell, "party1") as p1, owner_session(cell, "party0") as p0:
             for s in (p1, p0):
                 s.settimeout(20 * PATIENCE)
-                s.sendall(message(submit, job + struct.pack("<II", 16, 16)))
+                s.sendall(message(submit, job + struct.pack("<III", 16, 1, 16)))
                 expect(receive(s) == (accepted, b""), "a job is not accepted")
                 s.sendall(message(given, lie))
                 expect(receive(s) == (queued, b""), "an input is not taken")
@@ -219,10 +219,17 @@ def owner_lies(cell, options):
     for wrong in (lies[0][:-1], lies[0] + b"x", b""):
         with owner_session(cell, "party0") as s:
             s.settimeout(20 * PATIENCE)
-            s.sendall(message(submit, random.randbytes(16) + job[16:] + struct.pack("<II", 16, 16)))
+            s.sendall(message(submit, random.randbytes(16) + job[16:] + struct.pack("<III", 16, 1, 16)))
             expect(receive(s) == (accepted, b""), "a job is not accepted")
             s.sendall(message(given, wrong))
             expect(s.recv(1) == b"", f"an input of {len(wrong)} bytes does not end the session")
+    refused = 8
+    for fields in ((16, 1, 0), (16, 1, 17), (16, 0), (16, 2, 16, 16), (16, 33), (16, 2**32 - 1)):
+        with owner_session(cell, "party1") as s:
+            s.settimeout(20 * PATIENCE)
+            s.sendall(message(submit, random.randbytes(16) + job[16:] +
+                              struct.pack(f"<{len(fields)}I", *fields)))
+            expect(receive(s)[0] == refused, f"a job of {fields} is not refused")
     cell.check_alive()
     cell.infer_right(*TEXTS)
 

@@ -36,8 +36,7 @@ void build_start(struct build *b, unsigned int ring, uint32_t tokens, uint32_t c
     build_start_narrow(b, ring, 0, tokens, columns);
 }
 
-void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
-                        uint32_t columns)
+static void start(struct build *b, unsigned int ring, unsigned int narrow, uint32_t columns)
 {
     *b = (struct build){.plan = plan_new(), .narrow = narrow};
     assert_non_null(b->plan);
@@ -45,15 +44,33 @@ void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow,
     b->plan->ring = (uint8_t)ring;
     b->plan->frac = BUILD_FRAC;
     b->plan->vocabulary = columns;
+}
+
+void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
+                        uint32_t columns)
+{
+    start(b, ring, narrow, columns);
     build_variant(b, tokens);
+}
+
+void build_variant_batch(struct build *b, uint32_t tokens, uint32_t batch)
+{
+    struct err err = {""};
+
+    need(plan_add_variant(b->plan, tokens, batch, &b->v, &err), &err);
+    b->x = add_op(b, OP_INPUT, NULL, 0, (int64_t[]){b->narrow}, INPUT_ATTRS);
+}
+
+void build_start_batch(struct build *b, unsigned int ring, uint32_t tokens, uint32_t batch,
+                       uint32_t columns)
+{
+    start(b, ring, 0, columns);
+    build_variant_batch(b, tokens, batch);
 }
 
 void build_variant(struct build *b, uint32_t tokens)
 {
-    struct err err = {""};
-
-    need(plan_add_variant(b->plan, tokens, &b->v, &err), &err);
-    b->x = add_op(b, OP_INPUT, NULL, 0, (int64_t[]){b->narrow}, INPUT_ATTRS);
+    build_variant_batch(b, tokens, 1);
 }
 
 void build_end(struct build *b)
@@ -213,12 +230,20 @@ void build_range(struct build *b, uint32_t x, int64_t min, int64_t end)
 
 uint32_t build_view(struct build *b, uint32_t x, const int64_t attrs[VIEW_ATTRS])
 {
-    return unary(b, OP_VIEW, x, attrs, VIEW_ATTRS);
+    int64_t copy[VIEW_ATTRS];
+
+    memcpy(copy, attrs, sizeof(copy));
+    copy[VIEW_GROUPS] = MAX(copy[VIEW_GROUPS], 1);
+    return unary(b, OP_VIEW, x, copy, VIEW_ATTRS);
 }
 
 uint32_t build_matmul(struct build *b, uint32_t x, uint32_t y, const int64_t attrs[MATMUL_ATTRS])
 {
-    return add_op(b, OP_MATMUL, (uint32_t[]){x, y, NONE, NONE, NONE}, PLAN_INPUTS_MAX, attrs,
+    int64_t copy[MATMUL_ATTRS];
+
+    memcpy(copy, attrs, sizeof(copy));
+    copy[MATMUL_GROUPS] = MAX(copy[MATMUL_GROUPS], 1);
+    return add_op(b, OP_MATMUL, (uint32_t[]){x, y, NONE, NONE, NONE}, PLAN_INPUTS_MAX, copy,
                   MATMUL_ATTRS);
 }
 
@@ -230,7 +255,7 @@ uint32_t build_linear(struct build *b, uint32_t x, uint32_t weight, uint32_t bia
     const int64_t attrs[MATMUL_ATTRS] = {
         [MATMUL_BATCH] = 1,      [MATMUL_ROWS] = at->rows,  [MATMUL_INNER] = w->rows,
         [MATMUL_COLS] = w->cols, [MATMUL_A_ROW] = at->cols, [MATMUL_B_ROW] = w->cols,
-        [MATMUL_B_COL] = 1,
+        [MATMUL_B_COL] = 1,      [MATMUL_GROUPS] = 1,
     };
 
     return add_op(b, OP_MATMUL, (uint32_t[]){x, weight, bias, residual, gain}, PLAN_INPUTS_MAX,
@@ -241,7 +266,7 @@ void build_answer(struct build *b, uint32_t y)
 {
     const struct wire *at = &b->v->wires[y];
 
-    b->plan->labels = (uint32_t)wire_elements(at);
+    b->plan->labels = (uint32_t)wire_elements(at) / b->v->batch;
     if (at->frac != BUILD_FRAC)
         y = unary(b, OP_AFFINE, y, (int64_t[]){1, 0, BUILD_FRAC - at->frac}, AFFINE_ATTRS);
     unary(b, OP_OUTPUT, y, NULL, 0);
@@ -264,13 +289,28 @@ void build_finish(struct build *b, uint32_t y)
     build_seal(b);
 }
 
+static void all_lengths(uint32_t length, uint32_t ret[PLAN_BATCH_MAX])
+{
+    for (size_t i = 0; i < PLAN_BATCH_MAX; i++)
+        ret[i] = length;
+}
+
 void build_clear(const struct build *b, uint32_t length, const int64_t *input, int64_t *ret)
+{
+    uint32_t lengths[PLAN_BATCH_MAX];
+
+    all_lengths(length, lengths);
+    build_clear_lengths(b, lengths, input, ret);
+}
+
+void build_clear_lengths(const struct build *b, const uint32_t lengths[], const int64_t *input,
+                         int64_t *ret)
 {
     static const uint8_t seed[PRG_SEED_BYTES];
     struct err err = {""};
 
     need(clear_run(b->plan, b->v, (const uint64_t *const *)b->weights, (const uint64_t *)input,
-                   length, CLEAR_FLOOR, seed, NULL, ret, &err),
+                   lengths, CLEAR_FLOOR, seed, NULL, ret, &err),
          &err);
 }
 
@@ -302,7 +342,16 @@ static void check_cost(const struct build *b, const struct replay *r)
 void build_run(const struct build *b, struct replay *r, uint32_t length, const int64_t *input,
                int64_t *ret)
 {
-    assert_int_equal(replay_run(r, b->v, length, (const uint64_t *)input, ret), 0);
+    uint32_t lengths[PLAN_BATCH_MAX];
+
+    all_lengths(length, lengths);
+    build_run_lengths(b, r, lengths, input, ret);
+}
+
+void build_run_lengths(const struct build *b, struct replay *r, const uint32_t lengths[],
+                       const int64_t *input, int64_t *ret)
+{
+    assert_int_equal(replay_run(r, b->v, lengths, (const uint64_t *)input, ret), 0);
     check_cost(b, r);
 }
 
@@ -312,7 +361,7 @@ void build_expect(const struct build *b, const int64_t *input, const int64_t *ex
     int64_t got[PLAN_LABELS_MAX];
 
     build_run(b, r, b->v->tokens, input, got);
-    for (size_t i = 0; i < b->plan->labels; i++)
+    for (size_t i = 0; i < plan_answers(b->plan, b->v); i++)
         if (got[i] != expected[i])
             fail_msg("ring %u: answer %zu of %u is %" PRId64 ", not %" PRId64, b->plan->ring, i,
                      b->plan->labels, got[i], expected[i]);

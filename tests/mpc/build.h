@@ -34,6 +34,10 @@ struct build {
 void build_start(struct build *b, unsigned int ring, uint32_t tokens, uint32_t columns);
 void build_end(struct build *b);
 
+/** Of @batch sequences. */
+void build_start_batch(struct build *b, unsigned int ring, uint32_t tokens, uint32_t batch,
+                       uint32_t columns);
+
 /** With an input, and weights, in a ring of @narrow bits. */
 void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
                         uint32_t columns);
@@ -70,13 +74,13 @@ uint32_t build_dot(struct build *b, uint32_t x, int64_t constant, const int64_t 
 uint32_t build_lookup(struct build *b, uint32_t x, unsigned int shift, uint32_t t,
                       unsigned int bits, unsigned int cols, const int64_t *entries);
 
-/** @attrs by enum view_attr. */
+/** @attrs by enum view_attr; no groups: one. */
 uint32_t build_view(struct build *b, uint32_t x, const int64_t attrs[VIEW_ATTRS]);
 
 /** Gives no wire. */
 void build_range(struct build *b, uint32_t x, int64_t min, int64_t end);
 
-/** @attrs by enum matmul_attr. */
+/** @attrs by enum matmul_attr; no groups: one. */
 uint32_t build_matmul(struct build *b, uint32_t x, uint32_t y, const int64_t attrs[MATMUL_ATTRS]);
 
 /** x (all of it) times the weight, plus bias and gain * residual; OPERAND_NONE where there is none.
@@ -91,9 +95,11 @@ void build_finish(struct build *b, uint32_t y);
  */
 void build_answer(struct build *b, uint32_t y);
 void build_variant(struct build *b, uint32_t tokens);
+void build_variant_batch(struct build *b, uint32_t tokens, uint32_t batch);
 void build_seal(struct build *b);
 
-/** What the clear executor says, in @ret: plan->labels values. */
+/** What the clear executor says, in @ret: plan_answers() values; every sequence has @length tokens.
+ */
 void build_clear(const struct build *b, uint32_t length, const int64_t *input, int64_t *ret);
 
 /** The plan's dealer and parties, on @kernels. */
@@ -102,6 +108,12 @@ struct replay *build_replay(const struct build *b, const struct kernels *kernels
 /** Run a job, and check what it cost against the cost reader, byte for byte, round for round. */
 void build_run(const struct build *b, struct replay *r, uint32_t length, const int64_t *input,
                int64_t *ret);
+
+/** The same two with a length for each sequence. */
+void build_clear_lengths(const struct build *b, const uint32_t lengths[], const int64_t *input,
+                         int64_t *ret);
+void build_run_lengths(const struct build *b, struct replay *r, const uint32_t lengths[],
+                       const int64_t *input, int64_t *ret);
 
 /** A job's answer must be @expected, exactly. */
 void build_expect(const struct build *b, const int64_t *input, const int64_t *expected);

@@ -74,7 +74,7 @@ struct side {
     const struct tape *tape;
     const uint64_t *input;
     uint64_t *output;
-    uint32_t length;
+    const uint32_t *lengths;
     struct online_stats *stats;
     int rc;
 };
@@ -91,7 +91,7 @@ static void *run_side(void *context)
 {
     struct side *s = context;
 
-    s->rc = party_run(s->party, s->tape, &s->tap.inner.exchange, s->length, s->input, s->output,
+    s->rc = party_run(s->party, s->tape, &s->tap.inner.exchange, s->lengths, s->input, s->output,
                       s->stats);
     return NULL;
 }
@@ -272,11 +272,11 @@ void replay_deal(struct replay *r, const struct variant *v, struct tape *ret_tap
         must(tape_prepare(ret_tape[p], r->model[p], r->team[2]) == 0, "tape_prepare");
 }
 
-int replay_run(struct replay *r, const struct variant *v, uint32_t length, const uint64_t *input,
-               int64_t *ret_output)
+int replay_run(struct replay *r, const struct variant *v, const uint32_t lengths[],
+               const uint64_t *input, int64_t *ret_output)
 {
     size_t count = wire_elements(&v->wires[0]), bytes = count * sizeof(uint64_t);
-    size_t labels = r->plan->labels;
+    size_t labels = plan_answers(r->plan, v);
     uint64_t *share[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     struct side side[2];
     struct tape *tape[2];
@@ -291,7 +291,7 @@ int replay_run(struct replay *r, const struct variant *v, uint32_t length, const
         side[p] = (struct side){.party = r->party[p],
                                 .tape = tape[p],
                                 .input = p ? share[p] : party_input(r->party[p], v),
-                                .length = length,
+                                .lengths = lengths,
                                 .output = calloc(labels, sizeof(uint64_t)),
                                 .stats = &r->stats[p]};
         must(side[p].output, "memory");

@@ -57,10 +57,10 @@ void replay_open(struct model *model[2], struct replay_transcript sent[2], size_
 void replay_deal(struct replay *r, const struct variant *v, struct tape *ret_tape[2]);
 
 /**
- * Share @input (tokens x columns of the variant), deal a tape, run both parties, add their answers:
- * @ret_output holds plan->labels values. 0 or the first party's error.
+ * Share @input (batch tokens x columns of the variant), deal a tape, run both parties, add their
+ * answers: @ret_output holds plan_answers() values. 0 or the first party's error.
  */
-int replay_run(struct replay *r, const struct variant *v, uint32_t length, const uint64_t *input,
-               int64_t *ret_output);
+int replay_run(struct replay *r, const struct variant *v, const uint32_t lengths[],
+               const uint64_t *input, int64_t *ret_output);
 
 #endif

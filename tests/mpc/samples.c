@@ -184,7 +184,7 @@ static uint32_t lookup_times(struct build *b)
 /* Of rows 1 and 3 the columns 4 and 5, and beside them 0 and 1 of the rows after. */
 static uint32_t view(struct build *b)
 {
-    return build_view(b, b->x, (int64_t[]){2, 2, 2, 10, 12, 2});
+    return build_view(b, b->x, (int64_t[VIEW_ATTRS]){2, 2, 2, 10, 12, 2});
 }
 
 const struct sample samples[] = {

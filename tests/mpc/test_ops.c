@@ -175,7 +175,10 @@ static void view_once(unsigned int ring)
     for (int i = MATMUL_A_OFFSET; i <= MATMUL_B_COL; i++)
         attrs[i] = (int64_t)pick(0, 9);
     attrs[MATMUL_BESIDE] = (int64_t)pick(0, 1);
-    build_start(&b, ring, 20, 25); /* 9 * (3 + 5 + 8 + 20) < 500 */
+    attrs[MATMUL_GROUPS] = (int64_t)pick(1, 3);
+    attrs[MATMUL_A_GROUP] = (int64_t)pick(0, 9);
+    attrs[MATMUL_B_GROUP] = (int64_t)pick(0, 9);
+    build_start(&b, ring, 20, 25); /* 9 * (3 + 3 + 5 + 8 + 20) < 500 */
     x = build_open(&b, b.x);
     build_finish(&b, build_matmul(&b, x, x, attrs));
     build_noise(input, 20 * 25, -limit, limit);
@@ -189,6 +192,68 @@ static void test_matmul_views(void **state)
     FOR_EACH_RING(ring)
     for (int i = 0; i < 2 * ROUNDS; i++)
         view_once(ring);
+}
+
+/* Scores of two heads in each of three sequences, by the definition: group after group. */
+static void test_matmul_groups(void **state)
+{
+    enum { SEQUENCES = 3, T = 4, HEADS = 2, D = 3, WIDTH = HEADS * D };
+    const int64_t attrs[MATMUL_ATTRS] = {
+        [MATMUL_GROUPS] = SEQUENCES, [MATMUL_BATCH] = HEADS, [MATMUL_ROWS] = T,
+        [MATMUL_INNER] = D,          [MATMUL_COLS] = T,      [MATMUL_A_GROUP] = T * WIDTH,
+        [MATMUL_A_BATCH] = D,        [MATMUL_A_ROW] = WIDTH, [MATMUL_B_GROUP] = T * WIDTH,
+        [MATMUL_B_BATCH] = D,        [MATMUL_B_COL] = WIDTH, [MATMUL_B_ROW] = 1,
+    };
+    int64_t input[SEQUENCES][T][HEADS][D], expected[2][SEQUENCES * HEADS * T * T];
+
+    (void)state;
+    build_noise(input[0][0][0], sizeof(input) / sizeof(int64_t), -99, 99);
+    for (size_t i = 0; i < SEQUENCES * HEADS * T * T; i++) {
+        size_t s = i / (HEADS * T * T), h = i / (T * T) % HEADS, q = i / T % T, k = i % T;
+        int64_t sum = 0;
+
+        for (size_t d = 0; d < D; d++)
+            sum += input[s][q][h][d] * input[s][k][h][d];
+        expected[0][i] = sum;
+        expected[1][((s * T + q) * HEADS + h) * T + k] = sum;
+    }
+    for (size_t beside = 0; beside < 2; beside++) {
+        int64_t with[MATMUL_ATTRS];
+        struct build b;
+        uint32_t x;
+
+        memcpy(with, attrs, sizeof(with));
+        with[MATMUL_BESIDE] = (int64_t)beside;
+        build_start_batch(&b, 48, T, SEQUENCES, WIDTH);
+        x = build_open(&b, b.x);
+        build_finish(&b, build_matmul(&b, x, x, with));
+        build_expect(&b, input[0][0][0], expected[beside]);
+        build_end(&b);
+    }
+}
+
+/* A bias of a row a token comes again for every sequence; what it has beyond the tokens does not.
+ */
+static void test_matmul_bias_of_a_batch(void **state)
+{
+    enum { SEQUENCES = 3, T = 4, COLS = 5 };
+    const int64_t identity[COLS * COLS] = {[0] = 1, [6] = 1, [12] = 1, [18] = 1, [24] = 1};
+    int64_t input[SEQUENCES * T * COLS], bias[(T + 2) * COLS], expected[SEQUENCES * T * COLS];
+    struct build b;
+    uint32_t x, w;
+
+    (void)state;
+    build_noise(input, ARRAY_LENGTH(input), -99, 99);
+    build_noise(bias, ARRAY_LENGTH(bias), -9999, 9999);
+    for (size_t i = 0; i < ARRAY_LENGTH(input); i++)
+        expected[i] = input[i] + bias[i % (T * COLS)];
+    build_start_batch(&b, 40, T, SEQUENCES, COLS);
+    x = build_open(&b, b.x);
+    w = build_weight(&b, WEIGHT_PRODUCT, COLS, COLS, identity);
+    build_finish(
+        &b, build_linear(&b, x, w, build_weight(&b, WEIGHT_ADDED, T + 2, COLS, bias), NONE, NONE));
+    build_expect(&b, input, expected);
+    build_end(&b);
 }
 
 /* Longer than one slice of a kernel, and than one block of the link. */
@@ -370,21 +435,24 @@ static void test_sums(void **state)
     }
 }
 
-/* Any blocks of a wire, side by side: element (r, b, c) is x[offset + r row + b block + c]. */
+/* Any blocks of a wire, side by side, group after group: element (g, r, b, c) is
+ * x[offset + g group + r row + b block + c]. */
 static void test_view(void **state)
 {
     (void)state;
     for (int i = 0; i < 10 * ROUNDS; i++) {
         int64_t a[VIEW_ATTRS] = {(int64_t)pick(1, 6), (int64_t)pick(1, 5),  (int64_t)pick(1, 7),
-                                 (int64_t)pick(0, 9), (int64_t)pick(0, 20), (int64_t)pick(0, 20)};
+                                 (int64_t)pick(0, 9), (int64_t)pick(0, 20), (int64_t)pick(0, 20),
+                                 (int64_t)pick(1, 3), (int64_t)pick(0, 20)};
         int64_t input[250], expected[INPUT_MAX], *to = expected;
         struct build b;
 
         build_noise(input, 250, -top(40) - 1, top(40));
-        for (int64_t r = 0; r < a[VIEW_ROWS]; r++)
+        for (int64_t gr = 0; gr < a[VIEW_GROUPS] * a[VIEW_ROWS]; gr++)
             for (int64_t k = 0; k < a[VIEW_BLOCKS]; k++)
                 for (int64_t c = 0; c < a[VIEW_COLS]; c++)
-                    *to++ = input[a[VIEW_OFFSET] + r * a[VIEW_ROW] + k * a[VIEW_BLOCK] + c];
+                    *to++ = input[a[VIEW_OFFSET] + gr / a[VIEW_ROWS] * a[VIEW_GROUP] +
+                                  gr % a[VIEW_ROWS] * a[VIEW_ROW] + k * a[VIEW_BLOCK] + c];
         build_start(&b, 40, 10, 25);
         build_finish(&b, build_view(&b, b.x, a));
         build_expect(&b, input, expected);
@@ -751,6 +819,76 @@ static void test_length_scale(void **state)
     }
 }
 
+/* Each sequence of a batch has its own length, whatever rows a sequence has. */
+static void test_lengths_of_a_batch(void **state)
+{
+    enum { SEQUENCES = 3, T = 5, ROWS = 2 };
+    static const uint32_t lengths[SEQUENCES] = {5, 1, 2};
+    static const int64_t times[SEQUENCES] = {1, 4, 2};
+    const int64_t some[VIEW_ATTRS] = {
+        [VIEW_ROWS] = ROWS, [VIEW_BLOCKS] = 1,         [VIEW_COLS] = T,
+        [VIEW_ROW] = T,     [VIEW_GROUPS] = SEQUENCES, [VIEW_GROUP] = T * T};
+    int64_t input[SEQUENCES * T * T], got[SEQUENCES * ROWS * T], clear[SEQUENCES * ROWS * T];
+    struct replay *r;
+    struct build b;
+
+    (void)state;
+    build_noise(input, ARRAY_LENGTH(input), -999, 999);
+    build_start_batch(&b, 48, T, SEQUENCES, T);
+    build_finish(&b, build_length_scale(&b, build_length_mask(&b, build_view(&b, b.x, some))));
+    r = build_replay(&b, kernels_here());
+    build_run_lengths(&b, r, lengths, input, got);
+    build_clear_lengths(&b, lengths, input, clear);
+    for (size_t i = 0; i < ARRAY_LENGTH(got); i++) {
+        size_t s = i / (ROWS * T), c = i % T;
+        int64_t x = input[s * T * T + i % (ROWS * T)];
+
+        assert_int_equal(got[i], c < lengths[s] ? times[s] * x : 0);
+        assert_int_equal(clear[i], got[i]);
+    }
+    replay_free(r);
+    build_end(&b);
+}
+
+/* No length of a sequence is taken on trust: nothing is sent for one that does not fit. */
+static void test_lengths_are_checked(void **state)
+{
+    static const uint32_t wrong[][2] = {{3, 0}, {0, 3}, {3, 4}};
+    const int64_t input[6] = {0};
+    int64_t got[6];
+    struct replay *r;
+    struct build b;
+
+    (void)state;
+    build_start_batch(&b, 48, 3, 2, 1);
+    build_finish(&b, build_unmask(&b, build_open(&b, b.x)));
+    r = build_replay(&b, kernels_here());
+    for (size_t i = 0; i < ARRAY_LENGTH(wrong); i++)
+        assert_int_equal(replay_run(r, b.v, wrong[i], (const uint64_t *)input, got), -EINVAL);
+    replay_free(r);
+    build_end(&b);
+}
+
+/* What is per sequence needs as many rows for each. */
+static void test_rows_that_are_no_sequences(void **state)
+{
+    const int64_t three[VIEW_ATTRS] = {[VIEW_ROWS] = 3, [VIEW_BLOCKS] = 1, [VIEW_COLS] = 3};
+    const uint8_t ids[] = {OP_LENGTH_MASK, OP_LENGTH_SCALE};
+    struct build b;
+
+    (void)state;
+    build_start_batch(&b, 48, 3, 2, 3);
+    for (size_t i = 0; i < ARRAY_LENGTH(ids); i++) {
+        struct op op = {.id = ids[i], .input_count = 1, .in = {build_view(&b, b.x, three)}};
+        struct err err = {""};
+        uint32_t out;
+
+        assert_int_equal(plan_add_op(b.plan, b.v, &op, &out, &err), -EINVAL);
+        assert_non_null(strstr(err.text, "3 rows are not 2 sequences"));
+    }
+    build_end(&b);
+}
+
 /* Fewer bits say the same where the distances fit them. */
 static void test_compare_narrow(void **state)
 {
@@ -827,6 +965,11 @@ int main(void)
         cmocka_unit_test(test_cut_products),
         cmocka_unit_test(test_lift),
         cmocka_unit_test(test_length_scale),
+        cmocka_unit_test(test_lengths_of_a_batch),
+        cmocka_unit_test(test_lengths_are_checked),
+        cmocka_unit_test(test_rows_that_are_no_sequences),
+        cmocka_unit_test(test_matmul_groups),
+        cmocka_unit_test(test_matmul_bias_of_a_batch),
         cmocka_unit_test(test_kernels_agree),
     };
 

@@ -21,7 +21,8 @@
 #define FORGED_WORDS ((size_t)1 << 16)
 #define FORGED_MACS  ((uint64_t)1 << 20)
 
-/* The first row's products: an answer of three elements, however many tokens there are. */
+/* The products of a sequence's first row: an answer of three elements, however many tokens there
+ * are. */
 static uint32_t first_row(struct build *b)
 {
     const int64_t attrs[MATMUL_ATTRS] = {
@@ -31,13 +32,16 @@ static uint32_t first_row(struct build *b)
         [MATMUL_COLS] = 3,
         [MATMUL_B_ROW] = SAMPLE_TOKENS,
         [MATMUL_B_COL] = 1,
+        [MATMUL_GROUPS] = b->v->batch,
+        [MATMUL_A_GROUP] = b->v->tokens * SAMPLE_TOKENS,
+        [MATMUL_B_GROUP] = b->v->tokens * SAMPLE_TOKENS,
     };
     uint32_t x = build_open(b, b->x);
 
     return build_matmul(b, x, x, attrs);
 }
 
-/* Every kind of operation, weight and wire, in two variants. */
+/* Every kind of operation, weight and wire, in three variants. */
 static void everything(struct build *b)
 {
     build_start(b, 48, SAMPLE_TOKENS, SAMPLE_TOKENS);
@@ -47,6 +51,8 @@ static void everything(struct build *b)
             samples[i].build(b);
     build_answer(b, first_row(b));
     build_variant(b, SAMPLE_TOKENS + 3);
+    build_answer(b, first_row(b));
+    build_variant_batch(b, SAMPLE_TOKENS + 3, 2);
     build_answer(b, first_row(b));
     build_seal(b);
 }
@@ -65,6 +71,7 @@ static uint8_t *bytes_of(const struct build *b, size_t *ret_count)
 static void same_layout(const struct variant *a, const struct variant *b)
 {
     assert_int_equal(a->tokens, b->tokens);
+    assert_int_equal(a->batch, b->batch);
     assert_int_equal(a->wire_count, b->wire_count);
     assert_int_equal(a->op_count, b->op_count);
     assert_int_equal(a->arena_words, b->arena_words);
@@ -106,8 +113,8 @@ static void test_round_trip(void **state)
     assert_string_equal(read->name, "test");
     assert_int_equal(read->weight_count, b.plan->weight_count);
     assert_int_equal(read->table_count, 1);
-    assert_int_equal(read->variant_count, 2);
-    for (size_t i = 0; i < 2; i++)
+    assert_int_equal(read->variant_count, 3);
+    for (size_t i = 0; i < 3; i++)
         same_layout(&read->variants[i], &b.plan->variants[i]);
 
     assert_int_equal(plan_serialize(read, &again, &again_count, &err), 0);
@@ -145,6 +152,16 @@ static void test_variant_for_length(void **state)
     assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS)->tokens, SAMPLE_TOKENS);
     assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS + 1)->tokens, SAMPLE_TOKENS + 3);
     assert_null(plan_variant(b.plan, SAMPLE_TOKENS + 4));
+    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS + 1)->batch, 1);
+
+    /* Of several sequences the length still comes first. */
+    assert_ptr_equal(plan_variant_batch(b.plan, 1, 1), &b.plan->variants[0]);
+    assert_ptr_equal(plan_variant_batch(b.plan, 1, 2), &b.plan->variants[2]);
+    assert_null(plan_variant_batch(b.plan, 1, 3));
+    assert_ptr_equal(plan_variant_exact(b.plan, SAMPLE_TOKENS + 3, 2), &b.plan->variants[2]);
+    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS, 2));
+    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS + 3, 3));
+    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS + 4, 1));
     build_end(&b);
 }
 
@@ -276,16 +293,21 @@ static void run_forged(const struct plan *plan)
 {
     uint64_t *zeros = calloc(FORGED_WORDS, sizeof(*zeros));
     const int64_t **weights = calloc(plan->weight_count + 1, sizeof(*weights));
-    int64_t output[PLAN_LABELS_MAX];
+    int64_t output[PLAN_ANSWERS_MAX];
     struct replay *r;
 
     assert_true(zeros && weights);
     for (size_t i = 0; i < plan->weight_count; i++)
         weights[i] = (const int64_t *)zeros;
     r = replay_new(plan, weights, kernels_here());
-    for (size_t i = 0; i < plan->variant_count; i++)
-        assert_int_equal(replay_run(r, &plan->variants[i], plan->variants[i].tokens, zeros, output),
-                         0);
+    for (size_t i = 0; i < plan->variant_count; i++) {
+        const struct variant *v = &plan->variants[i];
+        uint32_t lengths[PLAN_BATCH_MAX];
+
+        for (size_t s = 0; s < v->batch; s++)
+            lengths[s] = v->tokens;
+        assert_int_equal(replay_run(r, v, lengths, zeros, output), 0);
+    }
     replay_free(r);
     free(weights);
     free(zeros);
@@ -424,100 +446,163 @@ static const struct refusal {
     {OP_LOOKUP, 2, 3, {HAT, X}, {0}, "no masked wire"},
     {OP_LOOKUP, 2, 3, {HAT, WIDE}, {0}, "not one element an index"},
     {OP_LOOKUP, 2, 3, {HAT, CUT}, {1}, "an entry and a slope"},
-    {OP_VIEW, 1, 6, {HAT}, {1, 1, 1}, "no share wire"},
-    {OP_VIEW, 1, 6, {X}, {1, 1, 0}, "a dimension of 0"},
-    {OP_VIEW, 1, 6, {X}, {1, 1, 1, -1}, "stride of -1"},
-    {OP_VIEW, 1, 6, {X}, {1, 1 << 24, 2}, "too long"},
-    {OP_VIEW, 1, 6, {X}, {6, 1, 6, 1, 6, 0}, "past its input"},
-    {OP_VIEW, 1, 6, {X}, {1, 2, 6, 0, 0, 31}, "past its input"},
+    {OP_VIEW, 1, 8, {HAT}, {1, 1, 1, [VIEW_GROUPS] = 1}, "no share wire"},
+    {OP_VIEW, 1, 8, {X}, {1, 1, 0, [VIEW_GROUPS] = 1}, "a dimension of 0"},
+    {OP_VIEW, 1, 8, {X}, {1, 1, 1, -1, [VIEW_GROUPS] = 1}, "stride of -1"},
+    {OP_VIEW, 1, 8, {X}, {1, 1 << 24, 2, [VIEW_GROUPS] = 1}, "too long"},
+    {OP_VIEW, 1, 8, {X}, {6, 1, 6, 1, 6, 0, [VIEW_GROUPS] = 1}, "past its input"},
+    {OP_VIEW, 1, 8, {X}, {1, 2, 6, 0, 0, 31, [VIEW_GROUPS] = 1}, "past its input"},
+    {OP_VIEW, 1, 8, {X}, {1, 1, 1}, "0 groups"},
+    {OP_VIEW, 1, 8, {X}, {1, 1, 1, [VIEW_GROUPS] = (1 << 24) + 1}, "groups"},
+    {OP_VIEW, 1, 8, {X}, {1, 1, 1, [VIEW_GROUPS] = 1, [VIEW_GROUP] = -1}, "-1 apart"},
+    {OP_VIEW, 1, 8, {X}, {2, 1, 1, [VIEW_GROUPS] = 1 << 24}, "too many"},
+    {OP_VIEW, 1, 8, {X}, {1, 1, 1, [VIEW_GROUPS] = 3, [VIEW_GROUP] = 18}, "past its input"},
     {OP_OUTPUT, 1, 0, {X}, {0}, "the answer is not"},
-    {OP_MATMUL, 5, 12, {X, HAT, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
-    {OP_MATMUL, 5, 12, {CUT, HAT, NOTHING, NOTHING, NOTHING}, {0}, "opened cut"},
-    {OP_MATMUL, 5, 12, {HAT, CUT, NOTHING, NOTHING, NOTHING}, {0}, "opened cut"},
+    {OP_MATMUL, 5, 15, {X, HAT, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
+    {OP_MATMUL, 5, 15, {CUT, HAT, NOTHING, NOTHING, NOTHING}, {0}, "opened cut"},
+    {OP_MATMUL, 5, 15, {HAT, CUT, NOTHING, NOTHING, NOTHING}, {0}, "opened cut"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, NARROW, NOTHING, NOTHING, NOTHING},
-     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "in a ring of 24 bits"},
-    {OP_MATMUL, 5, 12, {NOTHING, HAT, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
-    {OP_MATMUL, 5, 12, {HAT, NOTHING, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
-    {OP_MATMUL, 5, 12, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {0}, "a dimension of 0"},
-    {OP_MATMUL, 5, 12, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {1, 1, 1 << 25, 1}, "a dimension"},
-    {OP_MATMUL, 5, 12, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {1, 1, 1, 1, -1}, "stride of -1"},
+    {OP_MATMUL, 5, 15, {NOTHING, HAT, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
+    {OP_MATMUL, 5, 15, {HAT, NOTHING, NOTHING, NOTHING, NOTHING}, {0}, "no masked wire"},
+    {OP_MATMUL, 5, 15, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {0}, "a dimension of 0"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, HAT, NOTHING, NOTHING, NOTHING},
-     {1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2},
+     {1, 1, 1 << 25, 1, [MATMUL_GROUPS] = 1},
+     "a dimension"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, -1, [MATMUL_GROUPS] = 1},
+     "stride of -1"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 2, [MATMUL_GROUPS] = 1},
      "neither stacked"},
     {OP_MATMUL,
      5,
-     13,
+     16,
      {HAT, HAT, NOTHING, NOTHING, NOTHING},
-     {1, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = 1, [MATMUL_ONE_SIDED] = 2},
      "neither take turns"},
-    {OP_MATMUL, 5, 12, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {1, 1, 1, 1, 36}, "past its left"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, HAT, NOTHING, NOTHING, NOTHING},
-     {1, 1, 2, 1, 0, 0, 0, 0, 0, 36, 0, 0},
+     {1, 1, 1, 1, 36, [MATMUL_GROUPS] = 1},
+     "past its left"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 2, 1, 0, 0, 0, 0, 0, 36, 0, 0, [MATMUL_GROUPS] = 1},
      "past its right"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, HAT, NOTHING, NOTHING, NOTHING},
-     {1 << 24, 1 << 24, 1, 1 << 24},
+     {1 << 24, 1 << 24, 1, 1 << 24, [MATMUL_GROUPS] = 1},
      "too large"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, HAT, BIAS, NOTHING, NOTHING},
-     {1, 1, 1, 1},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = 1},
      "only a fixed product takes a bias"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, WEIGHT, NOTHING, NOTHING, NOTHING},
-     {1, 6, 5, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 5, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "is not the 5 x 6"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, BIAS, NOTHING, NOTHING, NOTHING},
-     {1, 6, 1, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 1, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "is not the 1 x 6"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, WEIGHT, GAIN, NOTHING, NOTHING},
-     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "does not fit the product"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, WEIGHT, X, NOTHING, NOTHING},
-     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "takes a bias, and a weight"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, WEIGHT, BIAS, HAT, NOTHING},
-     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "with a gain weight"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, WEIGHT, BIAS, NOTHING, GAIN},
-     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "no masked wire"},
     {OP_MATMUL,
      5,
-     12,
+     15,
      {HAT, WEIGHT, BIAS, WIDE, GAIN},
-     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0},
+     {1, 6, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 1},
      "do not fit the product"},
+    {OP_MATMUL, 5, 15, {HAT, HAT, NOTHING, NOTHING, NOTHING}, {1, 1, 1, 1}, "0 groups"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = (1 << 24) + 1},
+     "groups"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = 1, [MATMUL_A_GROUP] = -1},
+     "groups -1 apart"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = 1, [MATMUL_B_GROUP] = INT64_MAX},
+     "apart"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = 3, [MATMUL_A_GROUP] = 18},
+     "past its left"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1, 1, 1, 1, [MATMUL_GROUPS] = 3, [MATMUL_B_GROUP] = 18},
+     "past its right"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, HAT, NOTHING, NOTHING, NOTHING},
+     {1 << 24, 1, 1, 16, [MATMUL_GROUPS] = 2},
+     "too large"},
+    {OP_MATMUL,
+     5,
+     15,
+     {HAT, WEIGHT, NOTHING, NOTHING, NOTHING},
+     {1, 3, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, [MATMUL_GROUPS] = 2},
+     "is not the 6 x 6"},
 };
 
 static void test_refusals(void **state)
@@ -599,7 +684,7 @@ static void test_finish(void **state)
     check_finish(&b, "error bound");
     build_start(&b, 48, 2, 2);
     build_answer(&b, b.x);
-    assert_int_equal(plan_add_variant(b.plan, 3, &v, &err), 0);
+    assert_int_equal(plan_add_variant(b.plan, 3, 1, &v, &err), 0);
     check_finish(&b, "empty variant");
 }
 
@@ -608,7 +693,7 @@ static void test_parts(void **state)
     const int64_t entries[4] = {0};
     struct weight w = {.name = "w", .use = WEIGHT_PRODUCT, .ring = 48, .rows = 1, .cols = 0};
     struct variant *v = NULL;
-    struct err err[5] = {{""}};
+    struct err err[6] = {{""}};
     uint32_t operand = 77;
     int64_t table = 77;
     struct build b;
@@ -623,9 +708,13 @@ static void test_parts(void **state)
     assert_int_equal(plan_add_table(b.plan, 5, 1, entries, &table, NULL), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 17, 1, entries, &table, &err[1]), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 6, 5, entries, &table, &err[2]), -EINVAL);
-    assert_int_equal(plan_add_variant(b.plan, 2, &v, &err[3]), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 2, 1, &v, &err[3]), -EINVAL);
     assert_non_null(strstr(err[3].text, "order of length"));
-    assert_int_equal(plan_add_variant(b.plan, PLAN_TOKENS_MAX + 1, &v, &err[4]), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 1, 2, &v, NULL), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, PLAN_TOKENS_MAX + 1, 1, &v, &err[4]), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 2, 0, &v, NULL), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 2, PLAN_BATCH_MAX + 1, &v, &err[5]), -EINVAL);
+    assert_non_null(strstr(err[5].text, "33 sequences"));
     assert_true(operand == 77 && table == 77 && !v);
     build_end(&b);
 }
@@ -655,7 +744,7 @@ static void random_program(struct build *b, size_t ops)
         for (size_t i = 0; i < op.input_count; i++)
             op.in[i] = (uint32_t)random_in(0, (int64_t)b->v->wire_count - 1);
         if (op.id == OP_MATMUL) {
-            const int64_t attrs[MATMUL_ATTRS] = {1, 2, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0};
+            const int64_t attrs[MATMUL_ATTRS] = {1, 2, 6, 6, 0, 0, 6, 0, 0, 6, 1, 0, 1};
 
             memcpy(op.attr, attrs, sizeof(attrs));
             op.in[MATMUL_B] = weight;

@@ -21,6 +21,7 @@
 
 #define MODEL      SOURCE_ROOT "/models/sst2-tiny"
 #define LABELS_MAX 8
+#define BATCH_MAX  3
 
 static const char *const sentences[] = {
     "A warm, funny film that earns every tear.",
@@ -149,36 +150,59 @@ static void check_cost(const struct replay *r, const struct variant *v)
     assert_int_equal(v->tape_bytes, cost.bytes_tape);
 }
 
-/* One private answer: near the clear executor's, nearer to the float model's than @error. */
-static void check_answer(struct replay *r, const struct compiled *m, const struct checkpoint *c,
-                         const struct variant *v, const struct encoding *e, double error)
+/* One text's answer. */
+static void check_logits(const struct plan *plan, const struct variant *v, const int64_t output[],
+                         const int64_t clear[], const struct checkpoint *c,
+                         const struct encoding *e, double error)
 {
-    const struct plan *plan = m->plan;
     double logits[LABELS_MAX], private[LABELS_MAX];
-    int64_t output[LABELS_MAX], clear[LABELS_MAX];
-    const uint8_t seed[PRG_SEED_BYTES] = {0};
-    uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
-    uint32_t length = (uint32_t)e->count;
 
-    assert_non_null(input);
-    assert_int_equal(compile_input(plan, v, e, input, NULL), 0);
-    assert_int_equal(replay_run(r, v, length, input, output), 0);
-    assert_int_equal(clear_run(plan, v, (const uint64_t *const *)m->weights, input, length,
-                               CLEAR_FLOOR, seed, NULL, clear, NULL),
-                     0);
     assert_int_equal(reference_classify(c, e, logits, NULL, NULL), 0);
     for (size_t i = 0; i < plan->labels; i++) {
         double off = ldexp((double)(output[i] - clear[i]), -plan->frac);
 
         private[i] = ldexp((double)output[i], -plan->frac);
         if (fabs(off) > plan->error_bound || fabs(private[i] - logits[i]) > error)
-            fail_msg("%u/%u, %u tokens: logit %zu is %.6g, %.2g off the clear executor, %.2g off "
-                     "the float model",
-                     plan->ring, plan->frac, v->tokens, i, private[i], off, private[i] - logits[i]);
+            fail_msg("%u/%u, %u times %u tokens: logit %zu is %.6g, %.2g off the clear executor, "
+                     "%.2g off the float model",
+                     plan->ring, plan->frac, v->batch, v->tokens, i, private[i], off,
+                     private[i] - logits[i]);
     }
     assert_int_equal(best(private, plan->labels), best(logits, plan->labels));
+}
+
+/* Private answers to v->batch texts: near the clear executor's, nearer to the float model's than
+ * @error. */
+static void check_answers(struct replay *r, const struct compiled *m, const struct checkpoint *c,
+                          const struct variant *v, const struct encoding e[], double error)
+{
+    const struct plan *plan = m->plan;
+    int64_t output[BATCH_MAX * LABELS_MAX], clear[BATCH_MAX * LABELS_MAX];
+    const uint8_t seed[PRG_SEED_BYTES] = {0};
+    uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
+    uint32_t lengths[BATCH_MAX];
+
+    assert_non_null(input);
+    assert_true(v->batch <= BATCH_MAX);
+    for (size_t s = 0; s < v->batch; s++)
+        lengths[s] = (uint32_t)e[s].count;
+    assert_int_equal(compile_input(plan, v, e, input, NULL), 0);
+    assert_int_equal(replay_run(r, v, lengths, input, output), 0);
+    assert_int_equal(clear_run(plan, v, (const uint64_t *const *)m->weights, input, lengths,
+                               CLEAR_FLOOR, seed, NULL, clear, NULL),
+                     0);
+    for (size_t s = 0; s < v->batch; s++)
+        check_logits(plan, v, output + s * plan->labels, clear + s * plan->labels, c, &e[s], error);
     check_cost(r, v);
     free(input);
+}
+
+/* A job of one text. */
+static void check_answer(struct replay *r, const struct compiled *m, const struct checkpoint *c,
+                         const struct variant *v, const struct encoding *e, double error)
+{
+    assert_int_equal(v->batch, 1);
+    check_answers(r, m, c, v, e, error);
 }
 
 static void check_format(const struct fixture *f, unsigned int ring, unsigned int frac,
@@ -244,10 +268,13 @@ static void odd_shapes_compile(void **state)
         .softmax_act = SOFTMAX_2QUAD,
         .labels = 3,
     };
+    static const uint32_t batches[] = {1, 2};
     const struct compile_options o = {.ring = 64,
                                       .frac = 16,
                                       .tokens = tokens,
                                       .token_count = 2,
+                                      .batches = batches,
+                                      .batch_count = 2,
                                       .samples = samples,
                                       .sample_count = 2};
 
@@ -262,7 +289,8 @@ static void odd_shapes_compile(void **state)
         try_out(m, c, samples, 2);
         r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
         for (size_t i = 0; i < 2; i++)
-            check_answer(r, m, c, &m->plan->variants[i], &samples[i], 1e-3);
+            check_answer(r, m, c, &m->plan->variants[2 * i], &samples[i], 1e-3);
+        check_answers(r, m, c, &m->plan->variants[3], samples, 1e-3);
         replay_free(r);
         compiled_free(m);
         checkpoint_free(c);
@@ -480,7 +508,7 @@ static void input_rows_are_one_hot_and_repeat_the_last(void **state)
 {
     const struct encoding e = {.count = 2, .ids = {3, 1}, .types = {0, 1}};
     const struct plan plan = {.vocabulary = 4, .types = 2};
-    const struct variant v = {.tokens = 3};
+    const struct variant v = {.tokens = 3, .batch = 1};
     const uint64_t want[3][6] = {{0, 0, 0, 1, 1, 0}, {0, 1, 0, 0, 0, 1}, {0, 1, 0, 0, 0, 1}};
     struct encoding bad = e;
     uint64_t got[3][6];
@@ -538,6 +566,76 @@ static void formats_that_cannot_hold_the_model_are_refused(void **state)
     refused(f->checkpoint, &o, -ERANGE, "take a wider ring or fewer fraction bits");
 }
 
+/* What the clear executor says of one text in a variant of its own. */
+static void clear_alone(const struct compiled *m, const struct variant *v, const struct encoding *e,
+                        int64_t *ret)
+{
+    uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
+    const uint8_t seed[PRG_SEED_BYTES] = {0};
+    const uint32_t lengths[] = {(uint32_t)e->count};
+
+    assert_non_null(input);
+    assert_int_equal(compile_input(m->plan, v, e, input, NULL), 0);
+    assert_int_equal(clear_run(m->plan, v, (const uint64_t *const *)m->weights, input, lengths,
+                               CLEAR_FLOOR, seed, NULL, ret, NULL),
+                     0);
+    free(input);
+}
+
+/* Three texts of three lengths in one job: each has the answer that it has alone, to the unit; the
+ * rounds are those of one, and so are the openings of each. */
+static void a_batch_answers_each_as_if_alone(void **state)
+{
+    static const uint32_t batches[] = {1, BATCH_MAX};
+    struct fixture *f = *state;
+    struct compile_options o = options_of(f, 48, 12);
+    const struct variant *one, *three;
+    int64_t together[BATCH_MAX * LABELS_MAX], alone[LABELS_MAX];
+    const uint8_t seed[PRG_SEED_BYTES] = {0};
+    struct encoding texts[BATCH_MAX];
+    uint32_t lengths[BATCH_MAX];
+    size_t at = 0;
+    struct cost cost[2];
+    struct compiled *m;
+    struct replay *r;
+    uint64_t *input;
+
+    o.batches = batches;
+    o.batch_count = 2;
+    m = compile(f->checkpoint, &o);
+    try_out(m, f->checkpoint, f->samples, f->count);
+    assert_int_equal(m->plan->variant_count, 2 * ARRAY_LENGTH(buckets));
+    one = plan_variant(m->plan, buckets[1]);
+    three = plan_variant_batch(m->plan, buckets[1], BATCH_MAX);
+    assert_true(one->batch == 1 && three->batch == BATCH_MAX && one->tokens == three->tokens);
+    for (size_t i = 0; i < f->count && at < BATCH_MAX; i++)
+        if (f->samples[i].count <= one->tokens && (!at || f->samples[i].count != lengths[at - 1])) {
+            lengths[at] = (uint32_t)f->samples[i].count;
+            texts[at++] = f->samples[i];
+        }
+    assert_int_equal(at, BATCH_MAX);
+    input = calloc(wire_elements(&three->wires[0]), sizeof(*input));
+    assert_non_null(input);
+    assert_int_equal(compile_input(m->plan, three, texts, input, NULL), 0);
+    assert_int_equal(clear_run(m->plan, three, (const uint64_t *const *)m->weights, input, lengths,
+                               CLEAR_FLOOR, seed, NULL, together, NULL),
+                     0);
+    for (size_t s = 0; s < BATCH_MAX; s++) {
+        clear_alone(m, one, &texts[s], alone);
+        assert_memory_equal(together + s * m->plan->labels, alone,
+                            m->plan->labels * sizeof(*alone));
+    }
+    r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
+    check_answers(r, m, f->checkpoint, three, texts, 0.02);
+    cost_variant(m->plan, one, &cost[0], NULL);
+    cost_variant(m->plan, three, &cost[1], NULL);
+    assert_int_equal(cost[1].rounds_online, cost[0].rounds_online);
+    assert_true(cost[1].bytes_online <= BATCH_MAX * cost[0].bytes_online);
+    replay_free(r);
+    free(input);
+    compiled_free(m);
+}
+
 static void senseless_options_are_refused(void **state)
 {
     const struct fixture *f = *state;
@@ -561,6 +659,16 @@ static void senseless_options_are_refused(void **state)
     o = options_of(f, 48, 12);
     o.sample_count = 0;
     refused(f->checkpoint, &o, -EINVAL, "no sample text");
+    o = options_of(f, 48, 12);
+    o.batches = (const uint32_t[]){2, 4};
+    o.batch_count = 2;
+    refused(f->checkpoint, &o, -EINVAL, "no variant for one query");
+    o.batches = (const uint32_t[]){1, PLAN_BATCH_MAX + 1};
+    refused(f->checkpoint, &o, -EINVAL, "a batch of 33 queries");
+    o.batches = (const uint32_t[]){1, 1};
+    refused(f->checkpoint, &o, -EINVAL, "a batch of 1 queries");
+    o.batch_count = PLAN_VARIANTS_MAX;
+    refused(f->checkpoint, &o, -EINVAL, "length buckets for each of 64 batches");
 }
 
 /* A value that the samples at compile time did not show: the trial names operation and place. */
@@ -609,6 +717,7 @@ int main(void)
         cmocka_unit_test(every_form_can_be_left_out),
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
         cmocka_unit_test(tanh_ends_before_its_last_step),
+        cmocka_unit_test(a_batch_answers_each_as_if_alone),
         cmocka_unit_test(made_up_weights_follow_their_seed),
         cmocka_unit_test(a_plan_survives_its_file),
         cmocka_unit_test(input_rows_are_one_hot_and_repeat_the_last),

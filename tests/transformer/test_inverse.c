@@ -48,7 +48,7 @@ static struct plan *make(const struct shape *s)
     plan->vocabulary = 1;
     plan->labels = COUNT;
     assert_int_equal(inverse_add_tables(plan, MANTISSA, s->factor, &tables, NULL), 0);
-    assert_int_equal(plan_add_variant(plan, COUNT, &b.variant, NULL), 0);
+    assert_int_equal(plan_add_variant(plan, COUNT, 1, &b.variant, NULL), 0);
     x = build_affine(&b, build_input(&b, RING), (int64_t)1 << s->shift, 0, FRAC + s->shift);
     build_output(&b, build_inverse(&b, x, &k));
     free(b.places);
@@ -83,13 +83,14 @@ static void check(const struct shape *s, enum clear_rounding rounding)
 {
     struct plan *plan = make(s);
     const uint8_t seed[PRG_SEED_BYTES] = {1};
+    const uint32_t lengths[] = {COUNT};
     struct err err = {0};
     uint64_t x[COUNT];
     int64_t y[COUNT];
 
     assert_int_equal(comparisons(plan), s->hi == HI_COMPARED);
     fill(x, s->hi);
-    if (clear_run(plan, plan->variants, NULL, x, COUNT, rounding, seed, NULL, y, &err) < 0)
+    if (clear_run(plan, plan->variants, NULL, x, lengths, rounding, seed, NULL, y, &err) < 0)
         fail_msg("%s", err.text);
     for (size_t i = 0; i < COUNT; i++) {
         double v = ldexp((double)x[i], -FRAC), got = ldexp((double)y[i], -OUT_FRAC);
@@ -130,6 +131,7 @@ static void out_of_range_is_seen(void **state)
     const struct shape s = {INVERSE_RECIPROCAL, HI_LOOKED_UP, 0, 1};
     struct plan *plan = make(&s);
     const uint8_t seed[PRG_SEED_BYTES] = {0};
+    const uint32_t lengths[] = {COUNT};
     struct err err = {0};
     uint64_t x[COUNT];
     int64_t y[COUNT];
@@ -138,10 +140,12 @@ static void out_of_range_is_seen(void **state)
     fill(x, s.hi);
     x[7] = (1ull << (FRAC + LO)) - 1;
     assert_int_equal(
-        clear_run(plan, plan->variants, NULL, x, COUNT, CLEAR_FLOOR, seed, NULL, y, &err), -ERANGE);
+        clear_run(plan, plan->variants, NULL, x, lengths, CLEAR_FLOOR, seed, NULL, y, &err),
+        -ERANGE);
     x[7] = 1ull << (FRAC + s.hi + 1);
     assert_int_equal(
-        clear_run(plan, plan->variants, NULL, x, COUNT, CLEAR_FLOOR, seed, NULL, y, &err), -ERANGE);
+        clear_run(plan, plan->variants, NULL, x, lengths, CLEAR_FLOOR, seed, NULL, y, &err),
+        -ERANGE);
     plan_free(plan);
 }
 
