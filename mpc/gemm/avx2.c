@@ -155,6 +155,8 @@ INLINE void add_products(vec sums[2], const uint32_t *a, vec b0, vec b1, enum st
     sums[1] = sum(sums[1], multiply(left, b1, step), step);
 }
 
+_Static_assert(ROWS == 4, "sum_up() writes its rows out");
+
 /*
  * @sums of ROWS rows, or of one: each two vectors by @depth left words, @a_step apart. EXACT: the
  * two are the even and the odd lanes of one right vector; else there are two.
@@ -185,7 +187,7 @@ struct place {
     bool add;
 };
 
-INLINE void store_some(uint64_t *c, words first, words second, size_t width, bool add)
+INLINE void store_words(uint64_t *c, words first, words second, size_t width, bool add)
 {
     uint64_t v[COLS];
 
@@ -201,23 +203,19 @@ INLINE void store(const struct place *to, size_t r, size_t at, words first, word
     uint64_t *c = to->c + r * to->ldc + at;
 
     if (to->width >= at + COLS && to->add)
-        store_some(c, first, second, COLS, true);
+        store_words(c, first, second, COLS, true);
     else if (to->width >= at + COLS)
-        store_some(c, first, second, COLS, false);
+        store_words(c, first, second, COLS, false);
     else if (to->width > at)
-        store_some(c, first, second, to->width - at, to->add);
+        store_words(c, first, second, to->width - at, to->add);
 }
 
 INLINE void rows_by_panel(const struct place *to, size_t rows, const uint32_t *a, const vec *b,
                           size_t depth, enum form form)
 {
     const size_t a_row = parts(form) * DEPTH;
-    vec cross[ROWS][2], low[ROWS][2];
+    vec cross[ROWS][2], low[ROWS][2]; /* NARROW: cross is all there is */
 
-    for (size_t r = 0; r < rows; r++) {
-        __builtin_prefetch(to->c + r * to->ldc, 1);
-        __builtin_prefetch(to->c + r * to->ldc + COLS, 1);
-    }
     if (form == PAIRED)
         sum_up(cross, rows, a, a_row, 2, b + 2, 4, depth, PAIRS);
     else
@@ -236,16 +234,42 @@ INLINE void rows_by_panel(const struct place *to, size_t rows, const uint32_t *a
     }
 }
 
-INLINE void block_by_panel(struct place to, size_t rows, const uint32_t *a, const vec *b,
-                           size_t depth, enum form form)
+/* From L3 to L2 while there is something to multiply: without it a new panel is waited for. */
+INLINE void fetch(const vec *from, const vec *end)
 {
-    const size_t a_row = parts(form) * DEPTH;
+    for (; from < end; from += 2)
+        __builtin_prefetch(from, 0, 2);
+}
+
+/* @next: the panel to be taken after this one. */
+INLINE void block_by_panel(struct place to, size_t rows, const uint32_t *a, const vec *b,
+                           const vec *next, size_t depth, enum form form)
+{
+    const size_t a_row = parts(form) * DEPTH, vectors = depth * 2 * parts(form);
     size_t r = 0;
 
-    for (; r + ROWS <= rows; r += ROWS, a += ROWS * a_row, to.c += ROWS * to.ldc)
+    for (; r + ROWS <= rows; r += ROWS, a += ROWS * a_row, to.c += ROWS * to.ldc) {
+        fetch(next + vectors * r / rows, next + vectors * (r + ROWS) / rows);
         rows_by_panel(&to, ROWS, a, b, depth, form);
+    }
     for (; r < rows; r++, a += a_row, to.c += to.ldc)
         rows_by_panel(&to, 1, a, b, depth, form);
+}
+
+/* A block of the left side, packed, by all columns; @all: where the first panel's go. */
+INLINE void block(const struct place *all, size_t rows, const uint32_t *a, const vec *right,
+                  size_t inner, size_t depth, size_t cols, enum form form)
+{
+    const size_t panel = inner * 2 * parts(form);
+
+    for (size_t j = 0; j < cols; j += PANEL, right += panel) {
+        bool last = cols - j <= PANEL;
+        struct place to = *all;
+
+        to.c += j;
+        to.width = MIN(cols - j, (size_t)PANEL);
+        block_by_panel(to, rows, a, right, last ? right : right + panel, depth, form);
+    }
 }
 
 INLINE void multiply_all(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, const vec *right,
@@ -254,20 +278,13 @@ INLINE void multiply_all(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda,
 {
     for (size_t row = 0; row < rows; row += BLOCK_ROWS)
         for (size_t at = 0; at == 0 || at < inner; at += DEPTH) {
+            struct place to = {.c = c + row * ldc, .ldc = ldc, .add = add || at > 0};
             size_t some = MIN(rows - row, (size_t)BLOCK_ROWS);
             size_t depth = MIN(inner - at, (size_t)DEPTH);
-            const vec *b = right + at * 2 * parts(form);
 
             for (size_t r = 0; r < some; r++)
                 pack_left(packed + r * parts(form) * DEPTH, a + (row + r) * lda + at, depth, form);
-            for (size_t j = 0; j < cols; j += PANEL, b += inner * 2 * parts(form)) {
-                struct place to = {.c = c + row * ldc + j,
-                                   .ldc = ldc,
-                                   .width = MIN(cols - j, (size_t)PANEL),
-                                   .add = add || at > 0};
-
-                block_by_panel(to, some, packed, b, depth, form);
-            }
+            block(&to, some, packed, right + at * 2 * parts(form), inner, depth, cols, form);
         }
 }
 
