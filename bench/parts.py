@@ -94,8 +94,8 @@ def product_row(c, isa, ring, shape):
 
 def product(c):
     rings = (64, 48, 40, 32, 24) if not c.quick else (64, 48)
-    rows, blas = [], []
-    for shape in product_shapes(c.quick):
+    shapes, rows, blas = product_shapes(c.quick), [], []
+    for shape in shapes:
         for isa in ISAS:
             for ring in rings:
                 row = product_row(c, isa, ring, shape)
@@ -106,12 +106,14 @@ def product(c):
         if c.tools.has_blas():
             blas.append({"shape": shape[0], "isa": "openblas", "ring": 64,
                          **c.tools.bench_blas(*shape[2], "--repeat", 5)})
+    order = [shape[0] for shape in shapes]
     missing = None if blas else "not built: libopenblas-dev was not there"
     table("Ring product, one core", (
         ("shape", "shape"), ("by", lambda r: r["isa"]), ("l", "ring"),
         ("GMAC/s", lambda r: r.get("absent") or spread("gmac_per_s")(r)),
         ("of TDPBUUD", "peak_fraction"), ("naive loop", "naive_gmac_per_s"),
-        ("correct", "correct"), ("target", "target"), ("hit", "hit")), rows + blas,
+        ("correct", "correct"), ("target", "target"), ("hit", "hit")),
+          sorted(rows + blas, key=lambda r: order.index(r["shape"])),
           note=missing and f"OpenBLAS: {missing}." or
           f"OpenBLAS: dgemm on three limbs of 22 bits, its kernels for {blas[0]['kernel']}.")
     return {"rows": rows, "openblas": blas, "openblas_absent": missing}
@@ -262,7 +264,7 @@ def scaling(c):
     rows += [scale_row(c, "hidden", 32, n, 1) for n in sizes[1]]
     cores = len(os.sched_getaffinity(0))
     rows += [scale_row(c, "workers", 128, 256, n) for n in range(1, cores + 1)]
-    table(f"Two layers, vocabulary {SCALE_VOCAB}, l=48: online milliseconds beside the plan's cost", (
+    table(f"Two layers, vocabulary {SCALE_VOCAB}, l=48: online ms beside the plan's cost", (
         ("curve", "series"), ("tokens", "tokens"), ("hidden", "hidden"), ("workers", "workers"),
         ("online", spread("online_ms")), ("GMAC", "gmac_online"),
         ("MB", scaled("bytes_online", 1e-6)), ("rounds", "rounds_online"), ("cost", "cost_ms"),
@@ -309,5 +311,5 @@ def memory(c):
     return row
 
 
-PARTS = {f.__name__: f for f in (product, kernels, link, model, bert, roofline, memory, line, scaling,
-                                 bert512)}
+PARTS = {f.__name__: f for f in (product, kernels, link, model, scaling, roofline, memory, bert,
+                                 line, bert512)}

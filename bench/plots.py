@@ -18,7 +18,7 @@ def check():
 def start():
     import matplotlib
     matplotlib.use("svg")
-    # Text stays text and ids stay the same, so that a file is small and changes with its data alone.
+    # Text stays text and ids stay the same: files are small, and change with their data alone.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "mpcformer",
                                 "font.size": 9, "axes.spines.top": False,
                                 "axes.spines.right": False})

@@ -12,6 +12,7 @@ from cell import PATIENCE, expect, expect_text, parse_arguments, run_cases
 SHAPE = ("--layers", "1", "--hidden", "32", "--heads", "2", "--tokens", "8", "--vocab", "40",
          "--repeat", "2")
 DELAY_MS = 2
+COMPARE = os.path.join(os.path.dirname(__file__), "..", "..", "bench", "compare")
 
 
 def bench(options, *words, code=0):
@@ -84,11 +85,53 @@ def link(options):
     return f"{best['seal']} of {', '.join(sorted(engines))}"
 
 
+def compare_run(*words, code=0):
+    """What bench/compare with these words prints, or its complaint."""
+    p = subprocess.run([COMPARE, *words], capture_output=True, text=True, timeout=300 * PATIENCE)
+    expect(p.returncode == code, f"bench/compare {' '.join(words)}: {p.returncode}: {p.stderr}")
+    return p.stderr if code else p.stdout
+
+
+def compare(options):
+    """Every instruction set is measured and right, or named as absent; nothing of how fast."""
+    build = os.path.dirname(os.path.dirname(options.tool))
+    with tempfile.TemporaryDirectory() as folder:
+        file = os.path.join(folder, "figures.json")
+        words = ("--build", build, "--quick", "--json", file)
+        said = compare_run(*words, "--only", "product,model")
+        with open(file, encoding="utf-8") as f:
+            report = json.load(f)
+    expect(report["correct"] and report["quick"] and report["machine"]["cores"] > 0, "the head")
+    expect(set(report["parts"]) == {"product", "model"}, f"parts: {list(report['parts'])}")
+    product = report["parts"]["product"]
+    for shape in {r["shape"] for r in product["rows"]}:
+        rows = [r for r in product["rows"] if r["shape"] == shape]
+        absent = {r["isa"] for r in rows if r.get("absent")}
+        rings = {isa: {r["ring"] for r in rows if r["isa"] == isa and not r.get("absent")}
+                 for isa in ("amx", "ifma", "avx512", "avx2", "c")}
+        for isa, measured in rings.items():
+            expect((isa in absent) != (measured >= {48, 64}), f"{shape} by {isa}: {measured}")
+        expect("c" not in absent, "plain C is absent")
+    for r in product["rows"] + product["openblas"]:
+        if r.get("absent"):
+            expect_text(rf"\| {r['isa']} .*not on this CPU", said, f"{r['isa']} in the table")
+        else:
+            expect(r["correct"] is True and r["gmac_per_s_median"] > 0, f"a wrong product: {r}")
+    expect(product["openblas"] or "libopenblas-dev" in product["openblas_absent"], "OpenBLAS")
+    for r in report["parts"]["model"]:
+        expect(r["label"] == "positive" and r["n"] > 1, f"the shipped model: {r}")
+    expect_text("there is product", compare_run(*words, "--only", "pigeons", code=2), "a bad part")
+    expect_text("mpcformer is not there",
+                compare_run("--build", "/nonexistent", "--only", "link", code=3), "no build")
+    return f"not on this CPU: {', '.join(sorted(absent)) or 'none'}"
+
+
 def main():
     options = parse_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
-        failed = run_cases((bert, forms, link), options, options)
+        failed = run_cases((bert, forms, link) + ((compare,) if options.long else ()), options,
+                           options)
         if os.listdir(folder):
             failed += 1
             print(f"left behind: {os.listdir(folder)}")
