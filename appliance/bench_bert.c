@@ -448,8 +448,7 @@ static int report(const struct bench *b, struct measured *m)
     shape_format(&b->o->line, shape);
     figures = json_pack(
         "{s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, "
-        "s:i, "
-        "s:i, s:s, s:s, s:o}",
+        "s:i, s:i, s:s, s:s, s:o}",
         "online_ms_median", online, "online_ms_per_query_median", online / b->o->batch,
         "online_ms_min", m->online_ms[0], "total_ms_median", tool_median(m->total_ms, n),
         "offline_party_ms_median", tool_median(m->party_ms, n), "offline_dealer_ms_median",
@@ -561,13 +560,14 @@ static int measure_lab(struct bench *b)
 static const char doc[] =
     "Measure a private query of a BERT of this shape, with random weights, on this machine.\v"
     "online_ms is from the proposal of a job until both parties have their share of the answer, "
-    "with a tape in stock and the dealer stopped, of the whole batch. total_ms is the wall time of "
-    "a query that finds "
+    "with a tape in stock and the dealer stopped. total_ms is the wall time of a job that finds "
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
     "dealer's making of a tape and the slower party's preparation of it. bytes are of the party "
     "that sends more; bytes_offline is party1's tape; bytes_upload is the input, to one party. ops "
-    "are means over the repetitions at "
-    "party0. correct: every logit of every query is within error_bound of the clear executor's.\n\n"
+    "are means over the repetitions at party0. With --batch all of them are of the whole batch, "
+    "but "
+    "online_ms_per_query_median. correct: every logit of every query is within error_bound of the "
+    "clear executor's.\n\n"
     "With --link mem both parties are threads of this process, pinned to a core each, over sealed "
     "memory: online_ms is then from both having their input and tape until both have their share "
     "of the answer, and total_ms the sum of dealing, the slower party's preparation and that.\n\n"
