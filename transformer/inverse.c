@@ -15,8 +15,8 @@
 #define T_MIN         0.375
 #define T_MAX         2.5
 
-/* A lookup reads 2^SCALE_BITS bits of tape a row; past this many in all, comparisons are cheaper.
- */
+/* A lookup reads 2^SCALE_BITS bits of tape a row; past this many a sequence, comparisons are
+ * cheaper. */
 #define SCALE_TAPE_BITS_MAX ((size_t)1 << 22)
 
 /* floor(log2 j) of an index; one step past the last wraps to 0, which is as high as that. */
@@ -159,9 +159,10 @@ static void compare_scale(struct builder *b, struct scale *s)
         s->back = pick(b, bits, k, true);
 }
 
+/* Of one sequence, so that a batch has the operations of one query. */
 static size_t rows_of(const struct builder *b, uint32_t x)
 {
-    return b->rc < 0 ? 0 : b->variant->wires[x].rows;
+    return b->rc < 0 ? 0 : b->variant->wires[x].rows / b->variant->batch;
 }
 
 static struct scale find_scale(struct builder *b, uint32_t x, const struct inverse *k)

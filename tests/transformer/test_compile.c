@@ -582,8 +582,7 @@ static void clear_alone(const struct compiled *m, const struct variant *v, const
     free(input);
 }
 
-/* Three texts of three lengths in one job: each has the answer that it has alone, to the unit; the
- * rounds are those of one, and so are the openings of each. */
+/* Three texts of three lengths in one job: each has the answer that it has alone, to the unit. */
 static void a_batch_answers_each_as_if_alone(void **state)
 {
     static const uint32_t batches[] = {1, BATCH_MAX};
@@ -595,7 +594,6 @@ static void a_batch_answers_each_as_if_alone(void **state)
     struct encoding texts[BATCH_MAX];
     uint32_t lengths[BATCH_MAX];
     size_t at = 0;
-    struct cost cost[2];
     struct compiled *m;
     struct replay *r;
     uint64_t *input;
@@ -627,12 +625,37 @@ static void a_batch_answers_each_as_if_alone(void **state)
     }
     r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
     check_answers(r, m, f->checkpoint, three, texts, 0.02);
-    cost_variant(m->plan, one, &cost[0], NULL);
-    cost_variant(m->plan, three, &cost[1], NULL);
-    assert_int_equal(cost[1].rounds_online, cost[0].rounds_online);
-    assert_true(cost[1].bytes_online <= BATCH_MAX * cost[0].bytes_online);
     replay_free(r);
     free(input);
+    compiled_free(m);
+}
+
+/* However many there are: the same operations in the same rounds, and no answer depends on where it
+ * was computed. */
+static void a_batch_has_the_operations_of_one(void **state)
+{
+    static const uint32_t batches[] = {1, PLAN_BATCH_MAX};
+    const struct fixture *f = *state;
+    struct compile_options o = options_of(f, 48, 12);
+    struct compiled *m;
+
+    o.batches = batches;
+    o.batch_count = 2;
+    m = compile(f->checkpoint, &o);
+    for (size_t i = 0; i < m->plan->variant_count; i += 2) {
+        const struct variant *one = &m->plan->variants[i], *many = one + 1;
+        struct cost cost[2];
+
+        assert_int_equal(many->batch, PLAN_BATCH_MAX);
+        assert_int_equal(many->op_count, one->op_count);
+        for (size_t j = 0; j < one->op_count; j++)
+            assert_int_equal(many->ops[j].id, one->ops[j].id);
+        cost_variant(m->plan, one, &cost[0], NULL);
+        cost_variant(m->plan, many, &cost[1], NULL);
+        assert_int_equal(cost[1].rounds_online, cost[0].rounds_online);
+        assert_true(cost[1].bytes_online <= PLAN_BATCH_MAX * cost[0].bytes_online);
+        assert_true(cost[1].bytes_tape <= PLAN_BATCH_MAX * cost[0].bytes_tape);
+    }
     compiled_free(m);
 }
 
@@ -718,6 +741,7 @@ int main(void)
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
         cmocka_unit_test(tanh_ends_before_its_last_step),
         cmocka_unit_test(a_batch_answers_each_as_if_alone),
+        cmocka_unit_test(a_batch_has_the_operations_of_one),
         cmocka_unit_test(made_up_weights_follow_their_seed),
         cmocka_unit_test(a_plan_survives_its_file),
         cmocka_unit_test(input_rows_are_one_hot_and_repeat_the_last),
