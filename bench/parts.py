@@ -42,7 +42,7 @@ class Context:
         """GMAC/s of the product in rings of so many bits, and of its limit."""
         def measure():
             got = self.tools.bench_product("--ring", ring, "--rows", 128, "--inner", 768, "--cols",
-                                           768, "--repeat", 5)
+                                           768, "--repeat", 20)
             best, fraction = got["gmac_per_s_max"], got["peak_fraction"]
             # The limit is the multiplying instruction's where that is known, else the product's.
             return {"ring": ring, "isa": got["isa"], "gmac_per_s": best,
