@@ -125,24 +125,29 @@ static uint32_t cut(struct build *b)
 {
     uint32_t x = build_cut(b, build_affine(b, b->x, 64, 0), 5);
 
-    return build_add(b, build_square(b, x, false),
-                     build_mul(b, x, build_open(b, build_affine(b, b->x, -3, 1))));
+    uint32_t square_x = build_square(b, x, false);
+
+    return build_add(b, square_x, build_mul(b, x, build_open(b, build_affine(b, b->x, -3, 1))));
 }
 
 static uint32_t cut_rows(struct build *b)
 {
     uint32_t x = build_cut(b, build_affine(b, b->x, 24, 0), 3);
 
-    return build_add(b, build_square(b, x, true), build_row_sum(b, build_unmask(b, x)));
+    uint32_t squares = build_square(b, x, true);
+
+    return build_add(b, squares, build_row_sum(b, build_unmask(b, x)));
 }
 
 static uint32_t lift(struct build *b)
 {
-    uint32_t x = build_linear(b, build_open(b, b->x), weight(b, WEIGHT_PRODUCT, N),
-                              weight(b, WEIGHT_ADDED, 1), OPERAND_NONE, OPERAND_NONE);
+    uint32_t x = build_open(b, b->x), cut_x;
+    uint32_t w = weight(b, WEIGHT_PRODUCT, N), bias = weight(b, WEIGHT_ADDED, 1);
 
+    x = build_linear(b, x, w, bias, OPERAND_NONE, OPERAND_NONE);
     x = build_lift(b, build_affine(b, x, 16, 0), 4);
-    return build_mul(b, build_cut(b, build_affine(b, x, 2, 0), 1), build_open(b, x));
+    cut_x = build_cut(b, build_affine(b, x, 2, 0), 1);
+    return build_mul(b, cut_x, build_open(b, x));
 }
 
 static uint32_t length_scale(struct build *b)
