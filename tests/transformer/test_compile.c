@@ -215,8 +215,8 @@ static void check_format(const struct fixture *f, unsigned int ring, unsigned in
     bool used[ARRAY_LENGTH(buckets)] = {false};
 
     assert_int_equal(t.agree, f->count);
-    print_message("%u/%u: float error median %.3g max %.3g, bound %.3g, allowed %.3g\n", ring, frac,
-                  t.float_error_median, t.float_error_max, t.error_bound, error);
+    print_message("# %u/%u: float error median %.3g max %.3g, bound %.3g, allowed %.3g\n", ring,
+                  frac, t.float_error_median, t.float_error_max, t.error_bound, error);
     assert_true(t.float_error_max < error && t.error_bound < error);
     assert_true(t.error_bound == m->plan->error_bound && t.error_bound > 0);
     for (size_t i = 0; i < f->count; i++) {
