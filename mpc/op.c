@@ -3,6 +3,7 @@
 #include "base/secret.h"
 #include "mpc/tape.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -193,7 +194,8 @@ int op_send(struct online *o, const struct op *op, size_t units, size_t unit_byt
     r->out = op->out;
     r->unit_elements = unit_elements;
     r->kind = op->id;
-    memcpy(r->context, context, MIN(context_bytes, sizeof(r->context)));
+    assert(context_bytes <= sizeof(r->context));
+    memcpy(r->context, context, context_bytes);
     rc = exchange_send(o->exchange, &r->round, &before->round);
     if (rc == 0)
         rc = take(o, before, before->round.count);

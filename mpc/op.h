@@ -292,7 +292,7 @@ static inline uint64_t op_carry(const struct wire *w, uint64_t hat)
     return w->cut ? ~((hat + (1ull << (w->cut - 2))) >> (w->cut - 1)) & 1 : 0;
 }
 
-/** x / 2^@shift in the clear, of the wire that comes in; -ERANGE past what @what can take. */
+/** x / 2^@shift in the clear, of the wire that comes in; -ERANGE past what its ring can. */
 MUST_CHECK int op_clear_truncate(struct clear *c, const struct op *op, unsigned int shift,
                                  struct err *err);
 
