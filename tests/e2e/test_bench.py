@@ -48,7 +48,8 @@ def bert(options):
             expect(math.isclose(sum(p["gmac"] for p in parts), r["gmac_online"]),
                    f"{link}: multiply-adds of {parts}")
         expect({"open", "matmul"} <= {op["kind"] for op in r["ops"]}, f"{link}: {r['ops']}")
-        least = r["rounds_online"] * DELAY_MS if shape else 0
+        # Openings that do not wait for each other share a delay: fewer than a quarter do.
+        least = 0.75 * r["rounds_online"] * DELAY_MS if shape else 0
         expect(r["online_ms_min"] >= least, f"{link} {shape}: {r['online_ms_min']} ms, not {least}")
     expect_text("--link pigeon: this version has mem and uring",
                 bench(options, "bert", "--link", "pigeon", code=2), "a bad link")

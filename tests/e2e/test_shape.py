@@ -24,7 +24,8 @@ def configure(cell, *shapes):
 
 def expect_delayed(row, what):
     expect(row["rounds_online"] > 100, f"{what}: {row['rounds_online']} rounds")
-    least = row["rounds_online"] * DELAY_MS
+    # Openings that do not wait for each other share a delay: fewer than a quarter do.
+    least = 0.75 * row["rounds_online"] * DELAY_MS
     expect(row["online_ms"] >= least, f"{what}: {row['online_ms']} ms online, and "
            f"{row['rounds_online']} rounds of {DELAY_MS} ms one way take {least}")
 
