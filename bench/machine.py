@@ -104,6 +104,8 @@ class Tools:
         """Rows of `mpcformer infer --json` about the shipped model, one at a time in a lab."""
         script = ('for i in $(seq "$1"); do "$0" infer --json "a fine film" || exit; sleep "$2"; '
                   'done')
-        _, out, _ = self.run([self.tool, "lab", "--ring", str(ring), "--frac", str(frac), "--",
-                              "sh", "-c", script, self.tool, str(count), str(pause_s)])
+        model = os.path.join(self.root, "models", "sst2-tiny")
+        _, out, _ = self.run([self.tool, "lab", "--model", model, "--ring", str(ring),
+                              "--frac", str(frac), "--", "sh", "-c", script, self.tool,
+                              str(count), str(pause_s)])
         return [json.loads(line) for line in out.splitlines()]
