@@ -32,7 +32,7 @@ static int pass(struct racer *r, bool open, uint8_t *data, size_t bytes, double 
 
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = open ? seal_open(r->receiver, r->sequence + i, extra, EXTRA_BYTES, data + i * bytes,
-                              bytes, tags[i])
+                              data + i * bytes, bytes, tags[i])
                   : seal_apply(r->sender, r->sequence + i, extra, EXTRA_BYTES, data + i * bytes,
                                bytes, tags[i]);
     *best = MAX(*best, (double)(count * bytes) / (double)(time_ns() - start));

@@ -94,7 +94,7 @@ int frame_open(struct framer *f, uint8_t *frame, size_t bytes, struct err *err)
                        f->receive_sequence);
     if (f->seal)
         rc = seal_open(f->seal, f->receive_sequence, frame, FRAME_PARSE_BYTES,
-                       frame + FRAME_HEAD_BYTES, bytes, frame + TAG_AT);
+                       frame + FRAME_HEAD_BYTES, frame + FRAME_HEAD_BYTES, bytes, frame + TAG_AT);
     if (rc < 0)
         return err_set(err, rc,
                        "the seal of the peer's frame %" PRIu64

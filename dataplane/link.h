@@ -1,7 +1,7 @@
 /*
  * The share link: two processes exchange records whose lengths both know in advance, because both
  * walk the same plan. This header is the whole contract; what moves the bytes (memory, io_uring
- * over TCP) cannot be told from here.
+ * over TCP, packets over a port) cannot be told from here.
  *
  * Order.  Records arrive in the order in which they were committed, whole, unchanged and once. The
  * n-th record that one side takes is the n-th that the other side committed, and its size must be
@@ -34,6 +34,7 @@
 #define DATAPLANE_LINK_H
 
 #include "base/base.h"
+#include "dataplane/packet.h"
 #include "dataplane/seal.h"
 
 #define LINK_RECORD_MAX ((size_t)1 << 20) /* bytes in a record; AGREEMENT */
@@ -41,7 +42,9 @@
 #define LINK_ALIGN      ((size_t)64)      /* of what reserve and take return */
 
 /** What a record of @bytes takes from the window: header, tag and padding included. */
-#define LINK_RECORD_COST(bytes) (((bytes) + LINK_ALIGN - 1) / LINK_ALIGN * LINK_ALIGN + LINK_ALIGN)
+#define LINK_RECORD_COST_MIN ((size_t)512)
+#define LINK_RECORD_COST(bytes)                                                                    \
+    MAX(((bytes) + LINK_ALIGN - 1) / LINK_ALIGN * LINK_ALIGN + LINK_ALIGN, LINK_RECORD_COST_MIN)
 
 struct link;
 
@@ -60,10 +63,17 @@ struct link_counters {
     uint64_t sent_wire_bytes;                /* what the transport took, framing and seals included;
                                                 TCP's and IP's own headers are not */
     uint64_t received_wire_bytes;            /* what the transport gave, taken or not */
-    uint64_t seal_failures, frame_failures;  /* -EBADMSG, -EPROTO: either ends the link */
+    uint64_t seal_failures, frame_failures;  /* -EBADMSG, -EPROTO: either ends the link; but
+                                                packets whose seal fails are only dropped */
     uint64_t polls_busy, polls_empty;        /* looks at the transport that found news, or none */
     uint64_t waits;                          /* times the thread went to sleep */
     uint64_t submits;                        /* system calls that started transfers */
+    /* Of packets only: */
+    uint64_t sent_frames, received_frames;
+    uint64_t retransmissions;
+    uint64_t duplicates;    /* came although they were there */
+    uint64_t strays;        /* were not this session's, or nothing that may come */
+    uint64_t credit_stalls; /* times that the peer had no room for what was to be sent */
 };
 
 /**
@@ -124,6 +134,37 @@ MUST_CHECK int link_mem_new(const struct seal_keys *keys, const struct link_opti
 MUST_CHECK int link_uring_new(int fd, const struct seal_keys *keys,
                               const struct link_options *options, struct link **ret,
                               struct err *err);
+
+/** What a link of packets is between. */
+struct link_packet_options {
+    struct port *port;              /* lent to the link until it is freed */
+    const struct packet_path *path; /* the same at the peer, mirrored */
+    uint32_t session;               /* the same at the peer; new in each session */
+    uint32_t peer_frame_max;        /* the smaller frame_max of both ports decides */
+    int lifeline;                   /* a connected stream socket to the peer's process, which only
+                                       tells when that is gone; -1: silence alone does */
+    unsigned int epoch_bits;        /* the key changes every 2^this packets, 16..32; the same at
+                                       the peer; 0: LINK_EPOCH_BITS */
+};
+
+/* 2^22 packets of a jumbo frame are 36 GB, a tenth of what TLS allows AES-GCM under one key. */
+#define LINK_EPOCH_BITS 22
+
+/**
+ * A link of packets over a port (docs/link.md): pieces of records, placed by number, repeated when
+ * they get lost. @data and @control are two pairs of keys that nothing else uses. Both ends must
+ * call this at about the same time: it returns when packets of full size have passed both ways.
+ *
+ * While nobody calls, a thread of the link's own looks at the port every millisecond, so that the
+ * peer is answered. Waiting is spinning, for busy_poll_us_max, then a look every 50 us.
+ *
+ * Packets that do not belong or whose seal does not hold are counted and dropped, not errors.
+ * -ETIMEDOUT when no packet comes through, with what to look at in @err.
+ */
+MUST_CHECK int link_packet_new(const struct link_packet_options *where,
+                               const struct seal_keys *data, const struct seal_keys *control,
+                               const struct link_options *options, struct link **ret,
+                               struct err *err);
 
 /** A line: how many bits a second it takes, how long each then travels. */
 struct link_line {

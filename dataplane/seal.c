@@ -1,6 +1,9 @@
 #include "base/secret.h"
 #include "dataplane/seal_engine.h"
 
+#include <openssl/core_names.h>
+#include <openssl/kdf.h>
+#include <openssl/params.h>
 #include <string.h>
 
 struct seal {
@@ -29,6 +32,30 @@ struct seal_keys *seal_keys_mirror(const struct seal_keys *keys)
 void seal_keys_free(struct seal_keys *keys)
 {
     secret_free(keys, sizeof(*keys));
+}
+
+int seal_advance(struct seal_direction *d)
+{
+    static char info[] = "mpcformer link keys, next";
+    struct seal_direction next;
+    int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
+    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    EVP_KDF_CTX *c = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    OSSL_PARAM parameters[] = {
+        OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
+        OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){"SHA256"}, 0),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, d, sizeof(*d)),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_INFO, info, sizeof(info) - 1),
+        OSSL_PARAM_construct_end(),
+    };
+    bool ok = c && EVP_KDF_derive(c, (uint8_t *)&next, sizeof(next), parameters) == 1;
+
+    EVP_KDF_CTX_free(c);
+    EVP_KDF_free(kdf);
+    if (ok)
+        *d = next;
+    secret_wipe(&next, sizeof(next));
+    return ok ? 0 : -EIO;
 }
 
 static const struct seal_cipher *cipher_of(enum seal_engine engine)
@@ -110,13 +137,13 @@ int seal_apply(struct seal *s, uint64_t sequence, const uint8_t *extra, size_t e
 }
 
 int seal_open(struct seal *s, uint64_t sequence, const uint8_t *extra, size_t extra_bytes,
-              uint8_t *data, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
+              const uint8_t *from, uint8_t *ret, size_t bytes, const uint8_t tag[SEAL_TAG_BYTES])
 {
     uint8_t n[SEAL_IV_BYTES];
 
     nonce(s->receive_iv, sequence, n);
-    if (s->cipher->decrypt(s->receive, n, extra, extra_bytes, data, bytes, tag))
+    if (s->cipher->decrypt(s->receive, n, extra, extra_bytes, from, ret, bytes, tag))
         return 0;
-    secret_wipe(data, bytes);
+    secret_wipe(ret, bytes);
     return -EBADMSG;
 }

@@ -40,6 +40,12 @@ MUST_CHECK struct seal_keys *seal_keys_mirror(const struct seal_keys *keys);
 /** Wipe and release; NULL is nothing. */
 void seal_keys_free(struct seal_keys *keys);
 
+/**
+ * Replace @d by the key and IV that follow it: HKDF-Expand (RFC 5869, SHA-256) of both, as TLS 1.3
+ * updates its keys. Who has the new ones cannot tell the old ones. -EIO when OpenSSL fails.
+ */
+MUST_CHECK int seal_advance(struct seal_direction *d);
+
 /** "ipsec-mb" or "openssl"; of SEAL_FASTEST, the one that it stands for on this CPU. */
 const char *seal_engine_name(enum seal_engine engine);
 
@@ -70,13 +76,13 @@ MUST_CHECK int seal_apply(struct seal *s, uint64_t sequence, const uint8_t *extr
                           uint8_t ret_tag[SEAL_TAG_BYTES]);
 
 /**
- * Undo seal_apply() of the peer in place. -EBADMSG when anything differs, key and sequence
- * included: @data is then wiped, so that nothing unproven can be read. That @sequence is the one
- * due is the caller's to check.
+ * Undo seal_apply() of the peer: @bytes of @from are decrypted to @ret, which is @from or does not
+ * overlap it. -EBADMSG when anything differs, key and sequence included: @ret is then wiped, so
+ * that nothing unproven can be read. That @sequence is the one due is the caller's to check.
  * CT: as above; whether the tag holds is public.
  */
 MUST_CHECK int seal_open(struct seal *s, uint64_t sequence, const uint8_t *extra,
-                         size_t extra_bytes, uint8_t *data, size_t bytes,
+                         size_t extra_bytes, const uint8_t *from, uint8_t *ret, size_t bytes,
                          const uint8_t tag[SEAL_TAG_BYTES]);
 
 #endif

@@ -16,9 +16,9 @@ struct seal_cipher {
     bool (*encrypt)(void *context, const uint8_t nonce[SEAL_IV_BYTES], const uint8_t *extra,
                     size_t extra_bytes, uint8_t *data, size_t bytes,
                     uint8_t ret_tag[SEAL_TAG_BYTES]);
-    /* Whether @tag holds; @data is decrypted either way. */
+    /* Whether @tag holds; @from is decrypted to @ret either way. */
     bool (*decrypt)(void *context, const uint8_t nonce[SEAL_IV_BYTES], const uint8_t *extra,
-                    size_t extra_bytes, uint8_t *data, size_t bytes,
+                    size_t extra_bytes, const uint8_t *from, uint8_t *ret, size_t bytes,
                     const uint8_t tag[SEAL_TAG_BYTES]);
 };
 

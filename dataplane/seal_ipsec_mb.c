@@ -77,12 +77,12 @@ static bool encrypt(void *context, const uint8_t nonce[SEAL_IV_BYTES], const uin
 }
 
 static bool decrypt(void *context, const uint8_t nonce[SEAL_IV_BYTES], const uint8_t *extra,
-                    size_t extra_bytes, uint8_t *data, size_t bytes,
+                    size_t extra_bytes, const uint8_t *from, uint8_t *ret, size_t bytes,
                     const uint8_t tag[SEAL_TAG_BYTES])
 {
     struct context *c = context;
 
-    library.decrypt(&c->key, &c->run, data, data, bytes, nonce, extra, extra_bytes, c->tag,
+    library.decrypt(&c->key, &c->run, ret, from, bytes, nonce, extra, extra_bytes, c->tag,
                     SEAL_TAG_BYTES);
     return secret_equal(c->tag, tag, SEAL_TAG_BYTES);
 }

@@ -1,5 +1,7 @@
 #include "tests/dataplane/pair.h"
 
+#include "tests/dataplane/port_mem.h"
+
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -14,6 +16,22 @@ const struct pair_kind pair_kinds[PAIR_KINDS] = {
     {.name = "memory, in the clear, shaped", .shaped = true},
     {.name = "memory, sealed, shaped", .sealed = true, .shaped = true},
     {.name = "io_uring, shaped", .tcp = true, .sealed = true, .shaped = true},
+    {.name = "packets", .frame_max = 1514},
+    {.name = "jumbo packets, lossy",
+     .frame_max = 9014,
+     .faults = {.lose = 10000, .duplicate = 10000, .reorder = 10000}},
+    {.name = "packets, very lossy", .frame_max = 4096, .faults = {50000, 50000, 50000}},
+    {.name = "packets, shaped, lossy",
+     .frame_max = 9014,
+     .shaped = true,
+     .faults = {.lose = 10000, .reorder = 10000}},
+};
+
+const struct packet_path pair_paths[2] = {
+    {.here = {.mac = {2, 0, 0, 0, 0, 0}, .udp = 4000, .ipv4 = 0x0a000001},
+     .there = {.mac = {2, 0, 0, 0, 0, 1}, .udp = 4001, .ipv4 = 0x0a000002}},
+    {.here = {.mac = {2, 0, 0, 0, 0, 1}, .udp = 4001, .ipv4 = 0x0a000002},
+     .there = {.mac = {2, 0, 0, 0, 0, 0}, .udp = 4000, .ipv4 = 0x0a000001}},
 };
 
 /* Fast enough that a test need not wait for it. */
@@ -24,8 +42,9 @@ struct runner {
     struct link_options options;
     unsigned int side;
     struct link *memory; /* an end made ahead, or */
-    int fd;              /* a socket, */
-    struct seal_keys *keys;
+    int fd;              /* a socket, that packets only have beside them, */
+    struct port *port;   /* a port */
+    struct seal_keys *keys, *control;
     pair_side run;
     void *shared;
     pthread_barrier_t *opened;
@@ -38,11 +57,15 @@ static struct link *open_end(struct runner *r)
 {
     struct link *l = r->memory, *shaped;
 
-    if (r->kind->tcp) {
+    if (r->kind->tcp)
         r->rc = link_uring_new(r->fd, r->keys, &r->options, &l, &r->err);
-        if (r->rc < 0)
-            return NULL;
+    if (r->port) {
+        const struct link_packet_options o = pair_packets(r->port, r->side, r->fd, UINT32_MAX);
+
+        r->rc = link_packet_new(&o, r->keys, r->control, &r->options, &l, &r->err);
     }
+    if (r->rc < 0)
+        return NULL;
     if (!r->kind->shaped)
         return l;
     r->rc = link_shape_new(l, &r->options, &line, &shaped, &r->err);
@@ -62,36 +85,70 @@ static void *run_side(void *runner)
         link_error(l, &r->err);
     }
     link_free(l);
+    if (r->port) {
+        close(r->fd);
+        port_free(r->port);
+    }
     return NULL;
+}
+
+struct link_packet_options pair_packets(struct port *port, unsigned int side, int lifeline,
+                                        uint32_t peer_frame_max)
+{
+    return (struct link_packet_options){
+        .port = port,
+        .path = &pair_paths[side],
+        .session = 7,
+        .peer_frame_max = peer_frame_max,
+        .lifeline = lifeline,
+    };
+}
+
+static void open_ports(const struct pair_kind *kind, struct port *ret[2])
+{
+    port_mem_new(kind->frame_max, ret);
+    for (unsigned int side = 0; side < 2; side++)
+        assert_int_equal(port_faulty_new(ret[side], &kind->faults, 4711 + side, &ret[side], NULL),
+                         0);
 }
 
 void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left, pair_side right,
               void *shared)
 {
     struct seal_keys *keys = pair_keys(), *mirror = seal_keys_mirror(keys);
+    struct seal_keys *control[2] = {pair_keys(), NULL};
     struct link *memory[2] = {NULL, NULL};
+    struct port *ports[2] = {NULL, NULL};
     struct runner r[2];
     pthread_barrier_t opened;
     int fd[2] = {-1, -1};
     pthread_t thread;
 
     assert_non_null(mirror);
+    control[0]->send.key[0] ^= 1; /* as far as the ciphers know, others */
+    control[0]->receive.key[0] ^= 1;
+    control[1] = seal_keys_mirror(control[0]);
+    assert_non_null(control[1]);
     assert_int_equal(pthread_barrier_init(&opened, NULL, 2), 0);
     for (unsigned int side = 0; side < 2; side++)
         r[side] = (struct runner){.kind = kind,
                                   .options = {timeout_ms, LINK_BUSY_POLL_US},
                                   .side = side,
                                   .keys = side == 0 ? keys : mirror,
+                                  .control = control[side],
                                   .run = side == 0 ? left : right,
                                   .shared = shared,
                                   .opened = &opened};
-    if (kind->tcp)
+    if (kind->tcp || kind->frame_max)
         pair_sockets(fd);
-    else
+    if (kind->frame_max)
+        open_ports(kind, ports);
+    else if (!kind->tcp)
         assert_int_equal(link_mem_new(kind->sealed ? keys : NULL, &r[0].options, memory, &r[0].err),
                          0);
     for (unsigned int side = 0; side < 2; side++) {
         r[side].fd = fd[side];
+        r[side].port = ports[side];
         r[side].memory = memory[side];
     }
     assert_int_equal(pthread_create(&thread, NULL, run_side, &r[1]), 0);
@@ -104,6 +161,8 @@ void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left,
                      r[side].rc, r[side].err.text);
     seal_keys_free(keys);
     seal_keys_free(mirror);
+    seal_keys_free(control[0]);
+    seal_keys_free(control[1]);
 }
 
 void pair_sockets(int ret[2])

@@ -5,6 +5,7 @@
 #define TESTS_DATAPLANE_PAIR_H
 
 #include "dataplane/link.h"
+#include "dataplane/port.h"
 
 #include <setjmp.h>
 
@@ -14,9 +15,11 @@
 struct pair_kind {
     const char *name;
     bool tcp, sealed, shaped;
+    uint32_t frame_max;        /* of packets; 0: something else */
+    struct port_faults faults; /* of both directions */
 };
 
-#define PAIR_KINDS 6
+#define PAIR_KINDS 10
 extern const struct pair_kind pair_kinds[PAIR_KINDS];
 
 /** What one side does with its end; 0, or the line number of what went wrong (see EXPECT). */
@@ -35,6 +38,11 @@ typedef int (*pair_side)(struct link *l, unsigned int side, void *shared);
  */
 void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left, pair_side right,
               void *shared);
+
+/** The options of one side of a link of packets; both ends of a line have the addresses below. */
+struct link_packet_options pair_packets(struct port *port, unsigned int side, int lifeline,
+                                        uint32_t peer_frame_max);
+extern const struct packet_path pair_paths[2];
 
 /** Two connected TCP sockets on 127.0.0.1. */
 void pair_sockets(int ret[2]);

@@ -190,7 +190,9 @@ static void test_second_reserve_takes_the_place_of_the_first(void **state)
 
 static int count(struct link *l, unsigned int side, void *shared)
 {
-    const uint64_t stamp = *(const bool *)shared ? 8 : 0;
+    const struct pair_kind *kind = shared;
+    const uint64_t stamp = kind->shaped ? 8 : 0;
+    const uint64_t wire_bytes = frame_bytes(1 + stamp) + frame_bytes(1000 + stamp);
     struct link_counters c;
 
     EXPECT(commit_filled(l, 1, side) == 0);
@@ -201,8 +203,10 @@ static int count(struct link *l, unsigned int side, void *shared)
     link_counters(l, &c);
     EXPECT(c.sent_records == 2 && c.received_records == 2);
     EXPECT(c.sent_bytes == 1001 && c.received_bytes == 1001);
-    EXPECT(c.sent_wire_bytes == frame_bytes(1 + stamp) + frame_bytes(1000 + stamp));
-    EXPECT(c.received_wire_bytes == c.sent_wire_bytes);
+    if (kind->frame_max) /* with hellos, acknowledgements, and what the line makes of it */
+        EXPECT(c.sent_wire_bytes >= wire_bytes && c.received_wire_bytes >= wire_bytes);
+    else
+        EXPECT(c.sent_wire_bytes == wire_bytes && c.received_wire_bytes == wire_bytes);
     EXPECT(c.seal_failures == 0 && c.frame_failures == 0);
     return 0;
 }
@@ -211,9 +215,9 @@ static void test_counters(void **state)
 {
     (void)state;
     for (size_t k = 0; k < PAIR_KINDS; k++) {
-        bool shaped = pair_kinds[k].shaped;
+        struct pair_kind kind = pair_kinds[k];
 
-        pair_run(&pair_kinds[k], PATIENT_MS, count, count, &shaped);
+        pair_run(&kind, PATIENT_MS, count, count, &kind);
     }
 }
 

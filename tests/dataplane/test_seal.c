@@ -78,7 +78,7 @@ static int apply(struct ends *e, uint64_t sequence)
 
 static int open(struct ends *e, uint64_t sequence)
 {
-    return seal_open(e->right, sequence, e->extra, EXTRA_BYTES, e->data, BYTES, e->tag);
+    return seal_open(e->right, sequence, e->extra, EXTRA_BYTES, e->data, e->data, BYTES, e->tag);
 }
 
 static void test_known_answer(void **state)
@@ -176,7 +176,7 @@ static void test_own_record_reflected(void **state)
     struct ends *e = *state;
 
     assert_int_equal(apply(e, 0), 0);
-    assert_int_equal(seal_open(e->left, 0, e->extra, EXTRA_BYTES, e->data, BYTES, e->tag),
+    assert_int_equal(seal_open(e->left, 0, e->extra, EXTRA_BYTES, e->data, e->data, BYTES, e->tag),
                      -EBADMSG);
 }
 
@@ -300,8 +300,8 @@ static void seal_both(struct trial *t)
 
 static int open_with(struct trial *t, size_t receiver, uint8_t *data, const uint8_t *tag)
 {
-    return seal_open(t->receiver[receiver], t->sequence, t->extra, t->extra_bytes, data, t->bytes,
-                     tag);
+    return seal_open(t->receiver[receiver], t->sequence, t->extra, t->extra_bytes, data, data,
+                     t->bytes, tag);
 }
 
 /* One random bit of data, additional data or tag: refused by both, and nothing left to read. */
