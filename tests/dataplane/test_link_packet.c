@@ -508,19 +508,21 @@ static int exchange(struct both_side *s, struct link *l)
     const struct both *b = s->both;
 
     for (unsigned int round = 0; round < b->rounds; round++) {
+        bool cut = s->side == 0 && b->cut_ms > 0 && round == b->rounds / 10;
         uint8_t *to = link_reserve(l, b->bytes);
         const uint8_t *from;
 
         EXPECT(to);
         pair_fill(to, b->bytes, 2 * round + s->side);
-        EXPECT(link_commit(l) == 0);
-        from = link_take(l, b->bytes);
-        EXPECT(from && pair_filled(from, b->bytes, 2 * round + !s->side));
-        if (s->side == 0 && round == b->rounds / 10 && b->cut_ms > 0) {
+        if (cut)
             port_mem_cut(b->port[0], true);
+        EXPECT(link_commit(l) == 0);
+        if (cut) {
             usleep((useconds_t)b->cut_ms * 1000);
             port_mem_cut(b->port[0], false);
         }
+        from = link_take(l, b->bytes);
+        EXPECT(from && pair_filled(from, b->bytes, 2 * round + !s->side));
     }
     EXPECT(link_flush(l) == 0);
     return 0;
