@@ -41,7 +41,8 @@ struct options {
     struct bench_model model;
     size_t repeat;
     unsigned int workers;
-    bool memory;       /* the in-memory link, in this process */
+    bool memory; /* the in-memory link, in this process; else in a lab, over */
+    enum config_link link;
     const char *shape; /* NULL: none */
     struct link_line line;
     bool json;
@@ -51,7 +52,7 @@ enum { OPTION_LINK = 512, OPTION_SHAPE };
 
 static const struct argp_option option_table[] = {
     {"link", OPTION_LINK, "DRIVER", 0,
-     "uring: three processes in a lab; mem: both parties in this process (uring)", 0},
+     "uring or dpdk: three processes in a lab; mem: both parties in this process (uring)", 0},
     {"shape", OPTION_SHAPE, "LINE", 0,
      "Impose a line on the link: its rate, its delay one way or both, as in 10gbit,20us", 0},
     {"repeat", 'n', "N", 0, "Repetitions (5)", 0},
@@ -64,8 +65,8 @@ static const struct argp_option option_table[] = {
 static void take_link(struct argp_state *state, struct options *o, const char *text)
 {
     o->memory = strcmp(text, "mem") == 0;
-    if (!o->memory && strcmp(text, "uring") != 0)
-        argp_error(state, "--link %s: this version has mem and uring", text);
+    if (!o->memory && config_link_parse(text, &o->link) < 0)
+        argp_error(state, "--link %s: there are mem, uring and dpdk", text);
 }
 
 static void take_shape(struct argp_state *state, struct options *o, const char *text)
@@ -426,8 +427,8 @@ static json_t *describe(const struct bench *b, struct measured *m)
         "gmac_online", (double)cost.macs_online / 1e9, "correct", m->error_max <= plan->error_bound,
         "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
         plan->frac, "batch", (int)b->o->model.batch, "repeat", (int)n, "workers",
-        (int)b->o->workers, "link", b->o->memory ? "mem" : "uring", "shape", shape, "ops",
-        describe_ops(m, costs, n), "products", describe_products(plan, b->variant));
+        (int)b->o->workers, "link", b->o->memory ? "mem" : config_link_name(b->o->link), "shape",
+        shape, "ops", describe_ops(m, costs, n), "products", describe_products(plan, b->variant));
     if (!rest || json_object_update(figures, rest) < 0) {
         json_decref(figures);
         figures = NULL;
@@ -520,8 +521,11 @@ static int measure_client(void *context)
 
 static int start(struct bench *b, struct err *err)
 {
-    const struct lab_options options = {
-        .tapes = 1, .timeout_ms = TIMEOUT_MS, .workers = b->o->workers, .shape = b->o->shape};
+    const struct lab_options options = {.tapes = 1,
+                                        .timeout_ms = TIMEOUT_MS,
+                                        .workers = b->o->workers,
+                                        .link = b->o->link,
+                                        .shape = b->o->shape};
     char model[PATH_MAX];
     int rc = lab_new(NULL, &b->lab, err);
 

@@ -19,6 +19,7 @@
 struct options {
     const char *model, *ring, *frac, *tokens, *batch, *state; /* NULL: the default */
     unsigned int workers;
+    enum config_link link;
     const char *shape; /* NULL: none */
     char **command;    /* NULL: none */
 };
@@ -32,11 +33,14 @@ static const struct argp_option option_table[] = {
     {"frac", 'f', "BITS", 0, "Fraction bits, likewise", 0},
     {"tokens", 't', "LIST", 0, "Lengths that are planned for, likewise", 0},
     {"batch", 'b', "LIST", 0, "Queries at once that are planned for, likewise", 0},
-    {"link", 'l', "DRIVER", 0, "Of the share link: uring", 0},
+    {"link", 'l', "DRIVER", 0, "Of the share link: uring, or dpdk, over memif (uring)", 0},
     {"workers", 'w', "N", 0,
      "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
     {"shape", OPTION_SHAPE, "LINE", 0,
-     "Impose a line on the share link: its rate, its delay one way or both, as in 10gbit,20us", 0},
+     "Impose a line on the share link: its rate, its delay one way or both, as in 10gbit,20us; "
+     "with "
+     "--link dpdk also what it does to frames: 1%loss,1%duplicate,1%reorder",
+     0},
     {"state", 's', "DIR", 0,
      "Keep everything in DIR, and go on with what is there (default: a folder that is removed)", 0},
     {0},
@@ -65,8 +69,8 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         options->batch = argument;
         return 0;
     case 'l':
-        if (strcmp(argument, "uring") != 0)
-            argp_error(state, "--link %s: this version has uring", argument);
+        if (config_link_parse(argument, &options->link) < 0)
+            argp_error(state, "--link %s: there are uring and dpdk", argument);
         return 0;
     case 'w':
         options->workers = (unsigned int)bench_number(state, "workers", argument, 1, WORKERS_MAX);
@@ -218,7 +222,7 @@ static void explain(const struct lab *lab)
 
 static int run_lab(struct lab *lab, const struct options *o)
 {
-    const struct lab_options options = {.workers = o->workers, .shape = o->shape};
+    const struct lab_options options = {.workers = o->workers, .link = o->link, .shape = o->shape};
     struct err err = {""};
     int code = EXIT_OK, rc;
 

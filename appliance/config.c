@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "mpc/kernels.h"
 
+#include <arpa/inet.h>
 #include <ini.h>
 #include <libgen.h>
 #include <limits.h>
@@ -34,6 +35,10 @@ enum type {
     TYPE_SOCKET, /* a path that fits a Unix socket's address */
     TYPE_NUMBER,
     TYPE_LINK,
+    TYPE_PORT,
+    TYPE_PAGES,
+    TYPE_IPV4,
+    TYPE_MAC,
     TYPE_CPUS, /* see cpu_list.h */
     TYPE_ISA,
     TYPE_SHAPE,
@@ -59,12 +64,12 @@ static const struct key keys[] = {
      "party0, party1 or dealer; owner in an owner's file"},
     {"listen", TYPE_LISTEN, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(listen),
      "host:port for sessions of owners, parties and the dealer"},
-    {"link_listen", TYPE_LISTEN, PARTY1, PARTY1, NULL, 0, 0, 0, AT(link_listen),
-     "host:port for the share link"},
+    {"link_listen", TYPE_LISTEN, PARTY1, 0, NULL, 0, 0, 0, AT(link_listen),
+     "host:port for the share link, where `link` is uring"},
     {"peer", TYPE_ADDRESS, PARTY0, PARTY0, NULL, 0, 0, 0, AT(peer),
      "host:port where party1 listens"},
-    {"peer_link", TYPE_ADDRESS, PARTY0, PARTY0, NULL, 0, 0, 0, AT(peer_link),
-     "host:port of party1's share link"},
+    {"peer_link", TYPE_ADDRESS, PARTY0, 0, NULL, 0, 0, 0, AT(peer_link),
+     "host:port of party1's share link, where `link` is uring"},
     {"dealer", TYPE_ADDRESS, PARTIES, PARTIES, NULL, 0, 0, 0, AT(dealer),
      "host:port where the dealer listens"},
     {"party0", TYPE_ADDRESS, OWNER, OWNER, NULL, 0, 0, 0, AT(party[0]),
@@ -96,7 +101,22 @@ static const struct key keys[] = {
      "tapes kept in stock a plan variant"},
     {"timeout_ms", TYPE_NUMBER, ALL, 0, "10000", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, 0, AT(timeout_ms),
      "longest wait for a peer in one step of a session"},
-    {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link), "driver of the share link: uring"},
+    {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link),
+     "driver of the share link: uring (TCP through the kernel) or dpdk (packets over `port`)"},
+    {"port", TYPE_PORT, PARTIES, 0, NULL, 0, 0, 0, AT(port.where),
+     "of dpdk: 0000:3b:00.0, memif:/PATH (both parties on one host, which trust each other), "
+     "af_packet:INTERFACE, af_xdp:INTERFACE or tap:INTERFACE"},
+    {"port_pages", TYPE_PAGES, PARTIES, 0, "huge", 0, 0, 0, AT(port.pages),
+     "huge pages for the port's frames; or small ones, slower, for tests"},
+    {"port_address", TYPE_IPV4, PARTIES, 0, NULL, 0, 0, 0, AT(port.address),
+     "IPv4 address of this end of the port's line (default: 169.254.77.1 of party0, .2 of party1)"},
+    {"port_vlan", TYPE_NUMBER, PARTIES, 0, NULL, 1, 4094, 0, AT(port.vlan),
+     "VLAN of the port's frames (default: untagged)"},
+    {"port_mtu", TYPE_NUMBER, PARTIES, 0, NULL, 1500, PORT_FRAME_MAX - 14, 0, AT(port.mtu),
+     "most bytes behind an Ethernet header, if a switch passes less than both ports"},
+    {"port_peer_mac", TYPE_MAC, PARTIES, 0, NULL, 0, 0, 0, AT(port.peer_mac),
+     "where to send frames, if a router is between the ports (default: where the peer says it "
+     "is)"},
     {"workers", TYPE_CPUS, DAEMONS, 0, "1 anywhere", 0, 0, 0, AT(workers),
      "threads of a job, or at the dealer of a tape: 0-7 or 0,2-3 a CPU each, or 4 anywhere"},
     {"offline_workers", TYPE_CPUS, PARTIES, 0, NULL, 0, 0, 0, AT(offline_workers),
@@ -106,7 +126,7 @@ static const struct key keys[] = {
      "instructions of the ring product: auto, amx, ifma, avx512, avx2 or c"},
     {"shape", TYPE_SHAPE, PARTIES, 0, NULL, 0, 0, 0, AT(shape),
      "for tests with both parties on one host: a line to impose on the share link, as rate, delay "
-     "one way or both: 10gbit,20us; the same at both"},
+     "one way or both: 10gbit,20us; of dpdk also 1%loss,1%duplicate,1%reorder; the same at both"},
 };
 
 /* The file is read twice: first for the role alone, since it decides what other keys mean. */
@@ -226,6 +246,58 @@ static int set_role(const struct parser *p, const char *text, enum role *ret_rol
     return 0;
 }
 
+static const char *const link_names[] = {
+    [CONFIG_LINK_URING] = "uring", [CONFIG_LINK_DPDK] = "dpdk"};
+
+const char *config_link_name(enum config_link link)
+{
+    return link_names[link];
+}
+
+int config_link_parse(const char *text, enum config_link *ret_link)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(link_names); i++)
+        if (!strcmp(text, link_names[i])) {
+            *ret_link = (enum config_link)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
+/* One of two words: 0 or 1. */
+static int set_choice(const char *text, const char *const words[2], unsigned int *ret_choice,
+                      struct err *err)
+{
+    for (*ret_choice = 0; *ret_choice < 2; ++*ret_choice)
+        if (strcmp(text, words[*ret_choice]) == 0)
+            return 0;
+    return err_set(err, -EINVAL, "\"%.40s\" is neither: write %s or %s", text, words[0], words[1]);
+}
+
+static int set_ipv4(const char *text, uint32_t *ret_address, struct err *err)
+{
+    struct in_addr a;
+
+    if (inet_pton(AF_INET, text, &a) != 1 || a.s_addr == 0)
+        return err_set(err, -EINVAL, "\"%.40s\" is no IPv4 address: write one like 10.0.0.1", text);
+    *ret_address = ntohl(a.s_addr);
+    return 0;
+}
+
+static int set_mac(const char *text, uint8_t ret_mac[PORT_MAC_BYTES], struct err *err)
+{
+    int end = 0;
+
+    if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &ret_mac[0], &ret_mac[1], &ret_mac[2],
+               &ret_mac[3], &ret_mac[4], &ret_mac[5], &end) != PORT_MAC_BYTES ||
+        text[end])
+        return err_set(err, -EINVAL, "\"%.40s\" is no MAC address: write one like %s", text,
+                       "02:00:5e:10:00:01");
+    if (ret_mac[0] & 1)
+        return err_set(err, -EINVAL, "\"%.40s\" is a group's address: write a port's", text);
+    return 0;
+}
+
 static int set_isa(const char *text, unsigned int *ret_features, struct err *err)
 {
     unsigned int here = kernels_cpu_features();
@@ -261,10 +333,18 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
     case TYPE_NUMBER:
         return set_number(key, text, field, err);
     case TYPE_LINK:
-        *(enum config_link *)field = CONFIG_LINK_URING;
-        return strcmp(text, "uring") == 0
+        return config_link_parse(text, field) == 0
                    ? 0
-                   : err_set(err, -EINVAL, "\"%.40s\" is no link driver: write uring", text);
+                   : err_set(err, -EINVAL, "\"%.40s\" is no link driver: write uring or dpdk",
+                             text);
+    case TYPE_PAGES:
+        return set_choice(text, (const char *[]){"huge", "small"}, field, err);
+    case TYPE_PORT:
+        return port_parse(text, field, err);
+    case TYPE_IPV4:
+        return set_ipv4(text, field, err);
+    case TYPE_MAC:
+        return set_mac(text, field, err);
     case TYPE_CPUS:
         return cpu_list_parse(text, field, err);
     case TYPE_ISA:
@@ -434,6 +514,30 @@ static int check_missing(struct parser *p)
     return p->rc;
 }
 
+/* What depends on more than one key. */
+static int check_together(const struct parser *p, struct err *err)
+{
+    const struct config *c = p->config;
+    bool party = ROLE_BIT(c->role) & PARTIES, dpdk = c->link == CONFIG_LINK_DPDK;
+    const char *missing = NULL;
+
+    if (party && !dpdk && c->role == ROLE_PARTY0 && !c->peer_link.host[0])
+        missing = "peer_link";
+    if (party && !dpdk && c->role == ROLE_PARTY1 && !c->link_listen.host[0])
+        missing = "link_listen";
+    if (party && dpdk && !c->port.where.name[0])
+        missing = "port";
+    if (missing)
+        return err_set(err, -EINVAL, "%s: `%s` is missing: add %s = ... (%s)", p->path, missing,
+                       missing, find_key(missing)->help);
+    if (!dpdk && shape_faulty(&c->shape))
+        return err_set(err, -EINVAL,
+                       "%s: `shape` loses packets, and TCP has none to lose: set link = dpdk, or "
+                       "write a rate and a delay only",
+                       p->path);
+    return 0;
+}
+
 static int load(const char *path, unsigned int roles, struct config **ret_config, struct err *err)
 {
     struct parser p = {.path = path, .roles = roles, .err = err};
@@ -457,6 +561,8 @@ static int load(const char *path, unsigned int roles, struct config **ret_config
     else if ((rc = parse(&p, (char *)text, true)) == 0 &&
              (rc = parse(&p, (char *)text, false)) == 0)
         rc = check_missing(&p);
+    if (rc == 0)
+        rc = check_together(&p, err);
     if (rc == 0 && !p.config->offline_workers.count)
         p.config->offline_workers = p.config->workers;
     free(text);

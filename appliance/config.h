@@ -15,6 +15,7 @@
 #include "appliance/tls.h"
 #include "base/base.h"
 #include "dataplane/link.h"
+#include "dataplane/port_open.h"
 
 #include <stdio.h>
 
@@ -22,7 +23,17 @@
  */
 #define CONFIG_FILE_MAX (256u << 10)
 
-enum config_link { CONFIG_LINK_URING };
+enum config_link { CONFIG_LINK_URING, CONFIG_LINK_DPDK };
+enum config_pages { CONFIG_PAGES_HUGE, CONFIG_PAGES_SMALL };
+
+struct config_port {
+    struct port_where where;
+    enum config_pages pages;
+    uint32_t address;                 /* IPv4 of this end; 0: 169.254.77.1 or .2 */
+    uint8_t peer_mac[PORT_MAC_BYTES]; /* zeros: what the peer says */
+    unsigned int vlan;                /* 0: none */
+    unsigned int mtu;                 /* 0: the most */
+};
 
 /* What a role does not take is zero: an empty host, a NULL path. */
 struct config {
@@ -41,6 +52,7 @@ struct config {
     unsigned int tapes;      /* kept in stock a plan variant */
     unsigned int timeout_ms; /* of one step of a session */
     enum config_link link;
+    struct config_port port;         /* parties, of CONFIG_LINK_DPDK */
     struct cpu_list workers;         /* a party online, the first its online thread; the dealer */
     struct cpu_list offline_workers; /* parties: preparation; `workers` where it is not said */
     unsigned int isa;                /* enum kernels_feature that may be used */
@@ -56,6 +68,10 @@ MUST_CHECK int config_load(const char *path, struct config **ret_config, struct 
 /** The same of an owner's. */
 MUST_CHECK int config_load_owner(const char *path, struct config **ret_config, struct err *err);
 void config_free(struct config *config);
+
+/** As the key `link` takes it. */
+const char *config_link_name(enum config_link link);
+MUST_CHECK int config_link_parse(const char *text, enum config_link *ret_link);
 
 /** The table, for --help: every key, who takes it, its default, what it is. */
 void config_help(FILE *out);

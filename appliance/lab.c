@@ -470,6 +470,9 @@ int lab_start(struct lab *lab, const struct lab_options *options, struct err *er
 {
     int rc = -EADDRINUSE;
 
+    if (options->link == CONFIG_LINK_DPDK && !lab_has_huge_pages())
+        fprintf(stderr, "mpcformer: too few huge pages are free, so the ports use small ones, "
+                        "slower: reserve some (sysctl vm.nr_hugepages=128)\n");
     for (int try = 0; try < START_TRIES; try++) {
         struct err why = {""};
 

@@ -17,6 +17,7 @@
 #ifndef APPLIANCE_LAB_H
 #define APPLIANCE_LAB_H
 
+#include "appliance/config.h"
 #include "appliance/identity.h"
 #include "base/base.h"
 
@@ -31,6 +32,7 @@ struct lab_options {
     unsigned int timeout_ms; /* of a step of a session; 0: the appliances' default */
     unsigned int workers;    /* of each party; 0: the appliances' default. On CPUs of their own when
                                 there are enough for both parties */
+    enum config_link link;   /* of dpdk: memif, in huge pages where enough are free */
     const char *shape;       /* of the share link, as the key takes it; NULL: none */
 };
 

@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define HUGE_BYTES ((uint64_t)192 << 20) /* of two ports' frames */
+
 static const struct member {
     const char *name;
     enum role role;
@@ -163,6 +165,11 @@ static void add_workers(struct writer *w, unsigned int place, unsigned int worke
     add_line(w, "workers = %s\n", text);
 }
 
+bool lab_has_huge_pages(void)
+{
+    return port_huge_bytes() >= HUGE_BYTES;
+}
+
 static int make_config(const char *folder, const struct member *m, const uint16_t ports[LAB_PORTS],
                        char (*pins)[IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE],
                        const struct lab_options *options, struct err *err)
@@ -182,6 +189,9 @@ static int make_config(const char *folder, const struct member *m, const uint16_
         add_line(&w, "state = %s\ncontrol = %s.control\n", m->name, m->name);
     if (party && options->tapes)
         add_line(&w, "tapes = %u\n", options->tapes);
+    if (party && options->link == CONFIG_LINK_DPDK)
+        add_line(&w, "link = dpdk\nport = memif:%s/port.sock\nport_pages = %s\n", folder,
+                 lab_has_huge_pages() ? "huge" : "small");
     if (party && options->shape)
         add_line(&w, "shape = %s\n", options->shape);
     if (options->timeout_ms)

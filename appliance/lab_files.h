@@ -16,4 +16,7 @@ MUST_CHECK int lab_make_identities(const char *folder, struct err *err);
 MUST_CHECK int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS],
                                 const struct lab_options *options, struct err *err);
 
+/** Whether this host has free huge pages enough for the ports of a lab. */
+bool lab_has_huge_pages(void);
+
 #endif

@@ -5,7 +5,8 @@
  *
  *   owner -> party    INFO, SUBMIT, INPUT         party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
  *                                                                   RESULT, REFUSED
- *   party0 -> party1  LINE, HELD, PROPOSE         party1 -> party0  LINE, HELD, AGREED, REFUSED
+ *   party0 -> party1  LINK, PORT, HELD, PROPOSE   party1 -> party0  LINK, PORT, HELD, AGREED,
+ *                                                                   REFUSED
  *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK   dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
  *                                                                   REFUSED
  *
@@ -51,7 +52,9 @@ enum message {
     MESSAGE_CHUNK,     /* struct message_chunk, then its bytes */
     MESSAGE_TAPE_OK,   /* u64 number: complete and verified */
     MESSAGE_TAPE_KEEP, /* u64 number, model id: both parties have it */
-    MESSAGE_LINE,      /* u64 bits a second, u32 us: what is imposed on the share link; 0: none */
+    MESSAGE_LINK,      /* string: how the share link is configured; must be the same at both */
+    MESSAGE_PORT,      /* of link = dpdk: 6 bytes MAC, u32 IPv4, u32 UDP port, u32 largest frame,
+                          u32 drawn: both sides' together name the session */
 };
 
 enum refusal {

@@ -5,6 +5,7 @@
 #include "appliance/exit.h"
 #include "appliance/log.h"
 #include "appliance/net.h"
+#include "appliance/plugin.h"
 #include "base/file.h"
 
 #include <limits.h>
@@ -31,11 +32,13 @@ static int make_teams(struct party_state *p, struct err *err)
     return rc;
 }
 
-static int listen_all(struct party_state *p, struct err *err)
+static int open_lines(struct party_state *p, struct err *err)
 {
     int rc = net_listen(&p->config->listen, &p->listen_fd, err);
 
-    if (rc == 0 && p->party == 1)
+    if (rc == 0 && p->config->link == CONFIG_LINK_DPDK)
+        rc = plugin_open_configured(p->config, &p->port, err);
+    else if (rc == 0 && p->party == 1)
         rc = net_listen(&p->config->link_listen, &p->link_listen_fd, err);
     p->dealer_wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (rc == 0 && p->dealer_wake < 0)
@@ -76,7 +79,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
 {
     struct daemon_threads threads = {.count = 0};
     struct control *control = NULL;
-    int rc = listen_all(p, err);
+    int rc = open_lines(p, err);
 
     if (rc == 0)
         rc = make_teams(p, err);
@@ -119,6 +122,7 @@ int party_main(const struct config *config, struct tls_context *tls, int stop_fd
     close(p->listen_fd);
     close(p->link_listen_fd);
     close(p->dealer_wake);
+    port_free(p->port);
     free(p);
     return rc < 0 ? EXIT_FAILED : EXIT_OK;
 }

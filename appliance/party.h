@@ -131,6 +131,7 @@ struct party_state {
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
     atomic_uint owners; /* connected */
     int listen_fd, link_listen_fd;
+    struct port *port; /* of link = dpdk; the online thread's */
 };
 
 /* --- party.c: what the threads do with the shared state --- */

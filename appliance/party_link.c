@@ -4,9 +4,12 @@
 #include "appliance/net.h"
 #include "appliance/shape.h"
 #include "base/bytes.h"
+#include "base/random.h"
 #include "base/secret.h"
 
 #include <poll.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -16,7 +19,7 @@
 static const char label_keys[] = "EXPORTER-mpcformer-link-keys";
 static const char label_token[] = "EXPORTER-mpcformer-link-token";
 
-/* --- the connection --- */
+/* --- a connection --- */
 
 static int receive_token(int fd, uint8_t token[TOKEN_BYTES])
 {
@@ -76,67 +79,76 @@ static int connect_link(struct party_state *p, const uint8_t token[TOKEN_BYTES],
 }
 
 /* Party 0's sending half comes first in what the session exports. */
-static int export_keys(struct party_link *l, struct seal_keys *keys)
+static int export_keys(struct party_link *l, const char *first_half, const char *second_half,
+                       struct seal_keys *keys)
 {
     struct seal_direction *first = l->p->party == 0 ? &keys->send : &keys->receive;
     struct seal_direction *second = l->p->party == 0 ? &keys->receive : &keys->send;
-    int rc = tls_export(l->tls, label_keys, "0", 1, first, sizeof(*first));
+    int rc = tls_export(l->tls, label_keys, first_half, 1, first, sizeof(*first));
 
-    return rc < 0 ? rc : tls_export(l->tls, label_keys, "1", 1, second, sizeof(*second));
+    return rc < 0 ? rc : tls_export(l->tls, label_keys, second_half, 1, second, sizeof(*second));
 }
 
-/* A link over @fd, shaped if the configuration says so. @fd is gone when it fails. */
-static int make_link(struct party_link *l, int fd, const struct seal_keys *keys, struct err *err)
+static int open_stream(struct party_link *l, const struct seal_keys *keys,
+                       const struct link_options *options, struct err *err)
 {
-    const struct config *config = l->p->config;
-    const struct link_options options = {.timeout_ms = config->timeout_ms,
-                                         .busy_poll_us_max = LINK_BUSY_POLL_US};
-    int rc = link_uring_new(fd, keys, &options, &l->link, err);
-
-    if (rc < 0)
-        close(fd);
-    else if (shape_set(&config->shape))
-        rc = link_shape_new(l->link, &options, &config->shape, &l->link, err);
-    return rc;
-}
-
-static int open_link(struct party_link *l, struct err *err)
-{
-    struct seal_keys *keys = seal_keys_new();
     uint8_t token[TOKEN_BYTES];
-    int fd = -1, rc = keys ? export_keys(l, keys) : -ENOMEM;
+    int fd = -1, rc = tls_export(l->tls, label_token, NULL, 0, token, sizeof(token));
 
-    if (rc == 0)
-        rc = tls_export(l->tls, label_token, NULL, 0, token, sizeof(token));
     if (rc < 0)
-        err_set(err, rc, "no keys for the share link");
+        err_set(err, rc, "no token for the share link");
     if (rc == 0)
         rc = l->p->party == 0 ? connect_link(l->p, token, &fd, err)
                               : accept_link(l->p, token, &fd, err);
     if (rc == 0)
-        rc = make_link(l, fd, keys, err);
-    seal_keys_free(keys);
+        rc = link_uring_new(fd, keys, options, &l->link, err);
+    if (rc < 0 && fd >= 0)
+        close(fd);
     secret_wipe(token, sizeof(token));
     return rc;
 }
 
-/* --- what both must have alike --- */
+/* --- packets --- */
 
-#define LINE_BYTES (sizeof(uint64_t) + sizeof(uint32_t))
+#define PORT_BYTES      (PORT_MAC_BYTES + 4 * sizeof(uint32_t))
+#define PORT_UDP        7199
+#define ADDRESS_DEFAULT 0xa9fe4d01u /* 169.254.77.1, and party 1's is one more */
 
-static int send_line(struct party_link *l, struct err *err)
+/* What an end says of its port. */
+struct port_word {
+    struct packet_address at;
+    uint32_t frame_max, drawn;
+};
+
+static struct port_word my_word(const struct party_state *p)
 {
-    const struct link_line *line = &l->p->config->shape;
-    struct writer w = {0};
+    const struct config_port *c = &p->config->port;
+    struct port_word w = {
+        .at = {.udp = PORT_UDP, .ipv4 = c->address ? c->address : ADDRESS_DEFAULT + p->party},
+        .frame_max = p->port->frame_max,
+    };
 
-    write_u64(&w, line->bits_per_s);
-    write_u32(&w, line->delay_us);
-    return message_send(l->tls, MESSAGE_LINE, &w, l->timeout_ms, err);
+    memcpy(w.at.mac, p->port->mac, PORT_MAC_BYTES);
+    random_bytes(&w.drawn, sizeof(w.drawn));
+    return w;
 }
 
-static int receive_line(struct party_link *l, struct link_line *ret, struct err *err)
+static int send_word(struct party_link *l, const struct port_word *word, struct err *err)
 {
-    uint8_t bytes[LINE_BYTES], type;
+    struct writer w = {0};
+
+    write_bytes(&w, word->at.mac, PORT_MAC_BYTES);
+    write_u32(&w, word->at.ipv4);
+    write_u32(&w, word->at.udp);
+    write_u32(&w, word->frame_max);
+    write_u32(&w, word->drawn);
+    return message_send(l->tls, MESSAGE_PORT, &w, l->timeout_ms, err);
+}
+
+static int receive_word(struct party_link *l, struct port_word *ret, struct err *err)
+{
+    uint8_t bytes[PORT_BYTES], type;
+    const uint8_t *mac;
     struct reader r;
     size_t count;
     int rc = tls_receive(l->tls, &type, bytes, sizeof(bytes), &count, l->timeout_ms, err);
@@ -144,31 +156,140 @@ static int receive_line(struct party_link *l, struct link_line *ret, struct err 
     if (rc < 0)
         return rc;
     reader_init(&r, bytes, count);
-    ret->bits_per_s = read_u64(&r);
-    ret->delay_us = read_u32(&r);
-    return type == MESSAGE_LINE && reader_done(&r)
+    mac = read_bytes(&r, PORT_MAC_BYTES);
+    if (mac)
+        memcpy(ret->at.mac, mac, PORT_MAC_BYTES);
+    ret->at.ipv4 = read_u32(&r);
+    ret->at.udp = (uint16_t)read_u32(&r);
+    ret->frame_max = read_u32(&r);
+    ret->drawn = read_u32(&r);
+    return type == MESSAGE_PORT && reader_done(&r)
                ? 0
-               : err_set(err, -EPROTO, "message %u where the link's line was due", type);
+               : err_set(err, -EPROTO, "message %u where the peer's port was due", type);
+}
+
+static int await_up(struct party_link *l, struct err *err)
+{
+    uint64_t deadline = net_deadline(l->timeout_ms);
+
+    while (!l->p->port->ops->up(l->p->port))
+        if (time_ns() > deadline || l->p->stopping)
+            return err_set(err, -ENETDOWN,
+                           "the port's line is down: look at the cable, the "
+                           "switch, and the other party's `port`");
+        else
+            usleep(1000);
+    return 0;
+}
+
+static int open_packets(struct party_link *l, const struct seal_keys *keys,
+                        const struct link_options *options, struct err *err)
+{
+    struct party_state *p = l->p;
+    const struct config_port *c = &p->config->port;
+    static const uint8_t none[PORT_MAC_BYTES];
+    struct seal_keys *control = seal_keys_new();
+    struct port_word here = my_word(p), there = {0};
+    struct packet_path path = {.vlan = (uint16_t)c->vlan};
+    struct link_packet_options where = {.port = p->port, .path = &path, .lifeline = tls_fd(l->tls)};
+    int rc = control ? export_keys(l, "2", "3", control) : -ENOMEM;
+
+    if (rc < 0)
+        err_set(err, rc, "no keys for the share link's packets");
+    if (rc == 0)
+        rc = await_up(l, err);
+    if (rc == 0)
+        rc = send_word(l, &here, err);
+    if (rc == 0)
+        rc = receive_word(l, &there, err);
+    if (rc == 0) {
+        path.here = here.at;
+        path.there = there.at;
+        if (memcmp(c->peer_mac, none, sizeof(none)) != 0)
+            memcpy(path.there.mac, c->peer_mac, sizeof(none));
+        where.session = here.drawn ^ there.drawn;
+        where.peer_frame_max = there.frame_max;
+        rc = link_packet_new(&where, keys, control, options, &l->link, err);
+    }
+    seal_keys_free(control);
+    return rc;
+}
+
+/* --- the link --- */
+
+static int open_link(struct party_link *l, struct err *err)
+{
+    const struct config *config = l->p->config;
+    bool packets = config->link == CONFIG_LINK_DPDK;
+    const struct link_options options = {.timeout_ms = config->timeout_ms,
+                                         .busy_poll_us_max = packets ? LINK_BUSY_POLL_PACKET_US
+                                                                     : LINK_BUSY_POLL_US};
+    struct seal_keys *keys = seal_keys_new();
+    int rc = keys ? export_keys(l, "0", "1", keys) : -ENOMEM;
+
+    if (rc < 0)
+        err_set(err, rc, "no keys for the share link");
+    if (rc == 0)
+        rc = packets ? open_packets(l, keys, &options, err) : open_stream(l, keys, &options, err);
+    if (rc == 0 && shape_set(&config->shape))
+        rc = link_shape_new(l->link, &options, &config->shape, &l->link, err);
+    seal_keys_free(keys);
+    return rc;
+}
+
+/* --- what both must have alike --- */
+
+#define LINK_TEXT_SIZE (SHAPE_TEXT_SIZE + 64)
+
+static void describe_link(const struct config *c, char ret[LINK_TEXT_SIZE])
+{
+    char shape[SHAPE_TEXT_SIZE];
+
+    shape_format(&c->shape, shape);
+    snprintf(ret, LINK_TEXT_SIZE, "link = %s, shape = %s", config_link_name(c->link), shape);
+    if (c->link == CONFIG_LINK_DPDK)
+        snprintf(ret + strlen(ret), LINK_TEXT_SIZE - strlen(ret), ", port_vlan = %u", c->port.vlan);
+}
+
+static int send_description(struct party_link *l, const char *text, struct err *err)
+{
+    struct writer w = {0};
+
+    write_string(&w, text);
+    return message_send(l->tls, MESSAGE_LINK, &w, l->timeout_ms, err);
+}
+
+static int receive_description(struct party_link *l, char ret[LINK_TEXT_SIZE], struct err *err)
+{
+    uint8_t bytes[LINK_TEXT_SIZE + 8], type;
+    struct reader r;
+    size_t count;
+    int rc = tls_receive(l->tls, &type, bytes, sizeof(bytes), &count, l->timeout_ms, err);
+
+    if (rc < 0)
+        return rc;
+    reader_init(&r, bytes, count);
+    read_string(&r, ret, LINK_TEXT_SIZE);
+    return type == MESSAGE_LINK && reader_done(&r)
+               ? 0
+               : err_set(err, -EPROTO, "message %u where the peer's link was due", type);
 }
 
 /* Both say theirs before either judges, so that both know. */
-static int compare_line(struct party_link *l, struct err *err)
+static int compare_link(struct party_link *l, struct err *err)
 {
-    const struct link_line *mine = &l->p->config->shape;
-    struct link_line theirs = {0};
-    char here[SHAPE_TEXT_SIZE], there[SHAPE_TEXT_SIZE];
-    int rc = send_line(l, err);
+    char here[LINK_TEXT_SIZE], there[LINK_TEXT_SIZE];
+    int rc;
 
+    describe_link(l->p->config, here);
+    rc = send_description(l, here, err);
     if (rc == 0)
-        rc = receive_line(l, &theirs, err);
-    if (rc < 0 || (mine->bits_per_s == theirs.bits_per_s && mine->delay_us == theirs.delay_us))
+        rc = receive_description(l, there, err);
+    if (rc < 0 || !strcmp(here, there))
         return rc;
-    shape_format(mine, here);
-    shape_format(&theirs, there);
     return err_set(err, -EPROTO,
-                   "`shape` is %s here and %s at the other party: write the same line in both "
-                   "configurations, or none",
-                   here, there);
+                   "here is %s, at the other party %s: write the same in both configurations", here,
+                   there);
 }
 
 /* --- what both hold --- */
@@ -248,7 +369,7 @@ int party_link_open(struct party_state *p, struct tls_session *tls, struct party
     int rc;
 
     *ret = (struct party_link){.p = p, .tls = tls, .timeout_ms = (int)p->config->timeout_ms};
-    rc = compare_line(ret, err);
+    rc = compare_link(ret, err);
     if (rc == 0)
         rc = open_link(ret, err);
     if (rc == 0)

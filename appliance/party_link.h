@@ -14,9 +14,10 @@ struct party_link {
 };
 
 /**
- * Take @tls (freed on failure), check that both were configured with the same `shape`, and open the
- * share link beside it, under keys that the session exports: party 0 connects, party 1 accepts the
- * connection that shows the session's token. Then both say which tapes they hold, and destroy what
+ * Take @tls (freed on failure), check that both were configured with the same link and `shape`, and
+ * open the share link beside it, under keys that the session exports: over a connection that party
+ * 0 makes and that shows the session's token, or in packets between the ports of which each has
+ * told the other. Then both say which tapes they hold, and destroy what
  * the other lacks.
  */
 MUST_CHECK int party_link_open(struct party_state *p, struct tls_session *tls,

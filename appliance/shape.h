@@ -1,6 +1,7 @@
 /*
  * shape: the line that a configuration imposes on the share link, as text: "10gbit,20us", a rate
- * and a one-way delay in either order, of which one may be missing. For tests and benchmarks with
+ * and a one-way delay, and of packets how many of a hundred get lost, doubled or overtaken:
+ * "1%loss,1%duplicate,5%reorder". In any order, each at most once. For tests and benchmarks with
  * both parties on one host.
  */
 #ifndef APPLIANCE_SHAPE_H
@@ -11,9 +12,10 @@
 #define SHAPE_RATE_MIN     UINT64_C(1000000)
 #define SHAPE_RATE_MAX     UINT64_C(1000000000000)
 #define SHAPE_DELAY_US_MAX 1000000
+#define SHAPE_PERCENT_MAX  50
 
 /** What shape_format() writes, with its NUL. */
-#define SHAPE_TEXT_SIZE 48
+#define SHAPE_TEXT_SIZE 96
 
 /** -EINVAL or -ERANGE with the fix in @err. */
 MUST_CHECK int shape_parse(const char *text, struct link_line *ret_line, struct err *err);
@@ -21,7 +23,8 @@ MUST_CHECK int shape_parse(const char *text, struct link_line *ret_line, struct 
 /** The text that shape_parse() takes; "none" for a line without either. */
 void shape_format(const struct link_line *line, char ret_text[SHAPE_TEXT_SIZE]);
 
-/** Whether there is anything to impose. */
+/** Whether there is a rate or a delay to impose; whether there are faults. */
 bool shape_set(const struct link_line *line);
+bool shape_faulty(const struct link_line *line);
 
 #endif

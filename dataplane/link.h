@@ -55,7 +55,8 @@ struct link_options {
     enum seal_engine seal;     /* 0: the fastest */
 };
 
-#define LINK_BUSY_POLL_US 50
+#define LINK_BUSY_POLL_US        50
+#define LINK_BUSY_POLL_PACKET_US 1000 /* a port wakes nobody */
 
 struct link_counters {
     uint64_t sent_records, received_records; /* committed and taken */
@@ -166,10 +167,11 @@ MUST_CHECK int link_packet_new(const struct link_packet_options *where,
                                const struct link_options *options, struct link **ret,
                                struct err *err);
 
-/** A line: how many bits a second it takes, how long each then travels. */
+/** A line: how many bits a second it takes, how long each then travels, what happens to frames. */
 struct link_line {
-    uint64_t bits_per_s; /* 0: no bound */
-    uint32_t delay_us;   /* one way */
+    uint64_t bits_per_s;       /* 0: no bound */
+    uint32_t delay_us;         /* one way */
+    struct port_faults faults; /* see port_faulty_new(): link_shape_new() leaves them alone */
 };
 
 /**

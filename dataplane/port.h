@@ -54,7 +54,7 @@ struct port {
     char driver[32];    /* "net_memif" */
 };
 
-/** How often a port on purpose does what lines do by accident. In millionths, together below 1. */
+/** How often a port on purpose does what lines do by accident, in millionths, each on its own. */
 struct port_faults {
     uint32_t lose, duplicate, reorder;
 };

@@ -53,19 +53,15 @@ static void send_late(struct faulty *f)
 
 static bool send_one(struct faulty *f, const struct port_send *frame)
 {
-    uint32_t r = draw(f);
-
-    if (r < f->faults.lose)
+    if (draw(f) < f->faults.lose)
         return true;
-    r -= f->faults.lose;
-    if (r < f->faults.reorder && f->late_bytes == 0) {
+    if (draw(f) < f->faults.reorder && f->late_bytes == 0) {
         keep_late(f, frame);
         return true;
     }
-    r -= f->faults.reorder;
     if (!pass(f, frame))
         return false;
-    if (r < f->faults.duplicate)
+    if (draw(f) < f->faults.duplicate)
         (void)pass(f, frame);
     send_late(f);
     return true;

@@ -29,9 +29,8 @@
 #define PARTY0_REST                                                                                \
     COMMON "peer = p1.example.org:4100\npeer_link = 10.0.0.2:4101\ndealer = [::1]:4200\n"          \
            "peer_pin = " HEX_A "\ndealer_pin = dan=" HEX_B "\n"
-#define PARTY1_REST                                                                                \
-    COMMON "link_listen = 10.0.0.2:4101\ndealer = [::1]:4200\n"                                    \
-           "peer_pin = " HEX_A "\ndealer_pin = " HEX_B "\n"
+#define PARTY1_BARE COMMON "dealer = [::1]:4200\npeer_pin = " HEX_A "\ndealer_pin = " HEX_B "\n"
+#define PARTY1_REST PARTY1_BARE "link_listen = 10.0.0.2:4101\n"
 #define OWNER_REST                                                                                 \
     "certificate = own.pem\nkey = own.key\nauthority = /etc/ca.pem\nmodel = model\n"               \
     "party0 = p0.example.org:4100\nparty1 = [::1]:4100\nparty0_pin = " HEX_A                       \
@@ -185,7 +184,10 @@ static const struct bad {
     {"dealer = a:1\nrole = dealer\n", "test.conf:1: dealer: is for party0 and party1 only"},
     /* what is missing */
     {"role = party0\n", "test.conf: `listen` is missing: add listen = ... (host:port for sessions"},
-    {"role = party1\n" COMMON, "`link_listen` is missing"},
+    {"role = party1\n" COMMON, "`dealer` is missing"},
+    {"role = party1\n" PARTY1_BARE, "`link_listen` is missing: add link_listen = ... (host:port"},
+    {"role = party1\nlink = dpdk\n" PARTY1_BARE,
+     "`port` is missing: add port = ... (of dpdk: 0000:"},
     {"role = dealer\n" COMMON "party0_pin = " HEX_A "\n", "`party1_pin` is missing"},
     {"role = party0\n" COMMON "peer = a:1\npeer_link = a:2\ndealer = a:3\n",
      "`peer_pin` is missing: add peer_pin = ... (fingerprint of the other party)"},
@@ -208,7 +210,25 @@ static const struct bad {
     {"role = party0\ntapes = -1\n", "\"-1\" is no number"},
     {"role = party0\ntimeout_ms = 99\n", "timeout_ms: 99 is out of range: 100 to 600000"},
     {"role = party0\ntimeout_ms = 1s\n", "\"1s\" is no number"},
-    {"role = party0\nlink = pigeon\n", "link: \"pigeon\" is no link driver: write uring"},
+    {"role = party0\nlink = pigeon\n", "link: \"pigeon\" is no link driver: write uring or dpdk"},
+    /* ports */
+    {"role = party0\nport = eth1\n", "test.conf:2: port: 'eth1' is no port: write 0000:3b:00.0"},
+    {"role = party0\nport = 0000:3b:00\n", "is no port"},
+    {"role = party0\nport = 0000:3b:00.0,x=1\n", "is no port"},
+    {"role = party0\nport = memif:port.sock\n", "the path of a memif socket must begin with /"},
+    {"role = party0\nport = memif:/a,role=server\n", "commas"},
+    {"role = party0\nport = af_packet:\n", "'' is no name of an interface"},
+    {"role = party0\nport = af_packet:sixteen-letters!\n", "is no name of an interface"},
+    {"role = party0\nport = af_xdp:a,b\n", "is no name of an interface"},
+    {"role = dealer\nport = tap:t0\n", "port: is for party0 and party1 only"},
+    {"role = party0\nport_pages = some\n", "\"some\" is neither: write huge or small"},
+    {"role = party0\nport_address = 10.0.0\n", "\"10.0.0\" is no IPv4 address"},
+    {"role = party0\nport_address = ::1\n", "\"::1\" is no IPv4 address"},
+    {"role = party0\nport_vlan = 4095\n", "port_vlan: 4095 is out of range: 1 to 4094"},
+    {"role = party0\nport_mtu = 1499\n", "out of range: 1500 to "},
+    {"role = party0\nport_peer_mac = 02:00:5e:10:00\n", "is no MAC address: write one like 02:"},
+    {"role = party0\nport_peer_mac = 01:00:5e:10:00:01\n", "is a group's address"},
+    {"role = party1\nshape = 1%loss\n" PARTY1_REST, "`shape` loses packets, and TCP has none"},
     /* workers */
     {"role = party0\nworkers = all\n",
      "test.conf:2: workers: \"all\" is no list of CPUs: write 0-7 or 0,2-3, or 4 anywhere"},
