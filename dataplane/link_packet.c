@@ -52,7 +52,7 @@ struct seal *packet_seal_of(struct packet_link *p, struct packet_key *key, uint6
 static void say_hello(struct packet_link *p)
 {
     memset(p->scratch, 0, p->chunk);
-    p->scratch[0] = p->hello;
+    p->scratch[0] = (uint8_t)(p->hello + (p->hello && p->hello_seen));
     packet_out_control(p, PACKET_HELLO, p->scratch, p->chunk);
     p->hello_ns = p->now_ns;
     p->hello_owed = false;
@@ -78,9 +78,11 @@ static int take_control(struct packet_link *p, const struct packet *h, const uin
         return rc;
     switch (h->type) {
     case PACKET_HELLO:
+        if (body_bytes == 0)
+            return link_fail(&p->link, -EPROTO, "the peer's hello is empty");
         p->hello = true;
-        p->hello_seen = p->hello_seen || (body_bytes > 0 && p->scratch[0] == 1);
-        p->hello_owed = p->hello_owed || body_bytes == 0 || p->scratch[0] == 0;
+        p->hello_seen = p->hello_seen || p->scratch[0] > 0;
+        p->hello_owed = p->hello_owed || p->scratch[0] < 2;
         return 0;
     case PACKET_STATE:
         if (body_bytes != STATE_BYTES)
@@ -382,7 +384,7 @@ static int open_path(struct packet_link *p, struct err *err)
             say_hello(p);
         rc = peer_gone(p) ? link_fail(&p->link, -ECONNRESET, PEER_GONE) : wait_on(p, &w);
     }
-    if (rc == 0 && p->hello_owed)
+    if (rc == 0)
         say_hello(p);
     p->open = rc == 0;
     pthread_mutex_unlock(&p->lock);

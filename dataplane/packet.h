@@ -38,7 +38,8 @@
 
 enum packet_type {
     PACKET_DATA = 1,
-    PACKET_HELLO, /* body: 1 if the other's was seen, then zeros up to a data packet's size */
+    PACKET_HELLO, /* body: 0, 1 if the other's was seen, 2 if that one said the same, and no answer
+                     is asked for; then zeros up to a data packet's size */
     PACKET_STATE, /* body: struct of PACKET_STATE_BYTES, see packet_link.c */
     PACKET_CLOSE, /* no body */
 };

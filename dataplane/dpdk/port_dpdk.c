@@ -28,9 +28,8 @@
 #define JUMBO       9014u      /* what is asked of a device that names no limit */
 #define MEMIF_FRAME 9216u      /* a memif buffer */
 #define XDP_FRAME   3392u      /* the most that a page of af_xdp holds */
-#define CALL_NS     100000000u /* between two tries of a memif client */
-#define TPACKET     16384u     /* a frame of af_packet's ring, and what of it is no frame: */
-#define TPACKET_OWN 128u
+#define CALL_NS     500000000u /* between two tries of a memif client */
+#define TPACKET_OWN 128u       /* what of a frame of af_packet's ring is no frame, at the most */
 
 /* Drivers that were read or tried to send from several buffers of any memory: the first are
  * physical ports by their documentation, the rest were tried. memif's crashes the peer. */
@@ -160,7 +159,8 @@ static void dpdk_take_back(struct port *p, void *at, size_t bytes)
 
 /* --- devices --- */
 
-/* memif's client tries once, when it is started. */
+/* memif's client tries once, when it is started. Not while a try is under way: closing a connection
+ * that DPDK's interrupt thread is about to watch makes it panic. */
 static void call_again(struct dpdk *d)
 {
     uint64_t now = time_ns();
@@ -224,6 +224,16 @@ static uint32_t interface_frame(const char *name)
     return ok ? (uint32_t)r.ifr_mtu + ETHER_BYTES : 0;
 }
 
+/* What a frame takes of af_packet's ring: a power of 2. */
+static uint32_t ring_frame(const char *name)
+{
+    uint32_t bytes = 2048;
+
+    while (bytes < PORT_FRAME_MAX && bytes < interface_frame(name) + TPACKET_OWN)
+        bytes *= 2;
+    return bytes;
+}
+
 /* A virtual device's arguments in DPDK's words. */
 static void vdev_arguments(const struct port_options *o, char *ret, size_t bytes)
 {
@@ -236,7 +246,7 @@ static void vdev_arguments(const struct port_options *o, char *ret, size_t bytes
         return;
     case PORT_AF_PACKET:
         snprintf(ret, bytes, "iface=%s,framesz=%u,blocksz=%u,framecnt=%u,qdisc_bypass=1", name,
-                 TPACKET, TPACKET, RING);
+                 ring_frame(name), MAX(ring_frame(name), PAGE), RING);
         return;
     case PORT_AF_XDP:
         snprintf(ret, bytes, "iface=%s,busy_budget=0", name);
@@ -302,23 +312,24 @@ static uint32_t most(const struct port_options *o, const struct rte_eth_dev_info
     case PORT_AF_XDP:
         return MIN(asked, MIN(interface_frame(o->where.name), XDP_FRAME));
     default:
-        return MIN(asked, MIN(interface_frame(o->where.name), TPACKET - TPACKET_OWN));
+        return MIN(asked, MIN(interface_frame(o->where.name), PORT_FRAME_MAX - TPACKET_OWN));
     }
 }
 
-static int make_pool(struct dpdk *d, struct err *err)
+static int make_pool(struct dpdk *d, const struct port_options *o, struct err *err)
 {
+    uint32_t room = o->where.kind == PORT_AF_PACKET ? ring_frame(o->where.name) : d->port.frame_max;
     char name[32];
 
     snprintf(name, sizeof(name), "mpcformer%u", d->id);
-    d->pool = rte_pktmbuf_pool_create_by_ops(name, BUFFERS, 0, 0,
-                                             (uint16_t)(RTE_PKTMBUF_HEADROOM + d->port.frame_max),
-                                             rte_eth_dev_socket_id(d->id), "ring_sp_sc");
+    d->pool =
+        rte_pktmbuf_pool_create_by_ops(name, BUFFERS, 0, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room),
+                                       rte_eth_dev_socket_id(d->id), "ring_sp_sc");
     if (!d->pool)
         return err_set(err, -ENOMEM,
                        "no memory for %u frames of %" PRIu32 " bytes: %s: reserve more huge pages "
                        "(sysctl vm.nr_hugepages)",
-                       BUFFERS, d->port.frame_max, rte_strerror(rte_errno));
+                       BUFFERS, room, rte_strerror(rte_errno));
     return 0;
 }
 
@@ -351,13 +362,14 @@ static int start(struct dpdk *d, const struct port_options *o, struct err *err)
         return err_set(err, rc, "%s: cannot be configured: %s%s", o->where.name, strerror(-rc),
                        eal_last_words());
     d->port.ring = MIN(receive, RING);
-    rc = make_pool(d, err);
+    rc = make_pool(d, o, err);
     if (rc < 0)
         return rc;
     rc = rte_eth_rx_queue_setup(d->id, 0, receive, rte_eth_dev_socket_id(d->id), NULL, d->pool);
     if (rc == 0)
         rc = rte_eth_tx_queue_setup(d->id, 0, send, rte_eth_dev_socket_id(d->id), NULL);
     d->memif_client = o->where.kind == PORT_MEMIF && !o->memif_server;
+    d->called_ns = time_ns();
     if (rc == 0)
         rc = rte_eth_dev_start(d->id);
     if (rc < 0 && !d->memif_client)

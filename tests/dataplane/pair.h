@@ -15,12 +15,19 @@
 struct pair_kind {
     const char *name;
     bool tcp, sealed, shaped;
-    uint32_t frame_max;        /* of packets; 0: something else */
+    bool packets;              /* over two ports, */
+    uint32_t frame_max;        /* in memory with frames of that size; 0: those of pair_use() */
     struct port_faults faults; /* of both directions */
 };
 
-#define PAIR_KINDS 10
-extern const struct pair_kind pair_kinds[PAIR_KINDS];
+extern const struct pair_kind *pair_kinds;
+extern size_t pair_kind_count;
+
+/**
+ * From now on pair_kinds are links over the ports of DPDK that are named @left and @right, of which
+ * the second is opened in the network namespace at the path @space (NULL: this one).
+ */
+void pair_use(const char *left, const char *right, const char *space);
 
 /** What one side does with its end; 0, or the line number of what went wrong (see EXPECT). */
 typedef int (*pair_side)(struct link *l, unsigned int side, void *shared);
