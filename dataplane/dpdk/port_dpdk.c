@@ -22,12 +22,13 @@
 #include <unistd.h>
 
 #define RING        1024
-#define BUFFERS     (4 * RING - 1)
+#define BUFFERS     (8 * RING - 1) /* af_xdp keeps two thirds of them in rings of its own */
 #define PAGE        4096u
 #define ETHER_BYTES 14u
-#define JUMBO       9014u      /* what is asked of a device that names no limit */
-#define MEMIF_FRAME 9216u      /* a memif buffer */
-#define XDP_FRAME   3392u      /* the most that a page of af_xdp holds */
+#define JUMBO       9014u /* what is asked of a device that names no limit */
+#define MEMIF_FRAME 9216u /* a memif buffer */
+#define XDP_FRAME   3300u /* a page of af_xdp holds it, and what the kernel keeps before it: */
+#define XDP_OWN     512u
 #define CALL_NS     500000000u /* between two tries of a memif client */
 #define TPACKET_OWN 128u       /* what of a frame of af_packet's ring is no frame, at the most */
 
@@ -120,8 +121,10 @@ static unsigned int dpdk_send(struct port *p, const struct port_send *frames, un
     struct rte_mbuf *m[PORT_BURST];
     unsigned int filled = 0, sent;
 
-    if (rte_pktmbuf_alloc_bulk(d->pool, m, count) != 0)
+    if (rte_pktmbuf_alloc_bulk(d->pool, m, count) != 0) {
+        (void)!rte_eth_tx_burst(d->id, 0, m, 0); /* which gives back what was sent */
         return 0;
+    }
     while (filled < count && fill(d, m[filled], &frames[filled]))
         filled++;
     sent = rte_eth_tx_burst(d->id, 0, m, (uint16_t)filled);
@@ -316,9 +319,22 @@ static uint32_t most(const struct port_options *o, const struct rte_eth_dev_info
     }
 }
 
+/* Of a driver that moves buffers to and from the kernel whole, the kernel's idea of a frame. */
+static uint32_t buffer_room(const struct dpdk *d, const struct port_options *o)
+{
+    switch (o->where.kind) {
+    case PORT_AF_PACKET:
+        return ring_frame(o->where.name);
+    case PORT_AF_XDP:
+        return MAX(d->port.frame_max + XDP_OWN, 2048);
+    default:
+        return d->port.frame_max;
+    }
+}
+
 static int make_pool(struct dpdk *d, const struct port_options *o, struct err *err)
 {
-    uint32_t room = o->where.kind == PORT_AF_PACKET ? ring_frame(o->where.name) : d->port.frame_max;
+    uint32_t room = buffer_room(d, o);
     char name[32];
 
     snprintf(name, sizeof(name), "mpcformer%u", d->id);
@@ -381,8 +397,14 @@ static int start(struct dpdk *d, const struct port_options *o, struct err *err)
 static int dpdk_open(const struct port_options *o, struct port **ret, struct err *err)
 {
     struct dpdk *d;
-    int rc = eal_start(o, err);
+    int rc;
 
+    if (o->where.kind == PORT_AF_XDP && o->small_pages)
+        return err_set(err, -EINVAL,
+                       "%s: af_xdp needs huge pages, of which a frame never touches two: set "
+                       "port_pages = huge, or take af_packet",
+                       o->where.name);
+    rc = eal_start(o, err);
     if (rc < 0)
         return rc;
     d = calloc(1, sizeof(*d));

@@ -160,11 +160,12 @@ static void go_back(int before)
 
 static void open_dpdk(unsigned int side, struct port **ret)
 {
-    struct port_options o = {.small_pages = true, .memif_server = side == 1};
+    struct port_options o = {.memif_server = side == 1};
     int before = -1;
     struct err err = {""};
 
     assert_int_equal(port_parse(dpdk.port[side], &o.where, NULL), 0);
+    o.small_pages = o.where.kind != PORT_AF_XDP;
     if (side == 1 && dpdk.space) /* a port's sockets stay where they were opened */
         before = enter(dpdk.space);
     if (port_open(PLUGIN, &o, ret, &err) < 0)
