@@ -22,7 +22,8 @@
 #include <unistd.h>
 
 #define RING        1024
-#define BUFFERS     (8 * RING - 1) /* af_xdp keeps two thirds of them in rings of its own */
+#define BUFFERS     (4 * RING - 1)
+#define XDP_BUFFERS (8 * RING - 1) /* most of them are in rings of its own */
 #define PAGE        4096u
 #define ETHER_BYTES 14u
 #define JUMBO       9014u /* what is asked of a device that names no limit */
@@ -334,18 +335,19 @@ static uint32_t buffer_room(const struct dpdk *d, const struct port_options *o)
 
 static int make_pool(struct dpdk *d, const struct port_options *o, struct err *err)
 {
+    unsigned int count = o->where.kind == PORT_AF_XDP ? XDP_BUFFERS : BUFFERS;
     uint32_t room = buffer_room(d, o);
     char name[32];
 
     snprintf(name, sizeof(name), "mpcformer%u", d->id);
     d->pool =
-        rte_pktmbuf_pool_create_by_ops(name, BUFFERS, 0, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room),
+        rte_pktmbuf_pool_create_by_ops(name, count, 0, 0, (uint16_t)(RTE_PKTMBUF_HEADROOM + room),
                                        rte_eth_dev_socket_id(d->id), "ring_sp_sc");
     if (!d->pool)
         return err_set(err, -ENOMEM,
                        "no memory for %u frames of %" PRIu32 " bytes: %s: reserve more huge pages "
                        "(sysctl vm.nr_hugepages)",
-                       BUFFERS, room, rte_strerror(rte_errno));
+                       count, room, rte_strerror(rte_errno));
     return 0;
 }
 
