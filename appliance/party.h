@@ -131,7 +131,8 @@ struct party_state {
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
     atomic_uint owners; /* connected */
     int listen_fd, link_listen_fd;
-    struct port *port; /* of link = dpdk; the online thread's */
+    struct port *port;         /* of link = dpdk; the online thread's */
+    struct link_counters wire; /* of the session with the peer that is, or was */
 };
 
 /* --- party.c: what the threads do with the shared state --- */

@@ -108,6 +108,48 @@ static void describe_workers(json_t *reply, const char *key, const struct cpu_li
     json_object_set_new(reply, key, json_string(text));
 }
 
+static json_t *describe_link(const struct party_state *p)
+{
+    const struct link_counters *c = &p->wire;
+    const struct {
+        const char *key;
+        uint64_t value;
+    } counts[] = {
+        {"sent_bytes", c->sent_bytes},
+        {"received_bytes", c->received_bytes},
+        {"sent_wire_bytes", c->sent_wire_bytes},
+        {"received_wire_bytes", c->received_wire_bytes},
+        {"sent_records", c->sent_records},
+        {"received_records", c->received_records},
+        {"sent_frames", c->sent_frames},
+        {"received_frames", c->received_frames},
+        {"retransmissions", c->retransmissions},
+        {"duplicates", c->duplicates},
+        {"strays", c->strays},
+        {"seal_failures", c->seal_failures},
+        {"credit_stalls", c->credit_stalls},
+        {"polls_busy", c->polls_busy},
+        {"polls_empty", c->polls_empty},
+        {"waits", c->waits},
+        {"rounds", c->rounds.count},
+    };
+    const struct {
+        const char *key;
+        unsigned int permille;
+    } quantiles[] = {{"round_us_p50", 500}, {"round_us_p99", 990}, {"round_us_p999", 999}};
+    json_t *link = json_object();
+
+    json_object_set_new(link, "driver",
+                        json_string(p->port ? p->port->driver : config_link_name(p->config->link)));
+    for (size_t i = 0; i < ARRAY_LENGTH(counts); i++)
+        json_object_set_new(link, counts[i].key, json_integer((json_int_t)counts[i].value));
+    for (size_t i = 0; i < ARRAY_LENGTH(quantiles); i++)
+        json_object_set_new(
+            link, quantiles[i].key,
+            json_real((double)histogram_quantile(&c->rounds, quantiles[i].permille) / 1e3));
+    return link;
+}
+
 static int status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct party_state *p = context;
@@ -124,6 +166,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     describe_workers(reply, "offline_workers", &p->config->offline_workers);
     json_object_set_new(reply, "seal", json_string(seal_engine_name(SEAL_FASTEST)));
     json_object_set_new(reply, "shape", json_string(shape));
+    json_object_set_new(reply, "link", describe_link(p));
     json_object_set_new(reply, "memory", daemon_memory());
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));

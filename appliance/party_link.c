@@ -382,6 +382,16 @@ int party_link_open(struct party_state *p, struct tls_session *tls, struct party
     return 0;
 }
 
+void party_link_note(struct party_link *l)
+{
+    struct link_counters c;
+
+    link_counters(l->link, &c);
+    pthread_mutex_lock(&l->p->lock);
+    l->p->wire = c;
+    pthread_mutex_unlock(&l->p->lock);
+}
+
 void party_link_close(struct party_link *l)
 {
     link_free(l->link);

@@ -23,6 +23,9 @@ struct party_link {
 MUST_CHECK int party_link_open(struct party_state *p, struct tls_session *tls,
                                struct party_link *ret, struct err *err);
 
+/** Let `status` know what the link has counted. Takes the lock. */
+void party_link_note(struct party_link *l);
+
 void party_link_close(struct party_link *l);
 
 #endif

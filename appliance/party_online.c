@@ -578,8 +578,10 @@ static void run_session(struct party_state *p, struct tls_session *tls)
     }
     log_info("peer-connected", log_text("name", tls_peer(tls)->name));
     set_peer_up(p, true);
-    while (rc == 0 && !p->stopping)
+    while (rc == 0 && !p->stopping) {
         rc = p->party == 0 ? lead_step(&l) : follow_step(&l);
+        party_link_note(&l);
+    }
     set_peer_up(p, false);
     party_link_close(&l);
     if (rc < 0)

@@ -81,6 +81,7 @@ int link_commit(struct link *l)
     rc = l->kind->commit(l, bytes);
     if (rc < 0)
         return rc;
+    l->committed_ns = time_ns();
     l->counters.sent_records++;
     l->counters.sent_bytes += bytes;
     return 0;
@@ -94,6 +95,9 @@ const uint8_t *link_take(struct link *l, size_t bytes)
         return NULL;
     p = l->kind->take(l, bytes);
     if (p) {
+        if (l->committed_ns)
+            histogram_add(&l->counters.rounds, time_ns() - l->committed_ns);
+        l->committed_ns = 0;
         l->counters.received_records++;
         l->counters.received_bytes += bytes;
     }

@@ -33,7 +33,7 @@
 #ifndef DATAPLANE_LINK_H
 #define DATAPLANE_LINK_H
 
-#include "base/base.h"
+#include "base/histogram.h"
 #include "dataplane/packet.h"
 #include "dataplane/seal.h"
 
@@ -69,6 +69,7 @@ struct link_counters {
     uint64_t polls_busy, polls_empty;        /* looks at the transport that found news, or none */
     uint64_t waits;                          /* times the thread went to sleep */
     uint64_t submits;                        /* system calls that started transfers */
+    struct histogram rounds; /* from the last commit before a take until that has its record */
     /* Of packets only: */
     uint64_t sent_frames, received_frames;
     uint64_t retransmissions;

@@ -102,6 +102,7 @@ static void shape_counters(const struct link *l, struct link_counters *ret)
     ret->sent_records = l->counters.sent_records;
     ret->sent_bytes = l->counters.sent_bytes;
     ret->received_records = l->counters.received_records;
+    ret->rounds = l->counters.rounds;
     ret->received_bytes = l->counters.received_bytes;
 }
 

@@ -70,12 +70,15 @@ def ledger_line(text):
 
 
 class Cell:
-    def __init__(self, options, ring=64, frac=16, tokens="16", tapes=2, timeout_ms=5000, states=()):
-        """States: {name: folder} of who keeps its state elsewhere than in the cell's folder."""
+    def __init__(self, options, ring=64, frac=16, tokens="16", tapes=2, timeout_ms=5000, states=(),
+                 more=()):
+        """States: {name: folder} of who keeps its state elsewhere than in the cell's folder; more:
+        {name: [(key, value)]} of what else its configuration says."""
         self.tool, self.daemon, self.model = options.tool, options.daemon, options.model
         self.folder = tempfile.mkdtemp(prefix="mpcformer-cell-")
         self.tapes, self.timeout_ms = tapes, timeout_ms
         self.states = dict(states)
+        self.more = dict(more)
         self.process = {}
         self.make_identities()
         self.ports = dict(zip(("party0", "party1", "dealer", "link"), free_ports(4)))
@@ -150,7 +153,7 @@ class Cell:
         return lines + {"party0": [("peer", at["party1"]), ("peer_link", at["link"])],
                         "party1": [("link_listen", at["link"])],
                         "owner": [("party0", at["party0"]), ("party1", at["party1"]),
-                                  ("model", "model/client")]}.get(name, [])
+                                  ("model", "model/client")]}.get(name, []) + self.more.get(name, [])
 
     def write_config(self, name, lines):
         with open(self.path(f"{name}.conf"), "w") as f:

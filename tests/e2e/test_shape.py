@@ -49,8 +49,9 @@ def mismatch(cell, _):
         mark = cell.mark()
         configure(cell, *shapes)
         for mine, theirs, party in zip(shapes, shapes[::-1], PARTIES):
-            cell.expect_log(party, f"peer-refused .*`shape` is {mine or 'none'} here and "
-                            f"{theirs or 'none'} at the other party: write the same", mark)
+            cell.expect_log(party, f"peer-refused .*here is link = uring, shape = {mine or 'none'}, "
+                            f"at the other party link = uring, shape = {theirs or 'none'}: write "
+                            "the same", mark)
     configure(cell, "", "")
     cell.wait_ready()
     cell.infer_right(TEXT)

@@ -1,0 +1,22 @@
+/*
+ * Histograms of durations: buckets whose bounds grow by an eighth, from 1 ns to 2^40 ns (18
+ * minutes), so that a quantile is at most an eighth too large. Fixed in size; no lock.
+ */
+#ifndef BASE_HISTOGRAM_H
+#define BASE_HISTOGRAM_H
+
+#include "base/base.h"
+
+#define HISTOGRAM_BUCKETS (8 * 38 + 8)
+
+struct histogram {
+    uint64_t count;
+    uint64_t bucket[HISTOGRAM_BUCKETS];
+};
+
+void histogram_add(struct histogram *h, uint64_t ns);
+
+/** The upper bound of the bucket in which the @permille-th of 1000 lies; 0 of nothing. */
+uint64_t histogram_quantile(const struct histogram *h, unsigned int permille);
+
+#endif
