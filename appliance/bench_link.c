@@ -5,6 +5,7 @@
  * Both ends do the same steps in the same order: round trips of a small message, then exchanges, in
  * which each sends some bytes to the other at once. End 0 holds the watch.
  */
+#include "appliance/bench_link.h"
 #include "appliance/bench.h"
 #include "appliance/exit.h"
 #include "appliance/link_exchange.h"
@@ -17,30 +18,39 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#define PING_BYTES  64
-#define PINGS       4000
-#define PINGS_WARM  200
+#define WARM_UP     200
 #define REPEAT      15
-#define TIMEOUT_MS  10000
-#define LARGEST     ((size_t)8 << 20)
 #define SOCKET_ROOM (4 << 20)
-#define CELL_BYTES  ((size_t)256 << 10)
 
-static const size_t sizes[] = {4096, 65536, 1 << 20, LARGEST};
+static const size_t sizes[BENCH_SIZES] = {4096, 65536, 1 << 20, BENCH_LARGEST};
+
+enum driver_kind { DRIVER_MEM, DRIVER_URING, DRIVER_DPDK };
 
 struct options {
-    bool uring;
+    enum driver_kind driver;
+    struct port_options port[2]; /* of DRIVER_DPDK */
+    char folder[32];             /* of a memif that is made; "": none */
     enum seal_engine seal;
     bool json;
 };
 
+enum { OPTION_SMALL = 256 };
+
 static const struct argp_option option_table[] = {
-    {"link", 'l', "DRIVER", 0, "mem or uring", 0},
+    {"link", 'l', "DRIVER", 0,
+     "mem, uring or dpdk, which is dpdk:memif; dpdk:PORT,PORT names both ends of a line, as the "
+     "key "
+     "`port` takes them (uring)",
+     0},
+    {"small-pages", OPTION_SMALL, NULL, 0, "Of dpdk: no huge pages", 0},
     {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
@@ -60,15 +70,62 @@ static enum seal_engine take_engine(struct argp_state *state, const char *text)
     return SEAL_FASTEST;
 }
 
+static void take_ports(struct argp_state *state, struct options *o, const char *text)
+{
+    char copy[2 * PORT_WHERE_MAX], *second;
+    struct err err = {""};
+
+    snprintf(copy, sizeof(copy), "%s", text);
+    second = strchr(copy, ',');
+    if (!second)
+        argp_error(state,
+                   "--link dpdk:%s: write both ends, as in dpdk:af_packet:eth1,af_packet:eth2",
+                   text);
+    *second++ = '\0';
+    if (port_parse(copy, &o->port[0].where, &err) < 0 ||
+        port_parse(second, &o->port[1].where, &err) < 0)
+        argp_error(state, "--link dpdk:%s: %s", text, err.text);
+}
+
+/* A socket in a folder of its own. */
+static void make_memif(struct argp_state *state, struct options *o)
+{
+    struct port_where where = {.kind = PORT_MEMIF};
+
+    snprintf(o->folder, sizeof(o->folder), "/tmp/mpcformer-XXXXXX");
+    if (!mkdtemp(o->folder))
+        argp_error(state, "%s: %s", o->folder, strerror(errno));
+    snprintf(where.name, sizeof(where.name), "%s/port.sock", o->folder);
+    o->port[0].where = o->port[1].where = where;
+}
+
+static void take_link(struct argp_state *state, struct options *o, const char *text)
+{
+    if (!strcmp(text, "mem")) {
+        o->driver = DRIVER_MEM;
+    } else if (!strcmp(text, "uring")) {
+        o->driver = DRIVER_URING;
+    } else if (!strcmp(text, "dpdk") || !strcmp(text, "dpdk:memif")) {
+        o->driver = DRIVER_DPDK;
+        make_memif(state, o);
+    } else if (!strncmp(text, "dpdk:", 5)) {
+        o->driver = DRIVER_DPDK;
+        take_ports(state, o, text + 5);
+    } else {
+        argp_error(state, "--link %s: there are mem, uring and dpdk", text);
+    }
+}
+
 static error_t take_option(int key, char *text, struct argp_state *state)
 {
     struct options *o = state->input;
 
     switch (key) {
     case 'l':
-        o->uring = strcmp(text, "uring") == 0;
-        if (!o->uring && strcmp(text, "mem") != 0)
-            argp_error(state, "--link %s: this version has mem and uring", text);
+        take_link(state, o, text);
+        return 0;
+    case OPTION_SMALL:
+        o->port[0].small_pages = o->port[1].small_pages = true;
         return 0;
     case 's':
         o->seal = take_engine(state, text);
@@ -84,42 +141,11 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     }
 }
 
-/* --- an end, over whatever carries --- */
-
-/* Plain memory: one cell a direction, full or empty. */
-struct cell {
-    _Alignas(64) atomic_size_t filled;
-    uint8_t bytes[CELL_BYTES];
-};
-
-struct end {
-    unsigned int side;
-    int cpu; /* -1: anywhere */
-    struct link *link;
-    int fd;             /* -1: none */
-    struct cell *cells; /* NULL: none; the one it sends in is cells[side] */
-    uint8_t *out, *in;  /* LARGEST each */
-    const struct seal_keys *keys;
-    const struct link_options *options;
-    const struct way *way;
-    double *ping_us; /* (PINGS) */
-    double gbit[ARRAY_LENGTH(sizes)];
-    int rc;
-};
-
-/* Both block; 0 or a negative errno. */
-struct way {
-    int (*open)(struct end *e); /* on the thread that uses it */
-    int (*send)(struct end *e, size_t bytes);
-    int (*receive)(struct end *e, size_t bytes);
-    int (*exchange)(struct end *e, size_t bytes);
-};
-
 /* --- the link --- */
 
 static int open_uring(struct end *e)
 {
-    int rc = link_uring_new(e->fd, e->keys, e->options, &e->link, NULL);
+    int rc = link_uring_new(e->fd, e->keys, e->options, &e->link, &e->err);
 
     if (rc == 0)
         e->fd = -1;
@@ -132,7 +158,7 @@ static int open_nothing(struct end *e)
     return 0;
 }
 
-static int link_send(struct end *e, size_t bytes)
+int bench_link_send(struct end *e, size_t bytes)
 {
     uint8_t *to = link_reserve(e->link, bytes);
 
@@ -142,7 +168,7 @@ static int link_send(struct end *e, size_t bytes)
     return link_commit(e->link);
 }
 
-static int link_receive(struct end *e, size_t bytes)
+int bench_link_receive(struct end *e, size_t bytes)
 {
     const uint8_t *from = link_take(e->link, bytes);
 
@@ -162,7 +188,7 @@ static void use(void *context, size_t first, size_t count, const uint8_t *from)
     memcpy(((struct end *)context)->in + first, from, count);
 }
 
-static int exchange_link(struct end *e, size_t bytes)
+int bench_link_exchange(struct end *e, size_t bytes)
 {
     struct link_exchange x;
 
@@ -170,8 +196,10 @@ static int exchange_link(struct end *e, size_t bytes)
     return exchange_all(&x.exchange, bytes, 1, fill, use, e);
 }
 
-static const struct way way_mem = {open_nothing, link_send, link_receive, exchange_link};
-static const struct way way_uring = {open_uring, link_send, link_receive, exchange_link};
+static const struct way way_mem = {open_nothing, bench_link_send, bench_link_receive,
+                                   bench_link_exchange, false};
+static const struct way way_uring = {open_uring, bench_link_send, bench_link_receive,
+                                     bench_link_exchange, false};
 
 /* --- plain sockets --- */
 
@@ -215,7 +243,7 @@ static int exchange_socket(struct end *e, size_t bytes)
                                (short)((sent < bytes ? POLLOUT : 0) | (got < bytes ? POLLIN : 0))};
         ssize_t n;
 
-        if (poll(&p, 1, TIMEOUT_MS) < 1)
+        if (poll(&p, 1, BENCH_TIMEOUT_MS) < 1)
             return -ETIMEDOUT;
         if (p.revents & POLLOUT) {
             n = send(e->fd, e->out + sent, bytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -233,18 +261,19 @@ static int exchange_socket(struct end *e, size_t bytes)
     return 0;
 }
 
-static int open_socket(struct end *e)
+int bench_block(struct end *e)
 {
     return fcntl(e->fd, F_SETFL, fcntl(e->fd, F_GETFL) & ~O_NONBLOCK) < 0 ? -errno : 0;
 }
 
-static const struct way way_socket = {open_socket, socket_send, socket_receive, exchange_socket};
+static const struct way way_socket = {bench_block, socket_send, socket_receive, exchange_socket,
+                                      false};
 
 /* --- plain memory --- */
 
 static int cell_wait(const struct cell *c, bool full)
 {
-    uint64_t deadline = net_deadline(TIMEOUT_MS);
+    uint64_t deadline = net_deadline(BENCH_TIMEOUT_MS);
 
     for (unsigned int i = 1; (atomic_load_explicit(&c->filled, memory_order_acquire) != 0) != full;
          i++) {
@@ -295,8 +324,8 @@ static int exchange_memory(struct end *e, size_t bytes)
 {
     int rc = 0;
 
-    for (size_t at = 0; rc == 0 && at < bytes; at += CELL_BYTES) {
-        size_t part = MIN(bytes - at, CELL_BYTES);
+    for (size_t at = 0; rc == 0 && at < bytes; at += BENCH_CELL_BYTES) {
+        size_t part = MIN(bytes - at, BENCH_CELL_BYTES);
 
         rc = cell_send_part(e, at, part);
         if (rc == 0)
@@ -305,22 +334,23 @@ static int exchange_memory(struct end *e, size_t bytes)
     return rc;
 }
 
-static const struct way way_memory = {open_nothing, memory_send, memory_receive, exchange_memory};
+static const struct way way_memory = {open_nothing, memory_send, memory_receive, exchange_memory,
+                                      false};
 
 /* --- the steps --- */
 
 static int ping(struct end *e)
 {
-    for (size_t i = 0; i < PINGS_WARM + PINGS; i++) {
+    for (size_t i = 0; i < WARM_UP + BENCH_PINGS; i++) {
         uint64_t start = time_ns();
-        int rc = e->side ? e->way->receive(e, PING_BYTES) : e->way->send(e, PING_BYTES);
+        int rc = e->side ? e->way->receive(e, BENCH_PING_BYTES) : e->way->send(e, BENCH_PING_BYTES);
 
         if (rc == 0)
-            rc = e->side ? e->way->send(e, PING_BYTES) : e->way->receive(e, PING_BYTES);
+            rc = e->side ? e->way->send(e, BENCH_PING_BYTES) : e->way->receive(e, BENCH_PING_BYTES);
         if (rc < 0)
             return rc;
-        if (i >= PINGS_WARM)
-            e->ping_us[i - PINGS_WARM] = (double)(time_ns() - start) / 1e3;
+        if (i >= WARM_UP)
+            e->ping_us[i - WARM_UP] = (double)(time_ns() - start) / 1e3;
     }
     return 0;
 }
@@ -352,12 +382,26 @@ static void *run_end(void *context)
         e->rc = ping(e);
     for (size_t i = 0; e->rc == 0 && i < ARRAY_LENGTH(sizes); i++)
         e->rc = exchange_size(e, i);
-    if (e->way->exchange == exchange_link)
-        link_free(e->link);
+    if (e->link) {
+        link_error(e->link, &e->err);
+        if (e->rc == 0)
+            e->rc = link_flush(e->link);
+    }
+    link_free(e->link);
+    port_free(e->port);
     return NULL;
 }
 
 /* --- a pair of ends --- */
+
+/* Ends that may be processes, and all that they read and write. */
+struct pair {
+    struct end end[2];
+    struct port_options port[2];
+    struct seal_keys keys[2],
+        control[2]; /* secret memory does not pass a fork; these are no secret */
+    uint8_t data[2][2][BENCH_LARGEST];
+};
 
 static int connect_pair(int ret[2], struct err *err)
 {
@@ -368,8 +412,8 @@ static int connect_pair(int ret[2], struct err *err)
         return rc;
     rc = net_port(listener, &at.port);
     if (rc == 0)
-        rc = net_connect(&at, TIMEOUT_MS, &ret[0], err);
-    if (rc == 0 && (rc = net_accept(listener, TIMEOUT_MS, &ret[1], err)) < 0) {
+        rc = net_connect(&at, BENCH_TIMEOUT_MS, &ret[0], err);
+    if (rc == 0 && (rc = net_accept(listener, BENCH_TIMEOUT_MS, &ret[1], err)) < 0) {
         close(ret[0]);
         ret[0] = -1;
     }
@@ -377,150 +421,244 @@ static int connect_pair(int ret[2], struct err *err)
     return rc;
 }
 
-static int prepare(struct end ends[2], const struct seal_keys *keys[2],
-                   const struct link_options *options, struct err *err)
+/* What the ends have between them. */
+static int join(struct end ends[2], const struct way *way, struct err *err)
 {
-    const struct way *way = ends[0].way;
+    static const int room = SOCKET_ROOM;
     struct link *links[2];
     int fds[2] = {-1, -1}, rc = 0;
 
-    if (way == &way_uring || way == &way_socket) {
-        rc = connect_pair(fds, err);
-    } else if (way == &way_memory) {
+    if (way == &way_memory) {
         ends[0].cells = ends[1].cells = aligned_alloc(64, 2 * sizeof(struct cell));
         if (!ends[0].cells)
             return -ENOMEM;
         memset(ends[0].cells, 0, 2 * sizeof(struct cell));
-    } else {
-        rc = link_mem_new(keys[0], options, links, err);
+    } else if (way == &way_mem) {
+        rc = link_mem_new(ends[0].keys, ends[0].options, links, err);
         for (size_t i = 0; rc == 0 && i < 2; i++)
             ends[i].link = links[i];
+    } else {
+        rc = connect_pair(fds, err);
     }
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; rc == 0 && i < 2; i++) {
         ends[i].fd = fds[i];
-        ends[i].keys = keys[i];
-        ends[i].options = options;
-        if (fds[i] >= 0) {
-            const int room = SOCKET_ROOM;
-
-            (void)setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-            (void)setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-        }
-        ends[i].out = malloc(LARGEST);
-        ends[i].in = malloc(LARGEST);
-        ends[i].ping_us = calloc(PINGS, sizeof(double));
-        if (!ends[i].out || !ends[i].in || !ends[i].ping_us)
-            return -ENOMEM;
-        memset(ends[i].out, (int)i + 1, LARGEST);
-        memset(ends[i].in, 0, LARGEST);
+        if (fds[i] < 0)
+            continue;
+        (void)setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+        (void)setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
     }
     return rc;
 }
 
-static void release(struct end ends[2])
+static void part(struct end ends[2])
 {
     free(ends[0].cells);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 2; i++)
         if (ends[i].fd >= 0)
             close(ends[i].fd);
-        free(ends[i].out);
-        free(ends[i].in);
-        free(ends[i].ping_us);
-    }
 }
 
 /* Whether each end holds what the other sent last. */
 static bool arrived(const struct end ends[2])
 {
-    return memcmp(ends[0].in, ends[1].out, LARGEST) == 0 &&
-           memcmp(ends[1].in, ends[0].out, LARGEST) == 0;
+    return memcmp(ends[0].in, ends[1].out, BENCH_LARGEST) == 0 &&
+           memcmp(ends[1].in, ends[0].out, BENCH_LARGEST) == 0;
 }
 
 static json_t *describe(struct end *e)
 {
     json_t *list = json_array();
-    double median = tool_median(e->ping_us, PINGS);
+    double median = tool_median(e->ping_us, BENCH_PINGS);
 
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++)
         json_array_append_new(list, json_pack("{s:I, s:f}", "bytes", (json_int_t)sizes[i],
                                               "gbit_per_s_median", e->gbit[i]));
-    return json_pack("{s:f, s:f, s:o}", "pingpong_us_p50", median, "pingpong_us_p99",
-                     e->ping_us[PINGS * 99 / 100], "exchange", list);
+    return json_pack("{s:f, s:f, s:f, s:o}", "pingpong_us_p50", median, "pingpong_us_p99",
+                     e->ping_us[BENCH_PINGS * 99 / 100], "pingpong_us_min", e->ping_us[0],
+                     "exchange", list);
 }
 
-static int run_pair(const struct way *way, const struct seal_keys *keys[2],
-                    const struct link_options *options, json_t **ret, struct err *err)
+/* A lone end gives up after BENCH_TIMEOUT_MS. */
+static int run_threads(struct end ends[2])
 {
-    struct end ends[2] = {{.side = 0, .fd = -1, .way = way}, {.side = 1, .fd = -1, .way = way}};
     pthread_t threads[2];
-    int cpus[2], rc = prepare(ends, keys, options, err);
     size_t count = 0;
+    int rc = 0;
 
-    bench_cpus(cpus);
     for (; rc == 0 && count < 2; count++) {
-        ends[count].cpu = cpus[count];
         rc = -pthread_create(&threads[count], NULL, run_end, &ends[count]);
         if (rc < 0)
             break;
     }
-    /* A lone first end gives up after TIMEOUT_MS. */
     while (count)
         pthread_join(threads[--count], NULL);
-    for (size_t i = 0; rc == 0 && i < 2; i++)
-        rc = ends[i].rc;
-    if (rc == 0 && !arrived(ends))
-        rc = err_set(err, -EBADMSG, "what arrived is not what was sent");
-    if (rc == 0)
-        *ret = describe(&ends[0]);
-    release(ends);
     return rc;
 }
 
+static int run_processes(struct end ends[2], struct err *err)
+{
+    pid_t child[2];
+    int rc = 0;
+
+    for (size_t i = 0; i < 2; i++) {
+        ends[i].rc = -ECHILD; /* of one that does not come back */
+        child[i] = fork();
+        if (child[i] == 0) {
+            close(ends[!i].fd); /* so that an end notices when the other is gone */
+            run_end(&ends[i]);
+            _exit(0);
+        }
+        if (child[i] < 0)
+            rc = err_set(err, -errno, "no process for an end: %s", strerror(errno));
+    }
+    /* The ends' own numbers, in memory that they share, stay as they are until they are done. */
+    for (size_t i = 0; i < 2; i++)
+        close(ends[i].fd);
+    for (size_t i = 0; i < 2; i++) {
+        while (child[i] > 0 && waitpid(child[i], NULL, 0) < 0 && errno == EINTR)
+            ;
+        ends[i].fd = -1;
+    }
+    return rc;
+}
+
+struct setting {
+    const struct way *way;
+    const struct seal_keys *keys[2], *control[2]; /* NULL: in the clear */
+    const struct link_options *options;
+    const struct port_options *port; /* NULL: none */
+};
+
+static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct err *err)
+{
+    struct end *ends = p->end;
+    int cpus[2], rc;
+
+    bench_cpus(cpus);
+    for (unsigned int i = 0; i < 2; i++) {
+        if (s->port) {
+            p->port[i] = s->port[i];
+            p->port[i].memif_server = i == 1;
+        }
+        if (s->keys[i]) {
+            p->keys[i] = *s->keys[i];
+            p->control[i] = *s->control[i];
+        }
+        ends[i] = (struct end){.side = i,
+                               .cpu = cpus[i],
+                               .fd = -1,
+                               .way = s->way,
+                               .port_options = &p->port[i],
+                               .keys = s->keys[i] ? &p->keys[i] : NULL,
+                               .control = &p->control[i],
+                               .options = s->options,
+                               .out = p->data[i][0],
+                               .in = p->data[i][1]};
+        memset(ends[i].out, (int)i + 1, BENCH_LARGEST);
+        memset(ends[i].in, 0, BENCH_LARGEST);
+    }
+    rc = join(ends, s->way, err);
+    if (rc == 0)
+        rc = s->way->processes ? run_processes(ends, err) : run_threads(ends);
+    for (size_t i = 0; rc == 0 && i < 2; i++)
+        if (ends[i].rc < 0)
+            rc = err_set(err, ends[i].rc, "%s", err_text(&ends[i].err, ends[i].rc));
+    if (rc == 0 && !arrived(ends))
+        rc = err_set(err, -EBADMSG, "what arrived is not what was sent");
+    if (rc == 0) {
+        *ret = describe(&ends[0]);
+        if (ends[0].driver[0])
+            json_object_set_new(*ret, "driver", json_string(ends[0].driver));
+    }
+    part(ends);
+    return rc;
+}
+
+static int run_pair(const struct setting *s, json_t **ret, struct err *err)
+{
+    struct pair *p =
+        mmap(NULL, sizeof(*p), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int rc;
+
+    if (p == MAP_FAILED)
+        return err_set(err, -ENOMEM, "no memory for two ends");
+    rc = run_in(p, s, ret, err);
+    munmap(p, sizeof(*p));
+    return rc;
+}
+
+/* @keys[1] is @keys[0] at the other end. */
+static int make_keys(struct seal_keys *keys[2])
+{
+    keys[0] = seal_keys_new();
+    if (!keys[0])
+        return -ENOMEM;
+    random_bytes(keys[0], sizeof(*keys[0]));
+    keys[1] = seal_keys_mirror(keys[0]);
+    return keys[1] ? 0 : -ENOMEM;
+}
+
+static const struct driver {
+    const char *name;
+    const struct way *link, *raw;
+    uint32_t busy_poll_us_max;
+} drivers[] = {
+    [DRIVER_MEM] = {"mem", &way_mem, &way_memory, LINK_BUSY_POLL_US},
+    [DRIVER_URING] = {"uring", &way_uring, &way_socket, LINK_BUSY_POLL_US},
+    [DRIVER_DPDK] = {"dpdk", &bench_way_packets, &bench_way_frames, LINK_BUSY_POLL_PACKET_US},
+};
+
 static int run(const struct options *o, json_t **ret, struct err *err)
 {
+    const struct driver *d = &drivers[o->driver];
     const struct link_options options = {
-        .timeout_ms = TIMEOUT_MS, .busy_poll_us_max = LINK_BUSY_POLL_US, .seal = o->seal};
-    struct seal_keys *keys[2] = {seal_keys_new(), NULL};
+        .timeout_ms = BENCH_TIMEOUT_MS, .busy_poll_us_max = d->busy_poll_us_max, .seal = o->seal};
+    struct seal_keys *keys[2] = {NULL, NULL}, *control[2] = {NULL, NULL};
+    struct setting s = {.way = d->link, .options = &options, .port = o->port};
     json_t *raw = NULL, *seals = NULL;
-    int rc = keys[0] ? 0 : -ENOMEM;
+    int rc = make_keys(keys);
 
-    if (rc == 0) {
-        random_bytes(keys[0], sizeof(*keys[0]));
-        keys[1] = seal_keys_mirror(keys[0]);
-        rc = keys[1] ? 0 : -ENOMEM;
+    if (rc == 0)
+        rc = make_keys(control);
+    for (size_t i = 0; i < 2; i++) {
+        s.keys[i] = keys[i];
+        s.control[i] = control[i];
     }
     if (rc == 0)
-        rc = run_pair(o->uring ? &way_uring : &way_mem,
-                      (const struct seal_keys *[2]){keys[0], keys[1]}, &options, ret, err);
+        rc = run_pair(&s, ret, err);
+    s = (struct setting){.way = d->raw, .options = &options, .port = o->port};
     if (rc == 0)
-        rc = run_pair(o->uring ? &way_socket : &way_memory,
-                      (const struct seal_keys *[2]){NULL, NULL}, &options, &raw, err);
+        rc = run_pair(&s, &raw, err);
     if (rc == 0)
         rc = bench_seal(&seals, err);
     if (rc == 0) {
-        json_object_set_new(*ret, "link", json_string(o->uring ? "uring" : "mem"));
+        json_object_set_new(*ret, "link", json_string(d->name));
         json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
         json_object_set(*ret, "raw", raw);
         json_object_set_new(*ret, "seal_gb_per_s", seals);
     }
     json_decref(raw);
-    seal_keys_free(keys[0]);
-    seal_keys_free(keys[1]);
+    for (size_t i = 0; i < 2; i++) {
+        seal_keys_free(keys[i]);
+        seal_keys_free(control[i]);
+    }
     return rc;
 }
 
 static const char doc[] =
-    "Measure the share link between two pinned threads of this machine.\v"
+    "Measure the share link between two pinned threads of this machine, of dpdk two processes.\v"
     "pingpong is a message of 64 bytes there and back; exchange is both ends sending that many "
     "bytes at once, a direction's rate. raw is the same without frames and seals: over blocking "
-    "sockets for uring, by copying for mem (in turns, where the link sends ahead). seal is the "
+    "sockets for uring, by copying for mem (in turns, where the link sends ahead), frames in "
+    "bursts "
+    "for dpdk. seal is the "
     "engine that sealed the link's records, seal_gb_per_s what each engine does on one core.\n\n"
     "Exit status: 0 measured; 2 the command line is wrong; 3 failed.";
 
 int bench_link(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options o = {.uring = true};
+    struct options o = {.driver = DRIVER_URING};
     struct err err = {""};
     json_t *figures = NULL;
     int rc;
@@ -528,6 +666,8 @@ int bench_link(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
         return EXIT_USAGE;
     rc = run(&o, &figures, &err);
+    if (o.folder[0])
+        (void)!rmdir(o.folder);
     if (rc < 0) {
         json_decref(figures);
         return tool_fail(&err, rc);

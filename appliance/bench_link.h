@@ -1,0 +1,64 @@
+/* An end of what `bench link` measures, and what carries it; for the files of that bench only. */
+#ifndef APPLIANCE_BENCH_LINK_H
+#define APPLIANCE_BENCH_LINK_H
+
+#include "dataplane/link.h"
+#include "dataplane/port_open.h"
+
+#include <stdatomic.h>
+
+#define BENCH_PING_BYTES 64
+#define BENCH_PINGS      4000
+#define BENCH_LARGEST    ((size_t)8 << 20)
+#define BENCH_TIMEOUT_MS 10000
+#define BENCH_CELL_BYTES ((size_t)256 << 10)
+#define BENCH_SIZES      4
+
+/* Plain memory: one cell a direction, full or empty. */
+struct cell {
+    _Alignas(64) atomic_size_t filled;
+    uint8_t bytes[BENCH_CELL_BYTES];
+};
+
+struct end {
+    unsigned int side;
+    int cpu; /* -1: anywhere */
+    struct link *link;
+    int fd;                                  /* -1: none */
+    struct cell *cells;                      /* NULL: none; the one it sends in is cells[side] */
+    const struct port_options *port_options; /* NULL: none */
+    struct port *port;
+    uint8_t peer_mac[PORT_MAC_BYTES];
+    uint32_t peer_frame_max;
+    uint8_t *out, *in; /* BENCH_LARGEST each */
+    const struct seal_keys *keys, *control;
+    const struct link_options *options;
+    const struct way *way;
+    double ping_us[BENCH_PINGS];
+    double gbit[BENCH_SIZES];
+    char driver[32];
+    int rc;
+    struct err err;
+};
+
+/* Both block; 0 or a negative errno. */
+struct way {
+    int (*open)(struct end *e); /* on the thread, or in the process, that uses it */
+    int (*send)(struct end *e, size_t bytes);
+    int (*receive)(struct end *e, size_t bytes);
+    int (*exchange)(struct end *e, size_t bytes);
+    bool processes; /* each end is one */
+};
+
+/** Let the calls on the end's socket wait. */
+int bench_block(struct end *e);
+
+/* A link, whichever. */
+int bench_link_send(struct end *e, size_t bytes);
+int bench_link_receive(struct end *e, size_t bytes);
+int bench_link_exchange(struct end *e, size_t bytes);
+
+/* bench_port.c: packets over a port of DPDK; and its bare frames, sent and received in bursts. */
+extern const struct way bench_way_packets, bench_way_frames;
+
+#endif
