@@ -215,10 +215,11 @@ static void open_ports(const struct pair_kind *kind, struct port *ret[2])
         add_faults(kind, ret);
         return;
     }
-    for (unsigned int side = 0; !dpdk_ports[k][side] && side < 2; side++)
-        dpdk_ports[k][side] = dpdk_port(side);
-    if (dpdk_ports[k][0] == dpdk_port(0))
+    if (!dpdk_ports[k][0]) {
+        for (unsigned int side = 0; side < 2; side++)
+            dpdk_ports[k][side] = dpdk_port(side);
         add_faults(kind, dpdk_ports[k]);
+    }
     memcpy(ret, dpdk_ports[k], sizeof(dpdk_ports[k]));
 }
 
