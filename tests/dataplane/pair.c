@@ -1,5 +1,6 @@
 #include "tests/dataplane/pair.h"
 
+#include "dataplane/link_kind.h"
 #include "dataplane/port_open.h"
 #include "tests/dataplane/port_mem.h"
 
@@ -67,6 +68,8 @@ const struct packet_path pair_paths[2] = {
 /* Fast enough that a test need not wait for it. */
 static const struct link_line line = {.bits_per_s = 20000000000, .delay_us = 50};
 
+static const struct link_options patient = {.timeout_ms = 20000};
+
 struct runner {
     const struct pair_kind *kind;
     struct link_options options;
@@ -100,7 +103,10 @@ static struct link *open_end(struct runner *r)
         memcpy(path.here.mac, r->port->mac, PORT_MAC_BYTES);
         memcpy(path.there.mac, r->peer_mac, PORT_MAC_BYTES);
 
-        r->rc = link_packet_new(&o, r->keys, r->control, &r->options, &l, &r->err);
+        /* An opening waits for the other thread, however short what is tested is to wait. */
+        r->rc = link_packet_new(&o, r->keys, r->control, &patient, &l, &r->err);
+        if (r->rc == 0)
+            l->options = r->options;
     }
     if (r->rc < 0)
         return NULL;
