@@ -7,6 +7,7 @@
  */
 #include "appliance/bench_link.h"
 #include "appliance/bench.h"
+#include "appliance/bench_remote.h"
 #include "appliance/exit.h"
 #include "appliance/link_exchange.h"
 #include "appliance/net.h"
@@ -39,10 +40,11 @@ struct options {
     struct port_options port[2]; /* of DRIVER_DPDK */
     char folder[32];             /* of a memif that is made; "": none */
     enum seal_engine seal;
+    struct bench_remote remote; /* no host: both ends are here */
     bool json;
 };
 
-enum { OPTION_SMALL = 256 };
+enum { OPTION_SMALL = 256, OPTION_LISTEN, OPTION_PEER };
 
 static const struct argp_option option_table[] = {
     {"link", 'l', "DRIVER", 0,
@@ -50,6 +52,9 @@ static const struct argp_option option_table[] = {
      "key "
      "`port` takes them (uring)",
      0},
+    {"listen", OPTION_LISTEN, "HOST:PORT", 0, "Be the end of two hosts that is called, there", 0},
+    {"peer", OPTION_PEER, "HOST:PORT", 0,
+     "Be the other end, which calls, and prints; of dpdk give each its own port, dpdk:PORT", 0},
     {"small-pages", OPTION_SMALL, NULL, 0, "Of dpdk: no huge pages", 0},
     {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
@@ -77,11 +82,10 @@ static void take_ports(struct argp_state *state, struct options *o, const char *
 
     snprintf(copy, sizeof(copy), "%s", text);
     second = strchr(copy, ',');
-    if (!second)
-        argp_error(state,
-                   "--link dpdk:%s: write both ends, as in dpdk:af_packet:eth1,af_packet:eth2",
-                   text);
-    *second++ = '\0';
+    if (second)
+        *second++ = '\0';
+    else
+        second = copy; /* of two hosts */
     if (port_parse(copy, &o->port[0].where, &err) < 0 ||
         port_parse(second, &o->port[1].where, &err) < 0)
         argp_error(state, "--link dpdk:%s: %s", text, err.text);
@@ -116,6 +120,16 @@ static void take_link(struct argp_state *state, struct options *o, const char *t
     }
 }
 
+static void take_remote(struct argp_state *state, struct options *o, const char *text, bool listen)
+{
+    struct err err = {""};
+
+    if (net_parse(text, &o->remote.at, &err) < 0)
+        argp_error(state, "--%s %s: %s", listen ? "listen" : "peer", text, err.text);
+    o->remote.listen = listen;
+    o->remote.listen_fd = -1;
+}
+
 static error_t take_option(int key, char *text, struct argp_state *state)
 {
     struct options *o = state->input;
@@ -123,6 +137,17 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     switch (key) {
     case 'l':
         take_link(state, o, text);
+        return 0;
+    case OPTION_LISTEN:
+    case OPTION_PEER:
+        take_remote(state, o, text, key == OPTION_LISTEN);
+        return 0;
+    case ARGP_KEY_END:
+        if (!o->remote.at.host[0] && o->driver == DRIVER_DPDK && !o->folder[0] &&
+            !memcmp(&o->port[0].where, &o->port[1].where, sizeof(o->port[0].where)))
+            argp_error(state, "write both ends, as in dpdk:af_packet:eth1,af_packet:eth2");
+        if (o->remote.at.host[0] && (o->driver == DRIVER_MEM || o->folder[0]))
+            argp_error(state, "two hosts have no memory in common: --link uring, or dpdk:PORT");
         return 0;
     case OPTION_SMALL:
         o->port[0].small_pages = o->port[1].small_pages = true;
@@ -526,8 +551,57 @@ struct setting {
     const struct way *way;
     const struct seal_keys *keys[2], *control[2]; /* NULL: in the clear */
     const struct link_options *options;
-    const struct port_options *port; /* NULL: none */
+    const struct port_options *port; /* (2), NULL: none */
+    const char *name;                /* what is measured */
+    struct bench_remote *remote;     /* the other end is elsewhere; NULL: both are here */
 };
+
+/* The end that is here of two hosts' ends, in a process of its own, so that its port closes. */
+static int run_remote(struct pair *p, const struct setting *s, json_t **ret, struct err *err)
+{
+    unsigned int side = s->remote->listen;
+    struct end *e = &p->end[side];
+    char host[BENCH_HOST_TEXT];
+    int cpus[2], fd, rc;
+    pid_t child;
+
+    bench_cpus(cpus);
+    rc = bench_remote_join(s->remote, s->name, &p->keys[side], &p->control[side], &fd, err);
+    if (rc < 0)
+        return rc;
+    *e = (struct end){.side = side,
+                      .cpu = cpus[side],
+                      .fd = fd,
+                      .way = s->way,
+                      .port_options = s->port,
+                      .keys = &p->keys[side],
+                      .control = &p->control[side],
+                      .options = s->options,
+                      .out = p->data[side][0],
+                      .in = p->data[side][1],
+                      .rc = -ECHILD};
+    memset(e->out, (int)side + 1, BENCH_LARGEST);
+    child = fork();
+    if (child == 0) {
+        run_end(e);
+        _exit(0);
+    }
+    while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
+        ;
+    close(fd);
+    if (e->rc < 0)
+        return err_set(err, e->rc, "%s", err_text(&e->err, e->rc));
+    for (size_t i = 0; i < BENCH_LARGEST; i++)
+        if (e->in[i] != !side + 1)
+            return err_set(err, -EBADMSG, "what arrived is not what was sent");
+    bench_remote_host(host);
+    *ret = describe(e);
+    json_object_set_new(*ret, "host", json_string(host));
+    json_object_set_new(*ret, "peer", json_string(s->remote->peer));
+    if (e->driver[0])
+        json_object_set_new(*ret, "driver", json_string(e->driver));
+    return 0;
+}
 
 static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct err *err)
 {
@@ -582,7 +656,7 @@ static int run_pair(const struct setting *s, json_t **ret, struct err *err)
 
     if (p == MAP_FAILED)
         return err_set(err, -ENOMEM, "no memory for two ends");
-    rc = run_in(p, s, ret, err);
+    rc = s->remote ? run_remote(p, s, ret, err) : run_in(p, s, ret, err);
     munmap(p, sizeof(*p));
     return rc;
 }
@@ -599,13 +673,14 @@ static int make_keys(struct seal_keys *keys[2])
 }
 
 static const struct driver {
-    const char *name;
+    const char *name, *raw_name;
     const struct way *link, *raw;
     uint32_t busy_poll_us_max;
 } drivers[] = {
-    [DRIVER_MEM] = {"mem", &way_mem, &way_memory, LINK_BUSY_POLL_US},
-    [DRIVER_URING] = {"uring", &way_uring, &way_socket, LINK_BUSY_POLL_US},
-    [DRIVER_DPDK] = {"dpdk", &bench_way_packets, &bench_way_frames, LINK_BUSY_POLL_PACKET_US},
+    [DRIVER_MEM] = {"mem", "memory", &way_mem, &way_memory, LINK_BUSY_POLL_US},
+    [DRIVER_URING] = {"uring", "sockets", &way_uring, &way_socket, LINK_BUSY_POLL_US},
+    [DRIVER_DPDK] = {"dpdk", "frames", &bench_way_packets, &bench_way_frames,
+                     LINK_BUSY_POLL_PACKET_US},
 };
 
 static int run(const struct options *o, json_t **ret, struct err *err)
@@ -614,7 +689,9 @@ static int run(const struct options *o, json_t **ret, struct err *err)
     const struct link_options options = {
         .timeout_ms = BENCH_TIMEOUT_MS, .busy_poll_us_max = d->busy_poll_us_max, .seal = o->seal};
     struct seal_keys *keys[2] = {NULL, NULL}, *control[2] = {NULL, NULL};
-    struct setting s = {.way = d->link, .options = &options, .port = o->port};
+    struct bench_remote remote = o->remote, *there = remote.at.host[0] ? &remote : NULL;
+    struct setting s = {
+        .way = d->link, .options = &options, .port = o->port, .name = d->name, .remote = there};
     json_t *raw = NULL, *seals = NULL;
     int rc = make_keys(keys);
 
@@ -626,7 +703,8 @@ static int run(const struct options *o, json_t **ret, struct err *err)
     }
     if (rc == 0)
         rc = run_pair(&s, ret, err);
-    s = (struct setting){.way = d->raw, .options = &options, .port = o->port};
+    s = (struct setting){
+        .way = d->raw, .options = &options, .port = o->port, .name = d->raw_name, .remote = there};
     if (rc == 0)
         rc = run_pair(&s, &raw, err);
     if (rc == 0)

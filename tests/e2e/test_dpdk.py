@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 
-from cell import PARTIES, PATIENCE, Cell, Failed, expect, expect_text, parse_arguments, run_cases
+from cell import (PARTIES, PATIENCE, Cell, Failed, expect, expect_text, free_ports, parse_arguments,
+                  run_cases)
 
 TEXTS = ("a film to remember", "tired and far too long", "warm and funny")
 NAMESPACE = "MPCFORMER_TEST_NAMESPACE"
@@ -169,7 +170,30 @@ def lab(cell, options):
     expect(row["correct"] is True and row["link"] == "dpdk", f"bench bert: {row}")
 
 
-CASES = (answers, lossy, pulled, killed, memif, mismatch, refused, lab)
+def check_bench(got, driver, what):
+    expect(len(got["exchange"]) == 4 and got["pingpong_us_p50"] > 0, f"{what}: {got}")
+    expect(got.get("driver") == driver and got["raw"].get("driver") == driver, f"{what}: {got}")
+
+
+def bench(cell, options):
+    """`bench link` over both ends of the cable, and as two hosts would run it."""
+    got = json.loads(cell.run("bench", "link", "--link", ",".join(CABLE).join(("dpdk:", "")),
+                              "--small-pages", "--json", timeout=60))
+    check_bench(got, "net_af_packet", "two ends")
+    for ends, driver in ((("uring", "uring"), None),
+                         (tuple(f"dpdk:{port}" for port in CABLE), "net_af_packet")):
+        at = f"127.0.0.1:{free_ports(1)[0]}"
+        other = subprocess.Popen([options.tool, "bench", "link", "--link", ends[1], "--small-pages",
+                                  "--listen", at], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        got = json.loads(cell.run("bench", "link", "--link", ends[0], "--small-pages", "--peer", at,
+                                  "--json", timeout=60))
+        _, error = other.communicate(timeout=30 * PATIENCE)
+        expect(other.returncode == 0, f"--listen: {error.decode()}")
+        check_bench(got, driver, str(ends))
+        expect("Linux" in got["host"] and "Linux" in got["peer"], f"hosts: {got}")
+
+
+CASES = (answers, lossy, pulled, killed, memif, mismatch, refused, lab, bench)
 
 
 def main():

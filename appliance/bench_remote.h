@@ -1,0 +1,28 @@
+/* bench link between two hosts: how its ends meet; for the files of that bench only. */
+#ifndef APPLIANCE_BENCH_REMOTE_H
+#define APPLIANCE_BENCH_REMOTE_H
+
+#include "appliance/bench_link.h"
+#include "appliance/net.h"
+
+#define BENCH_HOST_TEXT 136
+
+struct bench_remote {
+    struct net_address at;
+    bool listen;                /* end 1; else end 0, which calls */
+    int listen_fd;              /* -1: none yet */
+    char peer[BENCH_HOST_TEXT]; /* what the other host says it is */
+};
+
+/** This host: its name, kernel and processor. */
+void bench_remote_host(char ret[BENCH_HOST_TEXT]);
+
+/**
+ * A connection to the other end, which must measure @what too: a socket in *@ret_fd. End 0 draws
+ * keys and says them in the clear, since nothing that these keys seal is a secret; @data and
+ * @control are this end's. -EPROTO when the other end does something else.
+ */
+MUST_CHECK int bench_remote_join(struct bench_remote *r, const char *what, struct seal_keys *data,
+                                 struct seal_keys *control, int *ret_fd, struct err *err);
+
+#endif
