@@ -10,7 +10,9 @@
 #include "dataplane/packet_link.h"
 
 #include <poll.h>
+#include <stdarg.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -41,10 +43,30 @@ struct seal *packet_seal_of(struct packet_link *p, struct packet_key *key, uint6
         rc = seal_advance(&key->now);
     if (rc == 0) {
         *(sending ? &keys->send : &keys->receive) = key->now;
-        rc = seal_new(keys, p->link.options.seal, &seal, &p->link.err);
+        rc = seal_new(keys, p->link.options.seal, &seal, NULL);
     }
     seal_keys_free(keys);
     return rc < 0 ? NULL : seal;
+}
+
+int packet_fail(struct packet_link *p, int code, const char *format, ...)
+{
+    va_list args;
+
+    if (p->rc < 0)
+        return p->rc;
+    va_start(args, format);
+    vsnprintf(p->err.text, sizeof(p->err.text), format, args);
+    va_end(args);
+    p->rc = code;
+    return code;
+}
+
+/* What the halves, or the service thread, found wrong becomes the link's error, which only its user
+ * may touch. The lock is held. */
+static int settle(struct packet_link *p, int rc)
+{
+    return p->rc < 0 ? link_fail(&p->link, p->rc, "%s", p->err.text) : rc;
 }
 
 /* --- what comes --- */
@@ -79,15 +101,15 @@ static int take_control(struct packet_link *p, const struct packet *h, const uin
     switch (h->type) {
     case PACKET_HELLO:
         if (body_bytes == 0)
-            return link_fail(&p->link, -EPROTO, "the peer's hello is empty");
+            return packet_fail(p, -EPROTO, "the peer's hello is empty");
         p->hello = true;
         p->hello_seen = p->hello_seen || p->scratch[0] > 0;
         p->hello_owed = p->hello_owed || p->scratch[0] < 2;
         return 0;
     case PACKET_STATE:
         if (body_bytes != STATE_BYTES)
-            return link_fail(&p->link, -EPROTO, "the peer's state has %zu bytes, not %d",
-                             body_bytes, STATE_BYTES);
+            return packet_fail(p, -EPROTO, "the peer's state has %zu bytes, not %d", body_bytes,
+                               STATE_BYTES);
         packet_out_repair(p, h->next, p->scratch);
         return 0;
     default:
@@ -166,7 +188,7 @@ static int pump(struct packet_link *p)
     if (p->hello_owed && p->now_ns - p->hello_ns >= SERVICE_NS)
         say_hello(p);
     p->pumped_ns = p->now_ns;
-    return p->link.rc < 0 ? p->link.rc : news;
+    return p->rc < 0 ? p->rc : news;
 }
 
 /* --- waiting --- */
@@ -186,7 +208,7 @@ static void *serve(void *link)
         nap(SERVICE_NS);
         if (pthread_mutex_trylock(&p->lock) != 0)
             continue;
-        if (p->link.rc == 0 && time_ns() - p->pumped_ns >= SERVICE_NS)
+        if (p->rc == 0 && time_ns() - p->pumped_ns >= SERVICE_NS)
             (void)!pump(p);
         pthread_mutex_unlock(&p->lock);
     }
@@ -224,7 +246,7 @@ static struct wait wait_begin(const struct packet_link *p, const char *what)
  * also when this is an error. */
 static int wait_on(struct packet_link *p, const struct wait *w)
 {
-    int rc = pump(p);
+    int rc = settle(p, pump(p));
 
     if (rc != 0)
         return MIN(rc, 0);
@@ -270,6 +292,7 @@ static int packet_commit(struct link *l, size_t bytes)
     rc = packet_out_commit(p, bytes);
     if (rc == 0 && p->out.made - p->out.sent >= EAGER_PACKETS)
         rc = MIN(pump(p), 0);
+    rc = settle(p, rc);
     pthread_mutex_unlock(&p->lock);
     return rc;
 }
@@ -286,7 +309,7 @@ static const uint8_t *packet_take(struct link *l, size_t bytes)
     p->in.held = 0;
     packet_out_send(p);
     while (rc == 0 && !place) {
-        rc = packet_in_ready(p, bytes);
+        rc = settle(p, packet_in_ready(p, bytes));
         if (rc == 1)
             place = packet_place(&p->in.arena, p->in.released);
         else if (rc == 0 && peer_gone(p))

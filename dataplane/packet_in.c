@@ -104,10 +104,10 @@ int packet_in_data(struct packet_link *p, const struct packet *h, const uint8_t 
     if (ok && !direct)
         memcpy(place, p->scratch, body_bytes);
     if (!ok)
-        return link_fail(&p->link, -EPROTO,
-                         "the peer's packet %" PRIu64 " belongs nowhere: %" PRIu32 " bytes at "
-                         "%" PRIu64 ", from %" PRIu32 " on",
-                         h->number, h->record_bytes, h->position, h->offset);
+        return packet_fail(p, -EPROTO,
+                           "the peer's packet %" PRIu64 " belongs nowhere: %" PRIu32 " bytes at "
+                           "%" PRIu64 ", from %" PRIu32 " on",
+                           h->number, h->record_bytes, h->position, h->offset);
     note(p, h);
     return packet_out_heard(p, h);
 }
@@ -122,10 +122,10 @@ int packet_in_ready(struct packet_link *p, size_t bytes)
 
         if (c->position != in->released + in->held || c->record_bytes != bytes ||
             c->offset != i * p->chunk)
-            return link_fail(&p->link, -EPROTO,
-                             "the peer's record has %" PRIu32
-                             " bytes where %zu were due: the two sides do not run the same plan",
-                             c->record_bytes, bytes);
+            return packet_fail(p, -EPROTO,
+                               "the peer's record has %" PRIu32
+                               " bytes where %zu were due: the two sides do not run the same plan",
+                               c->record_bytes, bytes);
     }
     if (in->first + count > in->next) {
         if (in->awaited != in->first + count) {

@@ -97,13 +97,15 @@ struct packet_link {
     uint32_t chunk, credit;
     unsigned int epoch_bits;
     int lifeline;
-    pthread_mutex_t lock; /* all of this struct but `stopping` */
+    pthread_mutex_t lock; /* all of this struct but `stopping`, and of `link` the counters here */
     pthread_t service;
     bool service_runs, lent;
     atomic_bool stopping;
     struct seal *control;
     struct packet_out out;
     struct packet_in in;
+    int rc; /* what is wrong, whoever found it */
+    struct err err;
     uint64_t now_ns, pumped_ns, lifeline_ns, gone_ns;
     bool open, hello, hello_seen, hello_owed, closed;
     uint64_t hello_ns;
@@ -111,6 +113,10 @@ struct packet_link {
 };
 
 /* --- link_packet.c --- */
+
+/** Nothing goes on from here: the next call on the link fails with @code. Returns what was first.
+ */
+int packet_fail(struct packet_link *p, int code, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /** The seal of @epoch under @key, which is moved on to it. NULL when there is no memory. */
 struct seal *packet_seal_of(struct packet_link *p, struct packet_key *key, uint64_t epoch,

@@ -37,7 +37,7 @@ static int seal_piece(struct packet_link *p, struct packet *h, uint32_t bytes)
         o->seal = packet_seal_of(p, &o->key, epoch, true);
     }
     if (!o->seal)
-        return link_fail(&p->link, -ENOMEM, "no memory for the link's next keys");
+        return packet_fail(p, -ENOMEM, "no memory for the link's next keys");
     *piece = (struct packet_piece){.at = h->position + h->offset, .bytes = bytes};
     packet_write(h, piece->head);
     return seal_apply(o->seal, h->number, piece->head, PACKET_HEAD_BYTES,
@@ -61,7 +61,7 @@ int packet_out_commit(struct packet_link *p, size_t bytes)
         h.number = o->made;
         rc = seal_piece(p, &h, (uint32_t)MIN(p->chunk, bytes - h.offset));
         if (rc < 0)
-            return link_fail(&p->link, rc, "a record could not be sealed");
+            return packet_fail(p, rc, "a record could not be sealed");
         o->made++;
     }
     o->committed += packet_step(bytes);
@@ -127,9 +127,9 @@ int packet_out_heard(struct packet_link *p, const struct packet *said)
     struct packet_out *o = &p->out;
 
     if (said->next > o->sent || said->released > o->committed)
-        return link_fail(&p->link, -EPROTO,
-                         "the peer acknowledges what was never sent: it does not speak this "
-                         "link's protocol");
+        return packet_fail(p, -EPROTO,
+                           "the peer acknowledges what was never sent: it does not speak this "
+                           "link's protocol");
     if (said->next > o->acked) {
         const struct packet_piece *last = piece_of(o, said->next - 1);
         uint64_t rtt_ns = p->now_ns - last->sent_ns;
@@ -212,7 +212,7 @@ void packet_out_control(struct packet_link *p, enum packet_type type, uint8_t *b
     packet_write(&h, head + outer);
     if (seal_apply(p->control, p->out.control, head + outer, PACKET_HEAD_BYTES, body, body_bytes,
                    head + outer + PACKET_HEAD_BYTES) < 0) {
-        link_fail(&p->link, -EIO, "a packet could not be sealed");
+        packet_fail(p, -EIO, "a packet could not be sealed");
         return;
     }
     p->out.control++;
