@@ -238,8 +238,10 @@ struct wait {
 
 static struct wait wait_begin(const struct packet_link *p, const char *what)
 {
-    return (struct wait){link_deadline_ns(&p->link),
-                         time_ns() + (uint64_t)p->link.options.busy_poll_us_max * 1000u, what};
+    uint64_t now_ns = time_ns();
+
+    return (struct wait){now_ns + (uint64_t)p->link.options.timeout_ms * 1000000u,
+                         now_ns + (uint64_t)p->link.options.busy_poll_us_max * 1000u, what};
 }
 
 /* One more look; the lock is held, and given up for a nap. What the caller waits for may have come,
