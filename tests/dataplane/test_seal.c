@@ -373,12 +373,32 @@ static int run_engine(enum seal_engine e)
     return cmocka_run_group_tests_name(seal_engine_name(e), tests, NULL, NULL);
 }
 
+/* HKDF-Expand of 44 counting bytes, as Python's hmac makes it. */
+static void test_advance(void **state)
+{
+    static const uint8_t expected[sizeof(struct seal_direction)] = {
+        0x6d, 0x38, 0xb7, 0x34, 0xd8, 0xfc, 0x3a, 0x3a, 0xd6, 0x32, 0xa1, 0x56, 0x65, 0x42, 0xe5,
+        0x15, 0xd2, 0x07, 0x60, 0xb1, 0x25, 0xab, 0x30, 0xf8, 0x63, 0x88, 0xf2, 0x0c, 0xde, 0x83,
+        0x62, 0x3e, 0xb6, 0x08, 0xa3, 0x07, 0xb1, 0x01, 0x48, 0xcd, 0x3e, 0x87, 0xc1, 0xfc,
+    };
+    struct seal_direction d;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(d); i++)
+        ((uint8_t *)&d)[i] = (uint8_t)i;
+    assert_int_equal(seal_advance(&d), 0);
+    assert_memory_equal(&d, expected, sizeof(d));
+    assert_int_equal(seal_advance(&d), 0);
+    assert_memory_not_equal(&d, expected, sizeof(d));
+}
+
 /* test_seal [SEED] */
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_engines_agree),
+        cmocka_unit_test(test_advance),
     };
     int failed = 0;
 
