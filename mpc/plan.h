@@ -17,7 +17,7 @@
 
 #include "mpc/ring.h"
 
-#define PLAN_VERSION        2
+#define PLAN_VERSION        3
 #define PLAN_ID_BYTES       16
 #define PLAN_HASH_BYTES     32
 #define PLAN_NAME_MAX       64
@@ -91,6 +91,8 @@ enum op_id {
     OP_SELECT,
     OP_LOOKUP,
     OP_VIEW,
+    OP_DIFFERENCE,
+    OP_SPLINE,
     OP_OUTPUT,
     OP_ID_END,
 };
