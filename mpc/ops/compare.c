@@ -22,6 +22,8 @@
  * on which side of T_k the last step of 2^c below it falls, without the c lowest bits: fewer
  * digits, fewer rounds. As in a lookup (x'^ >> c) - (r >> c) is the floor of x' / 2^c or one more.
  *
+ * What a party needs of its seed and of the tape it has by then: online nothing is drawn.
+ *
  * Bits lie in lanes: lane of (element e, threshold k) is e K + k, 64 lanes a word.
  */
 #include "mpc/op.h"
@@ -165,7 +167,8 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     ret->bytes_online = mask_words(&s) * sizeof(uint64_t);
     ret->rounds_online = s.levels;
     ret->bytes_tape = table_count(&s) * sizeof(uint16_t) + product_words(&s) * sizeof(uint64_t);
-    ret->scratch_words = 2 * table_words(&s) + 2 * mask_words(&s) + 2 * product_words(&s) +
+    ret->prepared_words = table_words(&s) + product_words(&s) + mask_words(&s);
+    ret->scratch_words = table_words(&s) + 2 * mask_words(&s) + product_words(&s) +
                          (2 * s.digits + s.opened_most) * s.words + s.lanes;
 }
 
@@ -404,42 +407,39 @@ static int join_level(struct online *o, struct tree *t, size_t left)
     return rc;
 }
 
-static uint64_t *lay_out(struct online *o, const struct op *op, struct tree *t)
+/* All that a party draws or reads for it, ahead of time: tables, products, masks. */
+static void prepare(struct prepare *p, const struct op *op)
 {
-    const struct shape *s = &t->s;
-    uint64_t *at = o->walk.scratch + table_words(s), *products;
+    struct shape s = shape_of(p->walk.variant, op);
+    size_t table_bytes = table_count(&s) * sizeof(uint16_t);
+    uint64_t *tables = op_prepared(p->tape, op), *products = tables + table_words(&s);
 
-    t->masks = at;
-    prg_words(o->prg, op->index, STREAM_TRIPLES, 0, at, mask_words(s));
-    at += mask_words(s);
-    t->products = products = at;
-    at += product_words(s);
-    for (size_t j = 0; j < s->digits; j++, at += 2 * s->words) {
-        t->lt[j] = at;
-        t->eq[j] = at + s->words;
+    if (p->party == 0) {
+        prg_words(p->prg, op->index, STREAM_TABLES, 0, tables, table_words(&s));
+        prg_words(p->prg, op->index, STREAM_CORR, 0, products, product_words(&s));
+    } else {
+        memcpy(tables, op_tape(p->tape, op), table_bytes);
+        memcpy(products, op_tape(p->tape, op) + table_bytes, product_words(&s) * sizeof(*products));
     }
-    t->opened = at;
-    return products;
+    prg_words(p->prg, op->index, STREAM_TRIPLES, 0, products + product_words(&s), mask_words(&s));
 }
 
 static int online(struct online *o, const struct op *op)
 {
     struct tree t = {.s = shape_of(o->walk.variant, op), .first = o->party == 0 ? UINT64_MAX : 0};
     const struct shape *s = &t.s;
-    size_t table_bytes = table_count(s) * sizeof(uint16_t);
-    uint16_t *tables = (uint16_t *)(void *)o->walk.scratch;
-    uint64_t *bits = walk_at(&o->walk, op->out), *products = lay_out(o, op, &t);
-    const uint64_t *hat = walk_at(&o->walk, op->in[0]);
+    const uint64_t *tables = op_prepared(o->tape, op), *hat = walk_at(&o->walk, op->in[0]);
+    uint64_t *bits = walk_at(&o->walk, op->out), *at = o->walk.scratch;
     int rc = 0;
 
-    if (o->party == 0) {
-        prg_words(o->prg, op->index, STREAM_TABLES, 0, o->walk.scratch, table_words(s));
-        prg_words(o->prg, op->index, STREAM_CORR, 0, products, product_words(s));
-    } else {
-        memcpy(tables, op_tape(o->tape, op), table_bytes);
-        memcpy(products, op_tape(o->tape, op) + table_bytes, product_words(s) * sizeof(*products));
+    t.products = tables + table_words(s);
+    t.masks = t.products + product_words(s);
+    for (size_t j = 0; j < s->digits; j++, at += 2 * s->words) {
+        t.lt[j] = at;
+        t.eq[j] = at + s->words;
     }
-    look_up(o, op, &t, tables, t.opened + s->opened_most * s->words);
+    t.opened = at;
+    look_up(o, op, &t, (const uint16_t *)(const void *)tables, at + s->opened_most * s->words);
     for (size_t left = s->digits; rc == 0 && left > 1; left = nodes_of(left))
         rc = join_level(o, &t, left);
     if (rc < 0)
@@ -463,5 +463,6 @@ const struct op_kind op_compare = {
     .cost = cost,
     .clear = clear,
     .deal = deal,
+    .prepare = prepare,
     .online = online,
 };
