@@ -22,12 +22,19 @@ uint64_t hot_deal(uint64_t *hot, size_t words, uint64_t p)
 }
 
 void hot_sum(const struct walk *w, const struct table *table, const uint64_t *hot, uint64_t v,
-             unsigned int party, uint64_t *ret, size_t stride)
+             unsigned int party, unsigned int ring, uint64_t *ret, size_t stride)
 {
     uint64_t rows = 1ull << table->bits, sum[PLAN_TABLE_COLS_MAX] = {0};
-    const int64_t *entry = table->backward + (rows - 1 - (v & (rows - 1))) * table->cols;
+    size_t first = rows - 1 - (v & (rows - 1));
 
-    w->kernels->masked_sum(sum, (const uint64_t *)entry, hot, rows, table->cols);
+    if (table->pairs && ring + table->bits <= 32) {
+        w->kernels->masked_sum(sum, table->pairs + first, hot, rows, 1);
+        sum[1] = sum[0] >> 32;
+        sum[0] &= UINT32_MAX;
+    } else {
+        w->kernels->masked_sum(sum, (const uint64_t *)table->backward + first * table->cols, hot,
+                               rows, table->cols);
+    }
     for (size_t c = 0; c < table->cols; c++)
         ret[c * stride] = party == 0 ? sum[c] : 0 - sum[c];
 }

@@ -12,9 +12,9 @@
  * 1 or -1. CT: reads and writes all of @hot. */
 uint64_t hot_deal(uint64_t *hot, size_t words, uint64_t p);
 
-/** A party's sums of @table's columns at @v, modulo its rows, to every @stride of @ret. CT: reads
- *  every row; secret bits only mask what is added. */
+/** A party's sums of @table's columns at @v, modulo its rows, to every @stride of @ret; right in a
+ *  ring of @ring bits. CT: reads every row; secret bits only mask what is added. */
 void hot_sum(const struct walk *w, const struct table *table, const uint64_t *hot, uint64_t v,
-             unsigned int party, uint64_t *ret, size_t stride);
+             unsigned int party, unsigned int ring, uint64_t *ret, size_t stride);
 
 #endif

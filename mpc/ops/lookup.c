@@ -244,8 +244,8 @@ static void masked_sums(const struct online *o, const struct op *op, const struc
     const uint64_t *hat = walk_at(&o->walk, op->in[0]);
 
     for (size_t i = 0; i < s->count; i++, hot += s->words)
-        hot_sum(&o->walk, s->table, hot, hat[i] >> op->attr[LOOKUP_SHIFT], o->party, ret + i,
-                s->count);
+        hot_sum(&o->walk, s->table, hot, hat[i] >> op->attr[LOOKUP_SHIFT], o->party, s->ring,
+                ret + i, s->count);
 }
 
 /* T[.] t of the last column, added to @z. */

@@ -323,7 +323,8 @@ static void fill_unit(const struct evaluation *k, size_t unit, uint8_t *to)
     *m = bits_word(k->o->prg, k->op, unit);
     for (size_t i = 0; i < count; i++) {
         *m ^= bit_at(k->op, s, bits, at + i) << i;
-        hot_sum(w, s->table, k->hot + i * s->words, x[i] >> s->shift, k->o->party, sum + i, UNIT);
+        hot_sum(w, s->table, k->hot + i * s->words, x[i] >> s->shift, k->o->party, s->ring, sum + i,
+                UNIT);
     }
     prg_words(k->o->prg, k->op->index, STREAM_MASK, at * s->cols, mask, values);
     CT_DECLASSIFY(m, sizeof(*m));
