@@ -249,16 +249,17 @@ void formats_free(struct formats *f)
 /* What a row of weights sums up to. Of exponentials it is known; of the others it is what was seen,
  * scaled by the length, which brings any to more than half of the bucket. The unit that is added to
  * every relu(s) is the least that a row of those can be. */
-static struct span row_sums(const struct layer_format *l, enum softmax_act act, int weight_frac,
-                            uint32_t tokens)
+static struct span row_sums(const struct formats *f, const struct layer_format *l,
+                            enum softmax_act act, int weight_frac, uint32_t tokens)
 {
     struct span sum = {l->row.least * 0.5 * tokens, l->row.most * tokens};
+    /* A reciprocal's range reaches past its mantissa. */
+    double reach = ldexp(2, f->tables->mantissa - weight_frac);
 
     if (act == SOFTMAX_EXP)
         return (struct span){0.5, FUNCTIONS_EXP_MOST * tokens};
     if (act == SOFTMAX_2RELU)
-        sum = (struct span){ldexp(0.5 * tokens, -weight_frac),
-                            fmax(l->row.most, ldexp(1, -weight_frac)) * tokens};
+        sum = (struct span){ldexp(0.5 * tokens, -weight_frac), fmax(sum.most, reach)};
     return sum;
 }
 
@@ -271,12 +272,12 @@ int format_attention(const struct formats *f, size_t layer, enum softmax_act act
     int more = act == SOFTMAX_EXP ? 0 : RANGES_MARGIN_BITS;
     int less = act == SOFTMAX_2QUAD ? RANGES_MARGIN_BITS : 0;
     int top = bits_of(l->context_top), high, low, sum;
-    struct span row = row_sums(l, act, f->frac, tokens);
+    struct span row = row_sums(f, l, act, f->frac, tokens);
     struct attention_format a = {.inverse = {.kind = INVERSE_RECIPROCAL, .tables = f->tables}};
 
     high = bits_of(row.most) - 1;
     a.weight_frac = MIN(want, f->ring - 2 - f->frac - top - high - 1 - RANGES_MARGIN_BITS);
-    row = row_sums(l, act, a.weight_frac, tokens);
+    row = row_sums(f, l, act, a.weight_frac, tokens);
     low = bits_of(row.least) - 1;
     a.inverse.hi = MIN(high + more, f->ring - 4 - a.weight_frac);
     a.inverse.lo = MAX(low - less, (less > 0 ? 2 : 0) - a.weight_frac);

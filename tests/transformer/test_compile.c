@@ -444,6 +444,29 @@ static void every_pair_of_functions_answers_as_the_float_model(void **state)
         }
 }
 
+/* Scores that are all the same number, none of them positive. */
+static void a_row_of_2relu_without_a_sum_is_uniform(void **state)
+{
+    (void)state;
+    for (int score = -1; score <= 0; score++) {
+        struct checkpoint *c = make_small("quad", "2relu");
+        const struct layer_weights *w = c->layers;
+        size_t h = small.hidden;
+
+        for (size_t i = 0; i < h * h; i++)
+            c->values[w->query_w + i - c->values] = c->values[w->key_w + i - c->values] = 0;
+        for (size_t i = 0; i < h; i++) {
+            c->values[w->query_b + i - c->values] = 1;
+            c->values[w->key_b + i - c->values] = (float)score;
+        }
+        for (size_t i = 0; i < h * h; i++) /* so that it matters what is attended to */
+            c->values[w->value_w + i - c->values] *= 20;
+        check_functions(c, 64, 16, 0.001);
+        check_functions(c, 48, 12, 0.01);
+        checkpoint_free(c);
+    }
+}
+
 static void every_layer_has_functions_of_its_own(void **state)
 {
     struct model_config k = small;
@@ -808,6 +831,7 @@ int main(void)
         cmocka_unit_test(private_answers_are_the_float_models_40_11),
         cmocka_unit_test(odd_shapes_compile),
         cmocka_unit_test(every_pair_of_functions_answers_as_the_float_model),
+        cmocka_unit_test(a_row_of_2relu_without_a_sum_is_uniform),
         cmocka_unit_test(every_layer_has_functions_of_its_own),
         cmocka_unit_test(every_form_can_be_left_out),
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
