@@ -1,7 +1,7 @@
 /*
  * What functions by pieces are made of: comparisons over every value of a small ring, whole cuts,
- * differences of masked wires, selections by a column, and splines over every value that their
- * table tells apart. Dealer and both parties give what the definition says.
+ * differences of masked wires, selections by a column, lookups and splines over every value that
+ * their table tells apart. Dealer and both parties give what the definition says.
  */
 #include "tests/mpc/samples.h"
 
