@@ -13,10 +13,10 @@ const struct bench_model bench_model_default = {
                .positions_max = PLAN_TOKENS_MAX,
                .types = 2,
                .layer_norm_eps = 1e-12,
-               .hidden_act = HIDDEN_QUAD,
-               .softmax_act = SOFTMAX_2QUAD,
                .labels = BENCH_MODEL_LABELS,
                .lower_case = true},
+    .hidden_act = "quad",
+    .softmax_act = "2quad",
     .tokens = 128,
     .batch = 1,
     .ring = 64,
@@ -35,8 +35,8 @@ static const struct argp_option option_table[] = {
     {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
     {"batch", OPTION_BATCH, "B", 0, "Queries at once, in one job (1)", 0},
     {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
-    {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "quad", 0},
-    {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "2quad", 0},
+    {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "gelu, gelu_new, relu, quad or tanh (quad)", 0},
+    {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "softmax, 2relu or 2quad (2quad)", 0},
     {"ring", 'r', "L", 0, "Bits of a number (64)", 0},
     {"frac", 'f', "F", 0, "Fraction bits of them (16)", 0},
     {0},
@@ -45,7 +45,12 @@ static const struct argp_option option_table[] = {
 static void check(struct argp_state *state, struct bench_model *m)
 {
     struct model_config *k = &m->config;
+    struct err err = {""};
 
+    if (model_config_set_hidden(k, m->hidden_act, &err) < 0)
+        argp_error(state, "--hidden-act %s: %s", m->hidden_act, err.text);
+    if (model_config_set_softmax(k, m->softmax_act, &err) < 0)
+        argp_error(state, "--softmax-act %s: %s", m->softmax_act, err.text);
     if (!k->intermediate)
         k->intermediate = MIN(4 * k->hidden, (size_t)MODEL_INTERMEDIATE_MAX);
     if (k->hidden % k->heads)
@@ -84,12 +89,10 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         m->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
         return 0;
     case OPTION_HIDDEN_ACT:
-        if (strcmp(text, "quad") != 0)
-            argp_error(state, "--hidden-act %s: this version has quad", text);
+        m->hidden_act = text;
         return 0;
     case OPTION_SOFTMAX_ACT:
-        if (strcmp(text, "2quad") != 0)
-            argp_error(state, "--softmax-act %s: this version has 2quad", text);
+        m->softmax_act = text;
         return 0;
     case 'r':
         m->ring = (unsigned int)bench_number(state, "ring", text, RING_BITS_MIN, RING_BITS_MAX);

@@ -12,7 +12,8 @@
 
 struct bench_model {
     struct model_config config;
-    uint32_t tokens, batch; /* batch: queries at once, beside one alone */
+    const char *hidden_act, *softmax_act; /* of every layer */
+    uint32_t tokens, batch;               /* batch: queries at once, beside one alone */
     unsigned int ring, frac;
 };
 

@@ -164,8 +164,6 @@ static int load_model(struct job *j, struct err *err)
 
     say("reading the model", 0, 0);
     rc = checkpoint_load(j->o->model, &j->checkpoint, err);
-    if (rc == 0)
-        rc = compile_check(&j->checkpoint->config, err);
     if (rc < 0)
         return rc;
     rc = file_path(path, sizeof(path), j->o->model, "vocab.txt");

@@ -13,7 +13,7 @@
 #define JOB_FILE_BYTES_MAX ((size_t)1 << 27)
 
 static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB3";
-static const char answer_magic[MAGIC_BYTES + 1] = "MPCFANS1";
+static const char answer_magic[MAGIC_BYTES + 1] = "MPCFANS2";
 
 /* The digest of what @w holds, and the file. @w is freed. */
 static int finish(struct writer *w, const char *path, struct err *err)

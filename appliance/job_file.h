@@ -4,7 +4,7 @@
  * text or the answer.
  *
  *   "MPCFJOB3"  u8 party, the fields of struct message_submit, the party's input (input.h)
- *   "MPCFANS1"  u8 party, plan hash, the fields of struct message_result, the packed output share
+ *   "MPCFANS2"  u8 party, plan hash, the fields of struct message_result, the packed output share
  *
  * then the SHA-256 of all before it. The digit in the magic is the version.
  */

@@ -29,6 +29,8 @@ static const struct op_kind *const kinds[OP_ID_END] = {
     [OP_SELECT] = &op_select,
     [OP_LOOKUP] = &op_lookup,
     [OP_VIEW] = &op_view,
+    [OP_DIFFERENCE] = &op_difference,
+    [OP_SPLINE] = &op_spline,
     [OP_OUTPUT] = &op_output,
 };
 

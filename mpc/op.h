@@ -191,6 +191,10 @@ enum cut_attr {
     CUT_SHIFT,   /* l - CUT_SHIFT bits are opened */
     CUT_RELABEL, /* as in a truncation */
     CUT_ATTRS,
+
+    /* May be left out: 1: what comes out is whole, in the ring of as many bits. */
+    CUT_WHOLE = CUT_ATTRS,
+    CUT_ATTRS_MAX,
 };
 enum square_attr { SQUARE_SUM_ROWS, SQUARE_ATTRS };
 enum truncate_attr {
@@ -207,7 +211,22 @@ enum range_attr {
 };
 enum compare_attr {
     COMPARE_BITS,      /* |x - threshold| < 2^(COMPARE_BITS - 1); the fewer the cheaper */
-    COMPARE_THRESHOLD, /* and more of them */
+    COMPARE_SHIFT,     /* less than 2^COMPARE_SHIFT below a threshold counts as either; the more the
+                          cheaper, and |x - threshold| <= 2^(COMPARE_BITS - 1) - 2^COMPARE_SHIFT */
+    COMPARE_THRESHOLD, /* and more of them: multiples of 2^COMPARE_SHIFT */
+};
+enum select_attr {
+    /* May be left out: the bits' column that selects, and the wire keeps its shape; without it
+     * every column selects a copy of the element. */
+    SELECT_COLUMN,
+    SELECT_ATTRS_MAX,
+};
+/* z[r][c] = x[r][DIFFERENCE_X + c] - y[r][DIFFERENCE_Y + c], or less the one element of y's row. */
+enum difference_attr { DIFFERENCE_COLS, DIFFERENCE_X, DIFFERENCE_Y, DIFFERENCE_ATTRS };
+enum length_mask_attr {
+    /* May be left out, for 0: what columns of tokens that are not there hold, in units. */
+    LENGTH_MASK_FILL,
+    LENGTH_MASK_ATTRS_MAX,
 };
 enum dot_attr { DOT_FRAC, DOT_CONSTANT, DOT_FACTOR /* and more of them, one a column */ };
 enum lookup_attr {
@@ -215,6 +234,19 @@ enum lookup_attr {
     LOOKUP_SHIFT, /* the index is x / 2^LOOKUP_SHIFT, or one more, modulo the table's rows */
     LOOKUP_FRAC,  /* fraction bits that come out */
     LOOKUP_ATTRS,
+};
+/* A table's row i is taken at x = 2^SHIFT i + 2^DROP d + less, |d| < 2^(SHIFT - DROP). */
+enum spline_attr {
+    SPLINE_TABLE,
+    SPLINE_SHIFT, /* the row is x / 2^SPLINE_SHIFT, or one more, modulo the table's rows */
+    SPLINE_DROP,
+    SPLINE_RING, /* of what comes out */
+    SPLINE_FRAC, /* and its fraction bits */
+    SPLINE_FROM, /* column of the bits: counts where it is one */
+    SPLINE_TO,   /* and that is not; -1: none */
+    SPLINE_TERM, /* SPLINE_TERMS factors of powers of d, for each column of the table */
+    SPLINE_TERMS = 3,
+    SPLINE_ATTRS_MAX = SPLINE_TERM + SPLINE_TERMS * PLAN_TABLE_COLS_MAX,
 };
 /* y[g ROWS + r][b COLS + c] = x[OFFSET + g GROUP + r ROW + b BLOCK + c], in elements of x. */
 enum view_attr {
@@ -357,6 +389,6 @@ MUST_CHECK int clear_check(struct clear *c, const struct op *op, const double *e
 extern const struct op_kind op_input, op_open_kind, op_cut, op_matmul, op_mul, op_square,
     op_truncate, op_affine, op_add, op_centre, op_row_sum, op_length_mask, op_length_scale,
     op_unmask, op_range, op_compare, op_bit_to_ring, op_dot, op_select, op_lookup, op_view,
-    op_output;
+    op_difference, op_spline, op_output;
 
 #endif

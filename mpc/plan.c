@@ -11,6 +11,13 @@ struct plan *plan_new(void)
     return calloc(1, sizeof(struct plan));
 }
 
+static void table_free(struct table *t)
+{
+    free(t->entries);
+    free(t->backward);
+    free(t->pairs);
+}
+
 void plan_free(struct plan *plan)
 {
     if (!plan)
@@ -19,10 +26,8 @@ void plan_free(struct plan *plan)
         free(plan->variants[i].wires);
         free(plan->variants[i].ops);
     }
-    for (size_t i = 0; i < plan->table_count; i++) {
-        free(plan->tables[i].entries);
-        free(plan->tables[i].backward);
-    }
+    for (size_t i = 0; i < plan->table_count; i++)
+        table_free(&plan->tables[i]);
     free(plan->variants);
     free(plan->tables);
     free(plan->weights);
@@ -68,10 +73,32 @@ int plan_add_weight(struct plan *plan, const struct weight *w, uint32_t *ret, st
     return 0;
 }
 
+static int table_fill(struct table *t, unsigned int bits, unsigned int cols, const int64_t *entries)
+{
+    size_t rows = (size_t)1 << bits, bytes = rows * cols * sizeof(*entries);
+
+    *t = (struct table){
+        .bits = (uint8_t)bits,
+        .cols = (uint8_t)cols,
+        .entries = malloc(bytes),
+        .backward = malloc(2 * bytes),
+        .pairs = cols == 2 ? malloc(bytes) : NULL,
+    };
+    if (!t->entries || !t->backward || (cols == 2 && !t->pairs))
+        return -ENOMEM;
+    memcpy(t->entries, entries, bytes);
+    for (size_t i = 0; i < 2 * rows; i++)
+        memcpy(t->backward + i * cols, t->entries + (~i & (rows - 1)) * cols,
+               cols * sizeof(*entries));
+    for (size_t i = 0; t->pairs && i < 2 * rows; i++)
+        t->pairs[i] = ((uint64_t)t->backward[2 * i] & ring_mask(32 - bits)) |
+                      ((uint64_t)t->backward[2 * i + 1] & ring_mask(32 - bits)) << 32;
+    return 0;
+}
+
 int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, const int64_t *entries,
                    int64_t *ret, struct err *err)
 {
-    size_t bytes;
     struct table *t;
     int rc;
 
@@ -81,23 +108,12 @@ int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, cons
     rc = grow(&plan->tables, plan->table_count, sizeof(*t), PLAN_TABLES_MAX, "tables", err);
     if (rc < 0)
         return rc;
-    bytes = ((size_t)cols << bits) * sizeof(*entries);
     t = &plan->tables[plan->table_count];
-    *t = (struct table){
-        .bits = (uint8_t)bits,
-        .cols = (uint8_t)cols,
-        .entries = malloc(bytes),
-        .backward = malloc(2 * bytes),
-    };
-    if (!t->entries || !t->backward) {
-        free(t->entries);
-        free(t->backward);
-        return err_set(err, -ENOMEM, "plan: no memory for a table");
+    rc = table_fill(t, bits, cols, entries);
+    if (rc < 0) {
+        table_free(t);
+        return err_set(err, rc, "plan: no memory for a table");
     }
-    memcpy(t->entries, entries, bytes);
-    for (size_t i = 0; i < (size_t)2 << bits; i++)
-        memcpy(t->backward + i * cols, t->entries + (~i & (((size_t)1 << bits) - 1)) * cols,
-               cols * sizeof(*entries));
     *ret = (int64_t)plan->table_count++;
     return 0;
 }

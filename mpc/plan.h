@@ -17,7 +17,7 @@
 
 #include "mpc/ring.h"
 
-#define PLAN_VERSION        2
+#define PLAN_VERSION        3
 #define PLAN_ID_BYTES       16
 #define PLAN_HASH_BYTES     32
 #define PLAN_NAME_MAX       64
@@ -91,6 +91,8 @@ enum op_id {
     OP_SELECT,
     OP_LOOKUP,
     OP_VIEW,
+    OP_DIFFERENCE,
+    OP_SPLINE,
     OP_OUTPUT,
     OP_ID_END,
 };
@@ -136,8 +138,11 @@ struct table {
     uint8_t bits, cols;
     int64_t *entries;
 
-    /* Computed: twice, last row first, so that T[v - 0], T[v - 1], .. for any v stand in a row. */
+    /* Computed: twice, last row first, so that T[v - 0], T[v - 1], .. for any v stand in a row. Of
+     * two columns also both in a word, 32 - bits bits of each in its halves, so that a sum of all
+     * rows does not carry from one into the other. NULL for others. */
     int64_t *backward;
+    uint64_t *pairs;
 };
 
 struct plan {

@@ -71,6 +71,21 @@ int build_frac(const struct builder *b, uint32_t wire)
     return b->rc < 0 ? 0 : b->variant->wires[wire].frac;
 }
 
+size_t build_cols(const struct builder *b, uint32_t wire)
+{
+    return b->rc < 0 ? 0 : b->variant->wires[wire].cols;
+}
+
+int build_bits(const struct builder *b, uint32_t wire)
+{
+    const struct wire *w;
+
+    if (b->rc < 0)
+        return 0;
+    w = &b->variant->wires[wire];
+    return w->cut ? w->cut : w->ring;
+}
+
 uint32_t build_input(struct builder *b, unsigned int ring)
 {
     const int64_t attr[INPUT_ATTRS] = {[INPUT_RING] = ring};
@@ -108,6 +123,28 @@ uint32_t build_cut(struct builder *b, uint32_t x, int shift, int frac)
     if (build_without(b, FORM_CUT))
         return build_open(b, build_truncate(b, x, shift, frac));
     return simple(b, OP_CUT, x, OPERAND_NONE, attr, CUT_ATTRS);
+}
+
+uint32_t build_cut_whole(struct builder *b, uint32_t x, int shift, int frac)
+{
+    const int64_t attr[CUT_ATTRS_MAX] = {
+        [CUT_SHIFT] = shift,
+        [CUT_RELABEL] = frac - (build_frac(b, x) - shift),
+        [CUT_WHOLE] = 1,
+    };
+
+    return simple(b, OP_CUT, x, OPERAND_NONE, attr, CUT_ATTRS_MAX);
+}
+
+uint32_t build_truncate_lift(struct builder *b, uint32_t x, int shift, int frac)
+{
+    const int64_t attr[TRUNCATE_ATTRS] = {
+        [TRUNCATE_SHIFT] = shift,
+        [TRUNCATE_RELABEL] = frac - (build_frac(b, x) - shift),
+        [TRUNCATE_RING] = b->plan->ring,
+    };
+
+    return simple(b, OP_TRUNCATE, x, OPERAND_NONE, attr, TRUNCATE_ATTRS);
 }
 
 uint32_t build_lift(struct builder *b, uint32_t x)
@@ -219,6 +256,12 @@ uint32_t build_length_mask(struct builder *b, uint32_t x)
     return simple(b, OP_LENGTH_MASK, x, OPERAND_NONE, NULL, 0);
 }
 
+uint32_t build_length_fill(struct builder *b, uint32_t x, int64_t fill)
+{
+    return simple(b, OP_LENGTH_MASK, x, OPERAND_NONE, (int64_t[]){[LENGTH_MASK_FILL] = fill},
+                  LENGTH_MASK_ATTRS_MAX);
+}
+
 uint32_t build_length_scale(struct builder *b, uint32_t x)
 {
     return simple(b, OP_LENGTH_SCALE, x, OPERAND_NONE, NULL, 0);
@@ -231,15 +274,14 @@ void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end)
     simple(b, OP_RANGE, x, OPERAND_NONE, attr, RANGE_ATTRS);
 }
 
-uint32_t build_compare(struct builder *b, uint32_t x, int bits, const int64_t *thresholds,
-                       size_t count)
+uint32_t build_compare(struct builder *b, uint32_t x, int bits, int shift,
+                       const int64_t *thresholds, size_t count)
 {
-    int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits};
+    int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits, [COMPARE_SHIFT] = shift};
 
-    if (b->rc == 0 && build_without(b, FORM_COMPARE)) {
-        const struct wire *w = &b->variant->wires[x];
-
-        attr[COMPARE_BITS] = w->cut ? w->cut : w->ring;
+    if (build_without(b, FORM_COMPARE)) {
+        attr[COMPARE_BITS] = build_bits(b, x);
+        attr[COMPARE_SHIFT] = 0;
     }
     count = MIN(count, (size_t)PLAN_ATTRS_MAX - COMPARE_THRESHOLD);
     memcpy(attr + COMPARE_THRESHOLD, thresholds, count * sizeof(*thresholds));
@@ -249,6 +291,11 @@ uint32_t build_compare(struct builder *b, uint32_t x, int bits, const int64_t *t
 uint32_t build_bit_to_ring(struct builder *b, uint32_t bits)
 {
     return simple(b, OP_BIT_TO_RING, bits, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_select(struct builder *b, uint32_t bits, int64_t column, uint32_t x)
+{
+    return simple(b, OP_SELECT, bits, x, (int64_t[]){[SELECT_COLUMN] = column}, SELECT_ATTRS_MAX);
 }
 
 uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
@@ -304,6 +351,58 @@ uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int6
         return simple(b, OP_LOOKUP, x, t, attr, LOOKUP_ATTRS);
     x = simple(b, OP_LOOKUP, x, OPERAND_NONE, attr, LOOKUP_ATTRS);
     return multiply_opened(b, x, t, b->plan->tables[table].cols, frac);
+}
+
+uint32_t build_spline(struct builder *b, uint32_t x, uint32_t bits, const struct builder_spline *k)
+{
+    int64_t attr[PLAN_ATTRS_MAX] = {
+        [SPLINE_TABLE] = k->table, [SPLINE_SHIFT] = k->shift, [SPLINE_DROP] = k->drop,
+        [SPLINE_RING] = k->ring,   [SPLINE_FRAC] = k->frac,   [SPLINE_TO] = k->to,
+    };
+
+    memcpy(attr + SPLINE_TERM, k->terms, SPLINE_TERMS * k->columns * sizeof(*attr));
+    return simple(b, OP_SPLINE, x, bits, attr, SPLINE_TERM + SPLINE_TERMS * k->columns);
+}
+
+uint32_t build_difference(struct builder *b, uint32_t x, uint32_t y, size_t cols, size_t at_x,
+                          size_t at_y)
+{
+    const int64_t attr[DIFFERENCE_ATTRS] = {
+        [DIFFERENCE_COLS] = (int64_t)cols,
+        [DIFFERENCE_X] = (int64_t)at_x,
+        [DIFFERENCE_Y] = (int64_t)at_y,
+    };
+
+    return simple(b, OP_DIFFERENCE, x, y, attr, DIFFERENCE_ATTRS);
+}
+
+uint32_t build_unmask(struct builder *b, uint32_t x)
+{
+    return simple(b, OP_UNMASK, x, OPERAND_NONE, NULL, 0);
+}
+
+uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count)
+{
+    const struct wire *w;
+
+    if (b->rc < 0)
+        return OPERAND_NONE;
+    w = &b->variant->wires[x];
+    return simple(b, OP_VIEW, x, OPERAND_NONE,
+                  (int64_t[VIEW_ATTRS]){
+                      [VIEW_ROWS] = w->rows,
+                      [VIEW_BLOCKS] = 1,
+                      [VIEW_COLS] = (int64_t)count,
+                      [VIEW_OFFSET] = (int64_t)at,
+                      [VIEW_ROW] = w->cols,
+                      [VIEW_GROUPS] = 1,
+                  },
+                  VIEW_ATTRS);
+}
+
+uint32_t build_like(struct builder *b, uint32_t x, uint32_t like)
+{
+    return column(b, x, 0, like);
 }
 
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,

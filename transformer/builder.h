@@ -64,6 +64,12 @@ uint32_t build_truncate(struct builder *b, uint32_t x, int shift, int frac);
 /** The same, opened at once, for what only elementwise products and lookups read. */
 uint32_t build_cut(struct builder *b, uint32_t x, int shift, int frac);
 
+/** The same, whole, in the ring of the bits that are left: whole bytes. */
+uint32_t build_cut_whole(struct builder *b, uint32_t x, int shift, int frac);
+
+/** x / 2^shift in the plan's ring, from its own. */
+uint32_t build_truncate_lift(struct builder *b, uint32_t x, int shift, int frac);
+
 /** x in the plan's ring, from a narrower one. */
 uint32_t build_lift(struct builder *b, uint32_t x);
 
@@ -86,13 +92,17 @@ uint32_t build_affine(struct builder *b, uint32_t x, int64_t factor, int64_t add
 uint32_t build_centre(struct builder *b, uint32_t x);
 uint32_t build_row_sum(struct builder *b, uint32_t x);
 uint32_t build_length_mask(struct builder *b, uint32_t x);
+uint32_t build_length_fill(struct builder *b, uint32_t x, int64_t fill);
 uint32_t build_length_scale(struct builder *b, uint32_t x);
 void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end);
 
-/** Distances below 2^(bits - 1). */
-uint32_t build_compare(struct builder *b, uint32_t x, int bits, const int64_t *thresholds,
-                       size_t count);
+/** Distances below 2^(bits - 1); less than 2^shift below a threshold counts as either. */
+uint32_t build_compare(struct builder *b, uint32_t x, int bits, int shift,
+                       const int64_t *thresholds, size_t count);
 uint32_t build_bit_to_ring(struct builder *b, uint32_t bits);
+
+/** x where the bit in @column is one, else 0. */
+uint32_t build_select(struct builder *b, uint32_t bits, int64_t column, uint32_t x);
 
 /** constant + sum of factors times columns; as many factors as columns. */
 uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_t *factors,
@@ -102,6 +112,28 @@ uint32_t build_dot(struct builder *b, uint32_t x, int64_t constant, const int64_
  *  elements of @t. @frac fraction bits come out. */
 uint32_t build_lookup(struct builder *b, uint32_t x, int shift, uint32_t t, int64_t table,
                       int frac);
+
+/** Of a masked wire: the spline of @k, where the bits' first column is one and column k->to is not.
+ */
+struct builder_spline {
+    int64_t table;
+    int shift, drop, ring, frac;
+    int64_t to;           /* -1: wherever the first one is */
+    const int64_t *terms; /* (columns, SPLINE_TERMS) */
+    size_t columns;       /* of the table */
+};
+uint32_t build_spline(struct builder *b, uint32_t x, uint32_t bits, const struct builder_spline *k);
+
+/** @cols columns of x from @at_x on less those of y from @at_y on, or less y's only one; masked. */
+uint32_t build_difference(struct builder *b, uint32_t x, uint32_t y, size_t cols, size_t at_x,
+                          size_t at_y);
+uint32_t build_unmask(struct builder *b, uint32_t x);
+
+/** @count columns from @at on. */
+uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count);
+
+/** The same elements in the shape of @like. */
+uint32_t build_like(struct builder *b, uint32_t x, uint32_t like);
 
 /** The first @rows rows of @cols of each of @blocks stacked blocks, side by side; blocks start
  *  @stride elements apart. The same again @groups times, below each other, from elements that are
@@ -114,7 +146,9 @@ static inline bool build_without(const struct builder *b, enum form form)
     return b->without >> form & 1;
 }
 
-/** The fraction bits of a wire. */
+/** The fraction bits of a wire, its columns, and the bits that are opened of a masked one. */
 int build_frac(const struct builder *b, uint32_t wire);
+size_t build_cols(const struct builder *b, uint32_t wire);
+int build_bits(const struct builder *b, uint32_t wire);
 
 #endif

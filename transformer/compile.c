@@ -12,22 +12,6 @@
 
 #define BUCKET_FIRST 16
 
-int compile_check(const struct model_config *k, struct err *err)
-{
-    if (k->hidden_act != HIDDEN_QUAD)
-        return err_set(err, -ENOTSUP,
-                       "hidden_act \"%s\" is not compiled yet by this version: distil the model to "
-                       "\"quad\"",
-                       hidden_act_name(k->hidden_act));
-    if (k->softmax_act != SOFTMAX_2QUAD)
-        return err_set(
-            err, -ENOTSUP,
-            "softmax_act \"%s\" is not compiled yet by this version: distil the model to "
-            "\"2quad\"",
-            softmax_act_name(k->softmax_act));
-    return 0;
-}
-
 size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX])
 {
     size_t most = MIN(positions_max, PLAN_TOKENS_MAX), count = 0;
@@ -97,9 +81,8 @@ static double embedding_top(const struct checkpoint *c)
     return top;
 }
 
-static int build_variants(struct compiled *m, const struct checkpoint *c,
-                          const struct compile_options *o, const struct formats *f,
-                          const struct operands *w, int64_t tanh_table, struct err *err)
+static int build_variants(struct compiled *m, const struct compile_options *o,
+                          const struct encoder_parts *parts, struct err *err)
 {
     size_t count = o->token_count * o->batch_count;
 
@@ -112,7 +95,7 @@ static int build_variants(struct compiled *m, const struct checkpoint *c,
         b.rc = plan_add_variant(m->plan, o->tokens[i / o->batch_count],
                                 o->batches[i % o->batch_count], &b.variant, err);
         if (b.rc == 0)
-            encoder_build(&b, &c->config, f, w, tanh_table);
+            encoder_build(&b, parts);
         m->places[i] = b.places;
         if (b.rc < 0)
             return b.rc;
@@ -127,21 +110,29 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     struct formats formats = {0};
     struct ranges seen = {0};
     struct inverse_tables tables;
-    int64_t tanh_table = 0;
+    struct functions functions;
+    struct encoder_parts parts = {
+        .config = &c->config,
+        .formats = &formats,
+        .operands = &operands,
+        .functions = &functions,
+    };
     int rc = inverse_add_tables(m->plan, format_mantissa(o->ring),
                                 sqrt(format_excess(c->config.hidden)), &tables, err);
 
+    if (rc == 0)
+        rc = functions_add(m->plan, &c->config, &functions, err);
     if (rc == 0)
         rc = ranges_measure(c, o->samples, o->sample_count, &seen, err);
     if (rc == 0)
         rc = formats_choose(&c->config, &seen, embedding_top(c), o->ring, o->frac,
                             !(o->without >> FORM_NARROW & 1), &tables, &formats, err);
     if (rc == 0)
-        rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &tanh_table, err);
+        rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &parts.tanh_table, err);
     if (rc == 0)
         rc = fold_weights(m, c, &formats, o->tokens[o->token_count - 1], &operands, err);
     if (rc == 0)
-        rc = build_variants(m, c, o, &formats, &operands, tanh_table, err);
+        rc = build_variants(m, o, &parts, err);
     free(operands.layers);
     formats_free(&formats);
     ranges_free(&seen);
@@ -176,9 +167,7 @@ int compile_model(const struct checkpoint *c, const struct compile_options *opti
         o.tokens = buckets;
         o.token_count = compile_buckets(c->config.positions_max, buckets);
     }
-    rc = compile_check(&c->config, err);
-    if (rc == 0)
-        rc = compile_options_check(&c->config, &o, err);
+    rc = compile_options_check(&c->config, &o, err);
     if (rc < 0)
         return rc;
     m = calloc(1, sizeof(*m));

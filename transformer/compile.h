@@ -2,12 +2,11 @@
  * compile: a checkpoint into a plan and integer weights.
  *
  * The plan computes what the checkpoint does, with the algebra that saves openings (exact): gain
- * and bias of a LayerNorm go into the next linear layer, the polynomial activation is one square,
- * the powers of two of 1/sqrt(head) and of the activation go into truncations, and of the last
+ * and bias of a LayerNorm go into the next linear layer, a polynomial activation is one square, the
+ * powers of two of 1/sqrt(head) and of the activation go into truncations, and of the last
  * layer only the first token's row is computed, which is all that the pooler reads. Its formats
  * come from what the float reference reaches on sample text (transformer/ranges.h, format.h).
- *
- * hidden_act "quad" with softmax_act "2quad" is what this version compiles.
+ * The functions of each layer are those of the checkpoint (transformer/functions.h).
  */
 #ifndef TRANSFORMER_COMPILE_H
 #define TRANSFORMER_COMPILE_H
@@ -36,7 +35,7 @@ struct compiled {
 };
 
 /**
- * Compile with a fresh model id. -ENOTSUP: a function that is not compiled yet; -ERANGE: the format
+ * Compile with a fresh model id. -ERANGE: the format
  * does not hold what the sample text reaches, the text names the place; -EINVAL: options; -ENOMEM.
  * The caller frees. Takes as long as the reference takes on the samples.
  * CT: runs at the owner of the weights alone.
@@ -46,9 +45,6 @@ MUST_CHECK int compile_model(const struct checkpoint *c, const struct compile_op
 
 /** NULL is nothing. The weights are wiped. */
 void compiled_free(struct compiled *m);
-
-/** -ENOTSUP, and why, for a model whose functions this version does not compile. */
-MUST_CHECK int compile_check(const struct model_config *k, struct err *err);
 
 /** Ring, fraction bits, buckets and batches, before the samples are looked at: -EINVAL and why. */
 MUST_CHECK int compile_options_check(const struct model_config *k, const struct compile_options *o,

@@ -15,10 +15,8 @@ struct document {
 };
 
 static const char *const hidden_act_names[] = {
-    [HIDDEN_GELU] = "gelu",
-    [HIDDEN_GELU_NEW] = "gelu_new",
-    [HIDDEN_RELU] = "relu",
-    [HIDDEN_QUAD] = "quad",
+    [HIDDEN_GELU] = "gelu", [HIDDEN_GELU_NEW] = "gelu_new", [HIDDEN_RELU] = "relu",
+    [HIDDEN_QUAD] = "quad", [HIDDEN_TANH] = "tanh",
 };
 
 static const char *const softmax_act_names[] = {
@@ -35,6 +33,49 @@ const char *hidden_act_name(enum hidden_act act)
 const char *softmax_act_name(enum softmax_act act)
 {
     return softmax_act_names[act];
+}
+
+/* Of messages that list the names there are. */
+#define KNOWN_MAX 128
+
+static bool name_find(const char *name, const char *const names[], size_t count, size_t *ret,
+                      char ret_known[KNOWN_MAX])
+{
+    *ret_known = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t used = strlen(ret_known);
+
+        if (name && !strcmp(name, names[i])) {
+            *ret = i;
+            return true;
+        }
+        snprintf(ret_known + used, KNOWN_MAX - used, "%s%s", i ? ", " : "", names[i]);
+    }
+    return false;
+}
+
+int model_config_set_hidden(struct model_config *config, const char *name, struct err *err)
+{
+    char known[KNOWN_MAX];
+    size_t index;
+
+    if (!name_find(name, hidden_act_names, HIDDEN_ACTS, &index, known))
+        return err_set(err, -ENOTSUP, "it may be one of: %s", known);
+    for (size_t i = 0; i < MODEL_LAYERS_MAX; i++)
+        config->functions[i].hidden = (enum hidden_act)index;
+    return 0;
+}
+
+int model_config_set_softmax(struct model_config *config, const char *name, struct err *err)
+{
+    char known[KNOWN_MAX];
+    size_t index;
+
+    if (!name_find(name, softmax_act_names, SOFTMAX_ACTS, &index, known))
+        return err_set(err, -ENOTSUP, "it may be one of: %s", known);
+    for (size_t i = 0; i < MODEL_LAYERS_MAX; i++)
+        config->functions[i].softmax = (enum softmax_act)index;
+    return 0;
 }
 
 /* The value of @key; NULL when absent or null, which the HF layout uses alike. */
@@ -137,37 +178,49 @@ static const char *shown(const char *text)
     return text_is_sane(text) ? text : "(no printable text)";
 }
 
-/* Index of the string at @key in @names, or @missing when the key is absent. */
-static int get_name(const struct document *d, const char *key, const char *const names[],
-                    size_t count, size_t missing, size_t *ret, struct err *err)
+/* Index of the string @value, which stands at @key, in @names. */
+static int name_index(const struct document *d, const char *key, const json_t *value,
+                      const char *const names[], size_t count, size_t *ret, struct err *err)
 {
-    const json_t *value = get(d, key);
     const char *name = json_string_value(value);
-    char known[128] = "";
+    char known[KNOWN_MAX];
 
-    if (!value) {
-        *ret = missing;
+    if (name_find(name, names, count, ret, known))
         return 0;
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (name && !strcmp(name, names[i])) {
-            *ret = i;
-            return 0;
-        }
-        snprintf(known + strlen(known), sizeof(known) - strlen(known), "%s%s", i ? ", " : "",
-                 names[i]);
-    }
     return err_set(err, -ENOTSUP, "%s: %s \"%.64s\" is not known; it may be one of: %s", d->path,
                    key, shown(name), known);
+}
+
+/* An index for each of @layers from the one string at @key or from a list of as many; @missing when
+ * the key is absent. */
+static int get_names(const struct document *d, const char *key, const char *const names[],
+                     size_t count, size_t missing, size_t layers, size_t ret[MODEL_LAYERS_MAX],
+                     struct err *err)
+{
+    const json_t *value = get(d, key);
+    int rc = 0;
+
+    if (json_is_array(value) && json_array_size(value) != layers)
+        return err_set(err, -EINVAL, "%s: %s lists %zu functions for %zu layers", d->path, key,
+                       json_array_size(value), layers);
+    for (size_t i = 0; rc == 0 && i < layers; i++) {
+        const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
+
+        ret[i] = missing;
+        if (value)
+            rc = name_index(d, key, one, names, count, &ret[i], err);
+    }
+    return rc;
 }
 
 /* @key, if there, must be the string @only. */
 static int require_string(const struct document *d, const char *key, const char *only,
                           struct err *err)
 {
-    size_t index = 0;
+    const json_t *value = get(d, key);
+    size_t index;
 
-    return get_name(d, key, &only, 1, 0, &index, err);
+    return value ? name_index(d, key, value, &only, 1, &index, err) : 0;
 }
 
 static int require_false(const struct document *d, const char *key, struct err *err)
@@ -214,19 +267,20 @@ static int check_architecture(const struct document *d, struct err *err)
 static int get_functions(const struct document *d, struct model_config *c, struct err *err)
 {
     const json_t *eps = get(d, "layer_norm_eps");
-    size_t index = 0;
+    size_t hidden[MODEL_LAYERS_MAX], softmax[MODEL_LAYERS_MAX];
     int rc;
 
-    rc = get_name(d, "hidden_act", hidden_act_names, ARRAY_LENGTH(hidden_act_names), HIDDEN_GELU,
-                  &index, err);
+    rc = get_names(d, "hidden_act", hidden_act_names, HIDDEN_ACTS, HIDDEN_GELU, c->layers, hidden,
+                   err);
     if (rc < 0)
         return rc;
-    c->hidden_act = (enum hidden_act)index;
-    rc = get_name(d, "softmax_act", softmax_act_names, ARRAY_LENGTH(softmax_act_names), SOFTMAX_EXP,
-                  &index, err);
+    rc = get_names(d, "softmax_act", softmax_act_names, SOFTMAX_ACTS, SOFTMAX_EXP, c->layers,
+                   softmax, err);
     if (rc < 0)
         return rc;
-    c->softmax_act = (enum softmax_act)index;
+    for (size_t i = 0; i < c->layers; i++)
+        c->functions[i] = (struct layer_functions){.hidden = (enum hidden_act)hidden[i],
+                                                   .softmax = (enum softmax_act)softmax[i]};
     if (eps && (!json_is_number(eps) || json_number_value(eps) < 0 || json_number_value(eps) > 1))
         return err_set(err, -EINVAL, "%s: layer_norm_eps must be a number from 0 to 1", d->path);
     c->layer_norm_eps = eps ? json_number_value(eps) : 1e-12;

@@ -6,7 +6,8 @@
  * ignored.  Where the HF layout has a default (hidden_act gelu, layer_norm_eps 1e-12,
  * type_vocab_size 2, two labels), the same default holds; sizes must be given.
  *
- * softmax_act is MPCFormer's key: "softmax" (or absent), "2relu", "2quad".
+ * softmax_act is MPCFormer's key: "softmax" (or absent), "2relu", "2quad". It and hidden_act are
+ * one name, or a list of num_hidden_layers names, one a layer.
  */
 #ifndef TRANSFORMER_CONFIG_H
 #define TRANSFORMER_CONFIG_H
@@ -29,21 +30,28 @@ enum hidden_act {
     HIDDEN_GELU_NEW, /* the tanh form */
     HIDDEN_RELU,
     HIDDEN_QUAD, /* x^2/8 + x/4 + 1/2 */
+    HIDDEN_TANH,
+    HIDDEN_ACTS,
 };
 
 enum softmax_act {
     SOFTMAX_EXP,
     SOFTMAX_2RELU, /* (relu(s) + eps/n) / (sum relu(s) + eps), n scores a row */
     SOFTMAX_2QUAD, /* (s + 5)^2 / sum (s + 5)^2 */
+    SOFTMAX_ACTS,
+};
+
+struct layer_functions {
+    enum hidden_act hidden;
+    enum softmax_act softmax;
 };
 
 struct model_config {
     size_t hidden, layers, heads, intermediate; /* heads divides hidden */
     size_t vocab, positions_max, types;
-    double layer_norm_eps; /* 0 <= eps <= 1 */
-    enum hidden_act hidden_act;
-    enum softmax_act softmax_act;
-    size_t labels;                                  /* 1 to MODEL_LABELS_MAX */
+    double layer_norm_eps;                              /* 0 <= eps <= 1 */
+    struct layer_functions functions[MODEL_LAYERS_MAX]; /* (layers) */
+    size_t labels;                                      /* 1 to MODEL_LABELS_MAX */
     char (*label_names)[MODEL_LABEL_BYTES_MAX + 1]; /* (labels), UTF-8 without control characters */
     bool lower_case;                                /* how the tokenizer treats text */
 };
@@ -63,5 +71,11 @@ void model_config_free(struct model_config *config);
 /** "gelu", "2quad": the name as config.json has it. */
 const char *hidden_act_name(enum hidden_act act);
 const char *softmax_act_name(enum softmax_act act);
+
+/** The function of that name, in every layer. -ENOTSUP, and the names that there are. */
+MUST_CHECK int model_config_set_hidden(struct model_config *config, const char *name,
+                                       struct err *err);
+MUST_CHECK int model_config_set_softmax(struct model_config *config, const char *name,
+                                        struct err *err);
 
 #endif

@@ -11,6 +11,7 @@ struct encoder {
     const struct model_config *k;
     const struct formats *f;
     const struct operands *w;
+    const struct functions *functions;
     size_t tokens, batch;
 };
 
@@ -44,34 +45,79 @@ struct heads {
     struct batch_view query, key, value;
 };
 
-/* Stacked heads of each sequence of (s + 5)^2, zero in the columns of tokens that are not there. */
-static uint32_t squared_scores(struct encoder *e, const struct heads *h, int square_frac)
+/* q k^T, stacked heads of each sequence; its scale is sqrt(head), less what the queries' weights
+ * have of it, a power of two. */
+static uint32_t scores(struct encoder *e, const struct heads *h)
 {
-    struct builder *b = e->b;
-    int f = e->f->frac, shift = f + format_log2(e->f->head) / 2;
-    uint32_t s =
-        build_batch(b, e->batch, e->k->heads, h->rows, e->f->head, e->tokens, h->query, h->key);
-
-    s = build_affine(b, s, 1, (int64_t)5 << (f + shift), 2 * f);
-    s = build_square(b, build_cut(b, s, shift, f), false);
-    return build_length_mask(b, build_truncate(b, s, 2 * f - square_frac, square_frac));
+    return build_batch(e->b, e->batch, e->k->heads, h->rows, e->f->head, e->tokens, h->query,
+                       h->key);
 }
 
-/* One over the sum of every row, which is brought to the bucket's length and back. */
-static uint32_t inverse_sums(struct encoder *e, uint32_t a, const struct inverse *k)
+/* Bits of that power of two. */
+static int score_scale(const struct encoder *e)
+{
+    return format_log2(e->f->head) / 2;
+}
+
+/* (s + 5)^2, zero in the columns of tokens that are not there. */
+static uint32_t squared_scores(struct encoder *e, const struct heads *h, int weight_frac)
 {
     struct builder *b = e->b;
+    int f = e->f->frac, shift = f + score_scale(e);
+    uint32_t s = build_affine(b, scores(e, h), 1, (int64_t)5 << (f + shift), 2 * f);
 
-    return build_length_scale(b, build_inverse(b, build_length_scale(b, build_row_sum(b, a)), k));
+    s = build_square(b, build_cut(b, s, shift, f), false);
+    return build_length_mask(b, build_truncate(b, s, 2 * f - weight_frac, weight_frac));
+}
+
+/* relu(s) and a unit, likewise: a row without a positive score is uniform. */
+static uint32_t positive_scores(struct encoder *e, const struct heads *h, int weight_frac)
+{
+    struct builder *b = e->b;
+    int f = e->f->frac;
+    uint32_t s = build_positive(b, build_cut(b, scores(e, h), f + score_scale(e), f));
+
+    if (weight_frac < f)
+        s = build_truncate(b, s, f - weight_frac, weight_frac);
+    return build_length_mask(b, build_affine(b, s, 1, 1, weight_frac));
+}
+
+/* What a row of attention weighs values with, before it is divided by its sum. */
+static uint32_t weights_of(struct encoder *e, const struct heads *h, enum softmax_act act,
+                           int weight_frac)
+{
+    switch (act) {
+    case SOFTMAX_2QUAD:
+        return squared_scores(e, h, weight_frac);
+    case SOFTMAX_2RELU:
+        return positive_scores(e, h, weight_frac);
+    default:
+        return build_exponentials(e->b, scores(e, h), 2 * e->f->frac + score_scale(e), weight_frac,
+                                  e->functions);
+    }
+}
+
+/* One over the sum of every row. One that grows with the tokens is brought to the bucket's length
+ * and back; one of exponentials is at least 1. */
+static uint32_t inverse_sums(struct encoder *e, uint32_t a, enum softmax_act act,
+                             const struct inverse *k)
+{
+    struct builder *b = e->b;
+    uint32_t sum = build_row_sum(b, a);
+
+    if (act == SOFTMAX_EXP)
+        return build_inverse(b, sum, k);
+    return build_length_scale(b, build_inverse(b, build_length_scale(b, sum), k));
 }
 
 /* Context of @h, heads side by side, opened. */
-static uint32_t attend(struct encoder *e, const struct heads *h, const struct attention_format *k)
+static uint32_t attend(struct encoder *e, const struct heads *h, enum softmax_act act,
+                       const struct attention_format *k)
 {
     struct builder *b = e->b;
     size_t heads = e->k->heads, head = e->f->head;
-    uint32_t a = squared_scores(e, h, k->square_frac);
-    uint32_t inverse = build_open(b, inverse_sums(e, a, &k->inverse));
+    uint32_t a = weights_of(e, h, act, k->weight_frac);
+    uint32_t inverse = build_open(b, inverse_sums(e, a, act, &k->inverse));
     const struct batch_view weights = {
         .wire = build_open(b, a),
         .group = heads * h->rows * e->tokens,
@@ -127,15 +173,17 @@ static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
 {
     const struct layer_operands *w = &e->w->layers[i];
     const struct layer_format *k = &e->f->layers[i];
+    const struct layer_functions *functions = &e->k->functions[i];
     struct builder *b = e->b;
     struct attention_format attention;
     uint32_t n = build_open(b, share), x, residual = n;
-    int f = e->f->frac, number = (int)i;
+    int number = (int)i;
     struct heads heads;
     size_t rows;
 
     if (b->rc == 0)
-        b->rc = format_attention(e->f, i, (uint32_t)e->tokens, &attention, b->err);
+        b->rc =
+            format_attention(e->f, i, functions->softmax, (uint32_t)e->tokens, &attention, b->err);
     if (b->rc < 0)
         return OPERAND_NONE;
     at(e, "attention", number);
@@ -144,14 +192,13 @@ static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
             b, build_beside(b, share, 1, 1, e->f->hidden, 0, e->batch, e->tokens * e->f->hidden));
     heads = last ? project_last(e, i, n, residual) : project(e, i, n);
     rows = e->batch * heads.rows;
-    x = attend(e, &heads, &attention);
+    x = attend(e, &heads, functions->softmax, &attention);
     x = build_linear(b, x, rows, w->attention, w->attention_bias, residual, w->attention_gain);
     at(e, "LayerNorm after attention", number);
     n = build_open(b, normalise(e, x, &k->attention_norm));
     at(e, "feed-forward", number);
     x = build_linear(b, n, rows, w->up, w->up_bias, OPERAND_NONE, OPERAND_NONE);
-    x = build_cut(b, x, k->up, f);
-    x = build_open(b, build_truncate(b, build_square(b, x, false), f + 3, f));
+    x = build_open(b, build_activation(b, x, k->up, functions->hidden, e->functions));
     x = build_linear(b, x, rows, w->down, w->down_bias, n, w->down_gain);
     at(e, "LayerNorm after feed-forward", number);
     return normalise(e, x, &k->output_norm);
@@ -192,11 +239,20 @@ static uint32_t build_tanh(struct encoder *e, uint32_t x, int weight_frac, int64
     return build_truncate(b, x, f, f);
 }
 
-void encoder_build(struct builder *b, const struct model_config *k, const struct formats *f,
-                   const struct operands *w, int64_t tanh_table)
+void encoder_build(struct builder *b, const struct encoder_parts *parts)
 {
+    const struct model_config *k = parts->config;
+    const struct formats *f = parts->formats;
+    const struct operands *w = parts->operands;
     struct encoder e = {
-        .b = b, .k = k, .f = f, .w = w, .tokens = b->variant->tokens, .batch = b->variant->batch};
+        .b = b,
+        .k = k,
+        .f = f,
+        .w = w,
+        .functions = parts->functions,
+        .tokens = b->variant->tokens,
+        .batch = b->variant->batch,
+    };
     uint32_t x;
 
     at(&e, "embedding", -1);
@@ -211,7 +267,7 @@ void encoder_build(struct builder *b, const struct model_config *k, const struct
     at(&e, "pooler", -1);
     x = build_linear(b, build_open(b, x), e.batch, w->pooler, w->pooler_bias, OPERAND_NONE,
                      OPERAND_NONE);
-    x = build_tanh(&e, x, f->pooler, tanh_table);
+    x = build_tanh(&e, x, f->pooler, parts->tanh_table);
     at(&e, "classifier", -1);
     x = build_linear(b, build_open(b, x), e.batch, w->classifier, w->classifier_bias, OPERAND_NONE,
                      OPERAND_NONE);

@@ -3,13 +3,22 @@
 #define TRANSFORMER_ENCODER_H
 
 #include "transformer/fold.h"
+#include "transformer/functions.h"
 
 /** The lines of tanh between -2^range and 2^range, for x and results of @frac fraction bits. */
 MUST_CHECK int encoder_add_tanh(struct plan *plan, int frac, int range, int64_t *ret,
                                 struct err *err);
 
+/* What the operations of every variant are made from. */
+struct encoder_parts {
+    const struct model_config *config;
+    const struct formats *formats;
+    const struct operands *operands;
+    const struct functions *functions;
+    int64_t tanh_table; /* the pooler's */
+};
+
 /** Append everything to b->variant; b->rc says whether it worked. */
-void encoder_build(struct builder *b, const struct model_config *k, const struct formats *f,
-                   const struct operands *w, int64_t tanh_table);
+void encoder_build(struct builder *b, const struct encoder_parts *parts);
 
 #endif

@@ -1,6 +1,7 @@
 #include "transformer/fold.h"
 
 #include "base/secret.h"
+#include "transformer/functions.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -169,25 +170,25 @@ static void put_attention(struct fold *f, size_t i, const float *gain, const flo
     put_gain(f, "attention gain", gain, k->attention, &to->attention_gain);
 }
 
-/* 0.125 x^2 + 0.25 x + 0.5 = 0.125 (x + 1)^2 + 0.375. */
 static void put_feed_forward(struct fold *f, size_t i, struct layer_operands *to)
 {
     const struct layer_weights *w = &f->c->layers[i];
     const struct layer_format *k = &f->f->layers[i];
     size_t h = f->c->config.hidden, inner = f->c->config.intermediate;
+    enum hidden_act act = f->c->config.functions[i].hidden;
     const struct linear up = {.w = w->intermediate_w,
                               .b = w->intermediate_b,
                               .in = h,
                               .out = inner,
                               .gain = w->attention_gain,
                               .offset = w->attention_bias,
-                              .post_all = 1,
+                              .post_all = activation_before(act),
                               .scale = 1};
     const struct linear down = {.w = w->output_w,
                                 .b = w->output_b,
                                 .in = inner,
                                 .out = h,
-                                .offset_all = 0.375,
+                                .offset_all = activation_after(act),
                                 .post = w->attention_bias,
                                 .scale = 1};
 

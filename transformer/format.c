@@ -1,5 +1,7 @@
 #include "transformer/format.h"
 
+#include "transformer/functions.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -117,34 +119,52 @@ static int choose_sublayer(const struct choice *k, const char *what, size_t laye
                                 k->config->layer_norm_eps, ret_norm, k->err);
 }
 
+/* What the scores become: squares, the rows' sums. */
+static int choose_scores(const struct choice *k, size_t i)
+{
+    const struct formats *f = k->f;
+    struct layer_format *l = &k->f->layers[i];
+    enum softmax_act act = k->config->functions[i].softmax;
+    double score = ranges_top(k->seen, REFERENCE_SCORE, i);
+    double power = exp2(floor(log2(sqrt((double)f->head))));
+    int rc = need_room(f, "scores", i, score * power, 2 * f->frac, k->err);
+
+    if (rc == 0 && act == SOFTMAX_2QUAD)
+        rc = need_room(f, "scores squared", i, pow(score + SCORE_SHIFT, 2), 2 * f->frac, k->err);
+    /* Their differences, too. */
+    if (rc == 0 && act == SOFTMAX_EXP)
+        rc = need_room(f, "scores", i, 2 * score * power, 2 * f->frac, k->err);
+    if (rc < 0)
+        return rc;
+    l->row = k->seen->seen[i][REFERENCE_ROW_SUM];
+    l->context_top = ranges_top(k->seen, REFERENCE_CONTEXT, i);
+    if (act == SOFTMAX_2QUAD && !(l->row.least > 0))
+        return err_set(k->err, -ERANGE, "layer %zu: all scores of a row are -5 on some sample text",
+                       i);
+    return 0;
+}
+
 static int choose_layer(const struct choice *k, size_t i)
 {
     const struct formats *f = k->f;
     struct layer_format *l = &k->f->layers[i];
     double root = sqrt((double)f->head), power = exp2(floor(log2(root)));
-    double score = ranges_top(k->seen, REFERENCE_SCORE, i);
-    double inner = ranges_top(k->seen, REFERENCE_FFN_INPUT, i) + 1;
+    enum hidden_act act = k->config->functions[i].hidden;
+    double inner = ranges_top(k->seen, REFERENCE_FFN_INPUT, i) + activation_before(act);
     double top = ranges_top(k->seen, REFERENCE_QUERY, i) * power / root;
     int rc;
 
     top = fmax(top, ranges_top(k->seen, REFERENCE_KEY, i));
     top = fmax(top, ranges_top(k->seen, REFERENCE_VALUE, i));
-    l->row = k->seen->seen[i][REFERENCE_ROW_SUM];
-    l->context_top = ranges_top(k->seen, REFERENCE_CONTEXT, i);
-    if (!(l->row.least > 0))
-        return err_set(k->err, -ERANGE, "layer %zu: all scores of a row are -5 on some sample text",
-                       i);
     rc = choose_weight(f, "query, key and value", i, top, &l->qkv, k->err);
     if (rc == 0)
-        rc = need_room(f, "scores", i, score * power, 2 * f->frac, k->err);
-    if (rc == 0)
-        rc = need_room(f, "scores squared", i, pow(score + SCORE_SHIFT, 2), 2 * f->frac, k->err);
+        rc = choose_scores(k, i);
     if (rc == 0)
         rc = choose_sublayer(k, "attention output", i, REFERENCE_ATTENTION_VARIANCE, &l->attention,
                              &l->attention_norm);
     if (rc == 0)
         rc = choose_weight(f, "feed-forward input", i, inner, &l->up, k->err);
-    if (rc == 0)
+    if (rc == 0 && act == HIDDEN_QUAD)
         rc = need_room(f, "feed-forward squares", i, inner * inner, 2 * f->frac, k->err);
     if (rc == 0)
         rc = choose_sublayer(k, "feed-forward output", i, REFERENCE_OUTPUT_VARIANCE, &l->down,
@@ -226,29 +246,50 @@ void formats_free(struct formats *f)
     f->layers = NULL;
 }
 
-int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
+/* What a row of weights sums up to. Of exponentials it is known; of the others it is what was seen,
+ * scaled by the length, which brings any to more than half of the bucket. The unit that is added to
+ * every relu(s) is the least that a row of those can be. */
+static struct span row_sums(const struct formats *f, const struct layer_format *l,
+                            enum softmax_act act, int weight_frac, uint32_t tokens)
+{
+    struct span sum = {l->row.least * 0.5 * tokens, l->row.most * tokens};
+    /* A reciprocal's range reaches past its mantissa. */
+    double reach = ldexp(2, f->tables->mantissa - weight_frac);
+
+    if (act == SOFTMAX_EXP)
+        return (struct span){0.5, FUNCTIONS_EXP_MOST * tokens};
+    if (act == SOFTMAX_2RELU)
+        sum = (struct span){ldexp(0.5 * tokens, -weight_frac), fmax(sum.most, reach)};
+    return sum;
+}
+
+int format_attention(const struct formats *f, size_t layer, enum softmax_act act, uint32_t tokens,
                      struct attention_format *ret, struct err *err)
 {
     const struct layer_format *l = &f->layers[layer];
-    /* Scaled by the length, which brings any to more than half of the bucket. */
-    double least = l->row.least * 0.5 * tokens, most = l->row.most * tokens;
-    int low = bits_of(least) - 1, high = bits_of(most) - 1, top = bits_of(l->context_top), sum;
-    struct attention_format a = {
-        .square_frac = MIN(f->frac, f->ring - 2 - f->frac - top - high - 1 - RANGES_MARGIN_BITS),
-        .inverse = {.kind = INVERSE_RECIPROCAL, .tables = f->tables},
-    };
+    int want = act == SOFTMAX_EXP ? f->frac + FUNCTIONS_EXP_MORE_BITS : f->frac;
+    /* Where it is known what can come there need be nothing left over. */
+    int more = act == SOFTMAX_EXP ? 0 : RANGES_MARGIN_BITS;
+    int less = act == SOFTMAX_2QUAD ? RANGES_MARGIN_BITS : 0;
+    int top = bits_of(l->context_top), high, low, sum;
+    struct span row = row_sums(f, l, act, f->frac, tokens);
+    struct attention_format a = {.inverse = {.kind = INVERSE_RECIPROCAL, .tables = f->tables}};
 
-    a.inverse.hi = MIN(high + RANGES_MARGIN_BITS, f->ring - 4 - a.square_frac);
-    a.inverse.lo = MAX(low - RANGES_MARGIN_BITS, 2 - a.square_frac);
+    high = bits_of(row.most) - 1;
+    a.weight_frac = MIN(want, f->ring - 2 - f->frac - top - high - 1 - RANGES_MARGIN_BITS);
+    row = row_sums(f, l, act, a.weight_frac, tokens);
+    low = bits_of(row.least) - 1;
+    a.inverse.hi = MIN(high + more, f->ring - 4 - a.weight_frac);
+    a.inverse.lo = MAX(low - less, (less > 0 ? 2 : 0) - a.weight_frac);
     /* What is left for context and reciprocal is divided so that both are as good, relatively, at a
      * row sum in the middle. */
     sum = MIN(f->ring - 2 - RANGES_MARGIN_BITS - top, 2 * f->frac + CONTEXT_BITS);
-    a.inverse.frac = MIN((int)lrint(0.5 * (sum + log2(least) + log2(most))),
+    a.inverse.frac = MIN((int)lrint(0.5 * (sum + log2(row.least) + log2(row.most))),
                          f->ring - 4 - f->tables->mantissa + a.inverse.lo);
-    a.context_frac = MIN(sum - a.inverse.frac, a.square_frac + f->frac - 1);
-    if (a.square_frac < 2 || a.inverse.hi < high + 1 || a.inverse.lo > low - 1 ||
-        a.inverse.frac < high + 4 || a.square_frac + a.inverse.hi <= f->tables->mantissa)
-        return refuse(f, "attention over its row sum", layer, most, err);
+    a.context_frac = MIN(sum - a.inverse.frac, a.weight_frac + f->frac - 1);
+    if (a.weight_frac < 2 || a.inverse.hi < high + (more > 0) || a.inverse.lo > low - (less > 0) ||
+        a.inverse.frac < high + 4 || a.weight_frac + a.inverse.hi <= f->tables->mantissa)
+        return refuse(f, "attention over its row sum", layer, row.most, err);
     *ret = a;
     return 0;
 }

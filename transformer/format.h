@@ -27,14 +27,14 @@ struct norm_format {
 struct layer_format {
     int qkv, attention, up, down; /* fraction bits of weights */
     struct norm_format attention_norm, output_norm;
-    struct span row;    /* a row of squared scores, divided by its tokens */
+    struct span row; /* a row of weights of attention, divided by its tokens; not of exponentials */
     double context_top; /* of the context, divided by the row sum */
 };
 
 /* Of a layer's attention, by variant: the row sum grows with the tokens. */
 struct attention_format {
-    int square_frac;  /* of (s + 5)^2 */
-    int context_frac; /* of squares times V, before the division */
+    int weight_frac;  /* of (s + 5)^2, relu(s) or exp(s - max) */
+    int context_frac; /* of weights times V, before the division */
     struct inverse inverse;
 };
 
@@ -62,8 +62,8 @@ void formats_free(struct formats *f);
 /** Fraction bits of the inverses' mantissas in a ring: their products must fit it. */
 int format_mantissa(unsigned int ring);
 
-MUST_CHECK int format_attention(const struct formats *f, size_t layer, uint32_t tokens,
-                                struct attention_format *ret, struct err *err);
+MUST_CHECK int format_attention(const struct formats *f, size_t layer, enum softmax_act act,
+                                uint32_t tokens, struct attention_format *ret, struct err *err);
 
 /** n / 2^e for e = floor(log2 n): what a LayerNorm's root is multiplied with, squared. */
 double format_excess(size_t columns);

@@ -152,7 +152,7 @@ static void compare_scale(struct builder *b, struct scale *s)
 
     for (int e = k->lo + 1; e <= k->hi; e++)
         thresholds[e - k->lo - 1] = (int64_t)1 << (frac + e);
-    bits = build_compare(b, s->x, frac + k->hi + 2, thresholds, (size_t)(k->hi - k->lo));
+    bits = build_compare(b, s->x, frac + k->hi + 2, 0, thresholds, (size_t)(k->hi - k->lo));
     bits = build_bit_to_ring(b, bits);
     s->up = s->back = pick(b, bits, k, false);
     if (k->kind == INVERSE_ROOT)

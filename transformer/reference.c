@@ -149,6 +149,10 @@ static float activation(enum hidden_act act, float x)
         return x > 0 ? x : 0;
     case HIDDEN_QUAD:
         return 0.125f * x * x + 0.25f * x + 0.5f;
+    case HIDDEN_TANH:
+        return tanhf(x);
+    case HIDDEN_ACTS:
+        break;
     }
     return NAN;
 }
@@ -196,6 +200,7 @@ static void weigh_values(const struct run *r, size_t at)
 static void attend_head(const struct run *r, size_t at)
 {
     float scale = 1 / sqrtf((float)r->head);
+    enum softmax_act act = r->c->config.functions[r->layer].softmax;
     struct range sums = {INFINITY, -INFINITY};
     size_t n = r->tokens;
 
@@ -205,8 +210,8 @@ static void attend_head(const struct run *r, size_t at)
                 scale * dot(r->query + t * r->hidden + at, r->key + u * r->hidden + at, r->head);
     see(r, REFERENCE_SCORE, r->scores, n * n);
     for (size_t t = 0; t < n; t++)
-        range_add(&sums, normalise(r->c->config.softmax_act, r->scores + t * n, n));
-    if (r->c->config.softmax_act != SOFTMAX_EXP)
+        range_add(&sums, normalise(act, r->scores + t * n, n));
+    if (act != SOFTMAX_EXP)
         see_range(r, REFERENCE_ROW_SUM, sums);
     weigh_values(r, at);
 }
@@ -243,7 +248,7 @@ static void feed_forward(struct run *r, const struct layer_weights *w)
     linear(r->x, r->tokens, h, w->intermediate_w, w->intermediate_b, k->intermediate, r->ffn);
     see(r, REFERENCE_FFN_INPUT, r->ffn, count);
     for (size_t i = 0; i < count; i++)
-        r->ffn[i] = activation(k->hidden_act, r->ffn[i]);
+        r->ffn[i] = activation(k->functions[r->layer].hidden, r->ffn[i]);
     see(r, REFERENCE_FFN_OUTPUT, r->ffn, count);
     linear(r->ffn, r->tokens, k->intermediate, w->output_w, w->output_b, h, r->sum);
     add(r->x, r->sum, r->tokens * h);

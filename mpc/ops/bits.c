@@ -1,36 +1,22 @@
 /*
  * From XOR-shared bits to the ring. The dealer deals a random bit B as XOR shares (from the two
- * seeds) and as [B]; m = b XOR B is opened, and
- *
- *     bit to ring:  [b]   = m + (1 - 2m) [B]
- *     select:       [b x] = m [x] + (1 - 2m) (x^ [B] - [B r_x]).
+ * seeds) and as [B]; m = b XOR B is opened, and [b] = m + (1 - 2m) [B].
  */
 #include "base/secret.h"
-#include "mpc/ops/product.h"
+#include "mpc/op.h"
 #include "mpc/tape.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 static int infer(const struct plan *plan, const struct variant *v, const struct op *op,
                  struct wire *ret, struct err *err)
 {
-    const struct wire *x;
-
     (void)plan;
     if (operand_is_weight(op->in[0]) || v->wires[op->in[0]].kind != WIRE_BITS)
         return err_set(err, -EINVAL, "its input holds no bits");
     *ret = v->wires[op->in[0]];
     ret->kind = WIRE_SHARE;
     ret->frac = 0;
-    if (op->id != OP_SELECT)
-        return 0;
-    if (product_need_whole(v, op->in[1], err) < 0)
-        return -EINVAL;
-    x = &v->wires[op->in[1]];
-    if (wire_elements(x) != ret->rows || x->ring != ret->ring)
-        return err_set(err, -EINVAL, "its bits are not one row an element");
-    ret->frac = x->frac;
     return 0;
 }
 
@@ -43,7 +29,7 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     (void)plan;
     ret->bytes_online = words * sizeof(uint64_t);
     ret->rounds_online = 1;
-    ret->bytes_tape = ring_bytes(count, out->ring) * (op->id == OP_SELECT ? 2 : 1);
+    ret->bytes_tape = ring_bytes(count, out->ring);
     ret->scratch_words = 2 * words + 2 * count;
 }
 
@@ -54,11 +40,8 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     uint64_t *z = walk_at(&c->walk, op->out);
 
     (void)err;
-    for (size_t i = 0; i < wire_elements(out); i++) {
-        uint64_t bit = bits[i / 64] >> i % 64 & 1;
-
-        z[i] = op->id == OP_SELECT ? bit * walk_at(&c->walk, op->in[1])[i / out->cols] : bit;
-    }
+    for (size_t i = 0; i < wire_elements(out); i++)
+        z[i] = bits[i / 64] >> i % 64 & 1;
     return 0;
 }
 
@@ -73,62 +56,27 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     for (size_t i = 0; i < count; i++)
         c[i] = (b0[i / 64] ^ b1[i / 64]) >> i % 64 & 1;
     op_deal_correction(d, op, STREAM_CORR, c, count, out->ring, tape, scratch);
-    if (op->id != OP_SELECT)
-        return;
-    for (size_t i = 0; i < count; i++)
-        c[i] *= walk_mask(&d->walk, op->in[1])[i / out->cols];
-    op_deal_correction(d, op, STREAM_CORR_2, c, count, out->ring,
-                       tape + ring_bytes(count, out->ring), scratch);
 }
 
-/* m in the words of the scratch; [B] in *ret_b, which has an element a bit. */
-static int open_bits(struct online *o, const struct op *op, uint64_t *m, uint64_t *ret_b)
+static int online(struct online *o, const struct op *op)
 {
     const struct wire *out = op_wire(&o->walk, op->out);
     const uint64_t *bits = walk_at(&o->walk, op->in[0]);
+    uint64_t *m = o->walk.scratch, *z = walk_at(&o->walk, op->out), first = o->party == 0;
     size_t count = wire_elements(out), words = ring_bit_words(count);
+    int rc;
 
     prg_words(o->prg, op->index, STREAM_BITS, 0, m, words);
     for (size_t i = 0; i < words; i++)
         m[i] ^= bits[i];
-    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, ret_b, count, out->ring);
-    return op_open_bits(o, m, words);
-}
-
-static int to_ring_online(struct online *o, const struct op *op)
-{
-    size_t count = wire_elements(op_wire(&o->walk, op->out));
-    uint64_t *m = o->walk.scratch, *z = walk_at(&o->walk, op->out), first = o->party == 0;
-    int rc = open_bits(o, op, m, z);
-
+    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR, 0, z, count, out->ring);
+    rc = op_open_bits(o, m, words);
     for (size_t i = 0; rc == 0 && i < count; i++) {
         uint64_t bit = m[i / 64] >> i % 64 & 1;
 
         z[i] = first * bit + (1 - 2 * bit) * z[i];
     }
     return rc;
-}
-
-static int select_online(struct online *o, const struct op *op)
-{
-    const struct wire *out = op_wire(&o->walk, op->out);
-    size_t count = wire_elements(out), words = ring_bit_words(count);
-    const uint64_t *hat = walk_at(&o->walk, op->in[1]), *r = walk_mask(&o->walk, op->in[1]);
-    uint64_t *m = o->walk.scratch, *b = m + words, *br = b + count;
-    uint64_t *z = walk_at(&o->walk, op->out), first = o->party == 0;
-    int rc = open_bits(o, op, m, b);
-
-    if (rc < 0)
-        return rc;
-    op_correction(o->prg, o->tape, o->party, op, STREAM_CORR_2, ring_bytes(count, out->ring), br,
-                  count, out->ring);
-    for (size_t i = 0; i < count; i++) {
-        uint64_t bit = m[i / 64] >> i % 64 & 1;
-        uint64_t xh = hat[i / out->cols], x = first * xh - r[i / out->cols];
-
-        z[i] = bit * x + (1 - 2 * bit) * (xh * b[i] - br[i]);
-    }
-    return 0;
 }
 
 const struct op_kind op_bit_to_ring = {
@@ -139,16 +87,5 @@ const struct op_kind op_bit_to_ring = {
     .cost = cost,
     .clear = clear,
     .deal = deal,
-    .online = to_ring_online,
-};
-
-const struct op_kind op_select = {
-    .name = "select",
-    .inputs_min = 2,
-    .inputs_max = 2,
-    .infer = infer,
-    .cost = cost,
-    .clear = clear,
-    .deal = deal,
-    .online = select_online,
+    .online = online,
 };

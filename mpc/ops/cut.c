@@ -15,9 +15,14 @@
  * the two mask shares,
  *
  *     [R]_i = [r]_i - [b]_i 2^k - c [m]_i 2^k                          CORR modulo 2^s: b, m
+ *
+ * Where what comes out may lie in the ring of k bits itself, no carry counts: y^ - 2^(k-2) is a
+ * whole masked wire under r there, and nothing is dealt.
  */
 #include "base/secret.h"
 #include "mpc/op.h"
+
+#include <string.h>
 
 /* Corrections that are unpacked at once: with what they are for they stay in the first cache. */
 #define FIELDS_AT_ONCE 1024
@@ -27,6 +32,17 @@ _Static_assert(2 * FIELDS_AT_ONCE <= OP_ROUND_SCRATCH, "both corrections are at 
 static unsigned int shift_of(const struct op *op)
 {
     return (unsigned int)op->attr[CUT_SHIFT];
+}
+
+static bool is_whole(const struct op *op)
+{
+    return op->attr_count > CUT_WHOLE && op->attr[CUT_WHOLE];
+}
+
+/* Bits that are opened. */
+static unsigned int bits_of(const struct wire *out)
+{
+    return out->cut ? out->cut : out->ring;
 }
 
 static int infer(const struct plan *plan, const struct variant *v, const struct op *op,
@@ -49,6 +65,12 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     ret->kind = WIRE_MASKED;
     ret->frac = (int8_t)frac;
     ret->cut = (uint8_t)(ret->ring - shift);
+    if (!is_whole(op))
+        return 0;
+    if (op->attr[CUT_WHOLE] != 1 || !ring_narrow_valid(ret->cut))
+        return err_set(err, -EINVAL, "no ring of %u bits", ret->cut);
+    ret->ring = ret->cut;
+    ret->cut = 0;
     return 0;
 }
 
@@ -71,9 +93,9 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     size_t count = wire_elements(out);
 
     (void)plan;
-    ret->bytes_online = groups(count) * out->cut;
+    ret->bytes_online = groups(count) * bits_of(out);
     ret->rounds_online = 1;
-    ret->bytes_tape = 2 * fields(count, shift_of(op));
+    ret->bytes_tape = is_whole(op) ? 0 : 2 * fields(count, shift_of(op));
     ret->scratch_words = MAX(3 * wire_padded(count), (size_t)OP_ROUND_SCRATCH);
 }
 
@@ -87,17 +109,19 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
     const struct wire *out = op_wire(&d->walk, op->out);
     size_t count = wire_padded(wire_elements(out)), bytes = fields(count, shift_of(op));
     uint64_t *r = walk_mask(&d->walk, op->out), *b = d->walk.scratch, *m = b + count;
-    uint64_t cut = ring_mask(out->cut);
+    unsigned int k = bits_of(out);
 
     prg_words(d->prg[0], op->index, STREAM_MASK, 0, r, count);
     prg_words(d->prg[1], op->index, STREAM_MASK, 0, b, count);
     for (size_t i = 0; i < count; i++) {
-        uint64_t sum = (r[i] & cut) + (b[i] & cut);
+        uint64_t sum = (r[i] & ring_mask(k)) + (b[i] & ring_mask(k));
 
-        r[i] = sum & cut;
-        b[i] = sum >> out->cut;
-        m[i] = r[i] >> (out->cut - 1);
+        r[i] = sum & ring_mask(k);
+        b[i] = sum >> k;
+        m[i] = r[i] >> (k - 1);
     }
+    if (is_whole(op))
+        return;
     op_deal_fields(d, op, STREAM_CORR, b, count, shift_of(op), tape, m + count);
     op_deal_fields(d, op, STREAM_CORR_2, m, count, shift_of(op), tape + bytes, m + count);
 }
@@ -106,6 +130,7 @@ struct opening {
     struct online *o;
     const struct op *op;
     const struct wire *out;
+    unsigned int ring; /* of x */
     const uint64_t *x;
     uint64_t *hat, *r;
     size_t field_bytes; /* of the first corrections on the tape */
@@ -116,13 +141,13 @@ static void fill(void *context, size_t first, size_t count, uint8_t *to)
 {
     const struct opening *open = context;
     const struct online *o = open->o;
-    unsigned int l = open->out->ring, s = shift_of(open->op);
+    unsigned int l = open->ring, s = shift_of(open->op);
     uint64_t offset = o->party == 0 ? (1ull << (l - 2)) + (1ull << s) - 1 : 0;
     size_t at = 8 * first, n = 8 * count;
 
     prg_words(o->prg, open->op->index, STREAM_MASK, at, open->r + at, n);
     o->walk.kernels->hide_cut(open->hat + at, to, open->x + at, open->r + at, n, offset, s, l,
-                              open->out->cut);
+                              bits_of(open->out));
     CT_DECLASSIFY(open->hat + at, n * sizeof(*open->hat));
 }
 
@@ -136,11 +161,26 @@ static void use(void *context, size_t first, size_t count, const uint8_t *from)
     for (size_t at = 8 * first; at < end; at += FIELDS_AT_ONCE) {
         size_t n = MIN(end - at, (size_t)FIELDS_AT_ONCE);
 
-        op_fields(o, open->op, STREAM_CORR, 0, at, b, n, shift_of(open->op));
-        op_fields(o, open->op, STREAM_CORR_2, open->field_bytes, at, m, n, shift_of(open->op));
-        o->walk.kernels->reveal_cut(open->hat + at, open->r + at, from, b, m, n, open->out->cut);
-        from += n / 8 * open->out->cut;
+        if (is_whole(open->op)) {
+            /* A carry is a multiple of the ring. */
+            memset(b, 0, n * sizeof(*b));
+            memset(m, 0, n * sizeof(*m));
+        } else {
+            op_fields(o, open->op, STREAM_CORR, 0, at, b, n, shift_of(open->op));
+            op_fields(o, open->op, STREAM_CORR_2, open->field_bytes, at, m, n, shift_of(open->op));
+        }
+        o->walk.kernels->reveal_cut(open->hat + at, open->r + at, from, b, m, n,
+                                    bits_of(open->out));
+        from += n / 8 * bits_of(open->out);
     }
+}
+
+/* Of a whole one, which a matrix product may read. */
+static void prepare(struct prepare *p, const struct op *op)
+{
+    if (is_whole(op))
+        prg_words(p->prg, op->index, STREAM_MASK, 0, walk_mask(&p->walk, op->out),
+                  wire_elements(op_wire(&p->walk, op->out)));
 }
 
 static int online(struct online *o, const struct op *op)
@@ -151,13 +191,14 @@ static int online(struct online *o, const struct op *op)
         .o = o,
         .op = op,
         .out = out,
+        .ring = op_wire(&o->walk, op->in[0])->ring,
         .x = walk_at(&o->walk, op->in[0]),
         .hat = walk_at(&o->walk, op->out),
         .r = walk_mask(&o->walk, op->out),
         .field_bytes = fields(count, shift_of(op)),
     };
 
-    return op_send(o, op, groups(count), out->cut, 8, fill, use, &open, sizeof(open));
+    return op_send(o, op, groups(count), bits_of(out), 8, fill, use, &open, sizeof(open));
 }
 
 const struct op_kind op_cut = {
@@ -165,11 +206,12 @@ const struct op_kind op_cut = {
     .inputs_min = 1,
     .inputs_max = 1,
     .attrs_min = CUT_ATTRS,
-    .attrs_max = CUT_ATTRS,
+    .attrs_max = CUT_ATTRS_MAX,
     .infer = infer,
     .cost = cost,
     .clear = clear,
     .deal = deal,
+    .prepare = prepare,
     .online = online,
     .pulls = true,
 };

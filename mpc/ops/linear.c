@@ -384,7 +384,8 @@ const struct op_kind op_row_sum = {
     .online = row_sum_online,
 };
 
-/* --- length mask: zero in the columns of tokens that are not there; the lengths are public --- */
+/* --- length mask: zero, or what the plan says, in the columns of tokens that are not there; the
+ * lengths are public --- */
 
 /* Of a wire in which the sequences of a batch stand one after the other, as many rows each. */
 static int sequences_infer(const struct plan *plan, const struct variant *v, const struct op *op,
@@ -397,6 +398,11 @@ static int sequences_infer(const struct plan *plan, const struct variant *v, con
     return rc;
 }
 
+static uint64_t length_mask_fill(const struct op *op)
+{
+    return op->attr_count > LENGTH_MASK_FILL ? (uint64_t)op->attr[LENGTH_MASK_FILL] : 0;
+}
+
 static int length_mask_infer(const struct plan *plan, const struct variant *v, const struct op *op,
                              struct wire *ret, struct err *err)
 {
@@ -404,10 +410,12 @@ static int length_mask_infer(const struct plan *plan, const struct variant *v, c
 
     if (rc == 0 && ret->cols != v->tokens)
         return err_set(err, -EINVAL, "its columns are not the tokens");
+    if (rc == 0 && length_mask_fill(op) != (uint64_t)ring_signed(length_mask_fill(op), ret->ring))
+        return err_set(err, -EINVAL, "it fills with more than %u bits", ret->ring);
     return rc;
 }
 
-static void length_mask(const struct walk *w, const struct op *op)
+static void length_mask(const struct walk *w, const struct op *op, uint64_t fill)
 {
     const struct wire *in = first_in(w, op);
     size_t each = in->rows / w->variant->batch;
@@ -417,20 +425,21 @@ static void length_mask(const struct walk *w, const struct op *op)
         size_t length = w->length[r / each];
 
         memcpy(y, walk_at(w, op->in[0]) + r * in->cols, length * sizeof(*y));
-        memset(y + length, 0, (in->cols - length) * sizeof(*y));
+        for (size_t i = length; i < in->cols; i++)
+            y[i] = fill;
     }
 }
 
 static int length_mask_clear(struct clear *c, const struct op *op, struct err *err)
 {
     (void)err;
-    length_mask(&c->walk, op);
+    length_mask(&c->walk, op, length_mask_fill(op));
     return 0;
 }
 
 static int length_mask_online(struct online *o, const struct op *op)
 {
-    length_mask(&o->walk, op);
+    length_mask(&o->walk, op, o->party == 0 ? length_mask_fill(op) : 0);
     return 0;
 }
 
@@ -438,6 +447,7 @@ const struct op_kind op_length_mask = {
     .name = "length mask",
     .inputs_min = 1,
     .inputs_max = 1,
+    .attrs_max = LENGTH_MASK_ATTRS_MAX,
     .infer = length_mask_infer,
     .cost = cost_nothing,
     .clear = length_mask_clear,

@@ -22,6 +22,7 @@
  * leave its table says so by a range operation.
  */
 #include "base/secret.h"
+#include "mpc/ops/hot.h"
 #include "mpc/ops/product.h"
 #include "mpc/tape.h"
 
@@ -185,28 +186,6 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
 
 /* --- dealer --- */
 
-/* All ones when a == b, else zero, without a branch. */
-static uint64_t equal_mask(uint64_t a, uint64_t b)
-{
-    uint64_t x = a ^ b;
-
-    return ((x | (0 - x)) >> 63) - 1;
-}
-
-/* XOR the one-hot vector of @p into @hot, which is party 0's share; return party 0's bit at p. */
-static uint64_t one_hot(uint64_t *hot, size_t words, uint64_t p)
-{
-    uint64_t one = 1ull << (p & 63), seen = 0;
-
-    for (size_t w = 0; w < words; w++) {
-        uint64_t here = equal_mask(w, p >> 6) & one;
-
-        seen |= hot[w] & here;
-        hot[w] ^= here;
-    }
-    return seen >> (p & 63);
-}
-
 /* Every plane of element @i; its masks r_S, a column after the other, stand at @mask. */
 static void fill_planes(const struct deal *d, const struct op *op, const struct shape *s, size_t i,
                         uint64_t sign, const uint64_t *mask, uint64_t *planes, uint64_t *carried)
@@ -245,7 +224,7 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
         mask[i] += mask1[i];
     for (size_t i = 0; i < s.count; i++) {
         uint64_t p = r[i] >> op->attr[LOOKUP_SHIFT] & ring_mask(s.table->bits);
-        uint64_t sign = 2 * one_hot(hot + i * s.words, s.words, p) - 1;
+        uint64_t sign = hot_deal(hot + i * s.words, s.words, p);
 
         fill_planes(d, op, &s, i, sign, mask, plane, carried);
     }
@@ -258,23 +237,15 @@ static void deal(struct deal *d, const struct op *op, uint8_t *tape)
 
 /* --- parties --- */
 
-/* S of every lookup, in planes: every row of the table is read; the secret bits only mask what is
- * added. */
+/* S of every lookup, in planes. */
 static void masked_sums(const struct online *o, const struct op *op, const struct shape *s,
                         const uint64_t *hot, uint64_t *ret)
 {
     const uint64_t *hat = walk_at(&o->walk, op->in[0]);
-    uint64_t rows = 1ull << s->table->bits, sign = o->party == 0 ? 1 : UINT64_MAX;
 
-    for (size_t i = 0; i < s->count; i++, hot += s->words) {
-        uint64_t v = hat[i] >> op->attr[LOOKUP_SHIFT] & (rows - 1);
-        const int64_t *entry = s->table->backward + (rows - 1 - v) * s->cols;
-        uint64_t sum[PLAN_TABLE_COLS_MAX] = {0};
-
-        o->walk.kernels->masked_sum(sum, (const uint64_t *)entry, hot, rows, s->cols);
-        for (size_t c = 0; c < s->cols; c++)
-            ret[c * s->count + i] = sign * sum[c];
-    }
+    for (size_t i = 0; i < s->count; i++, hot += s->words)
+        hot_sum(&o->walk, s->table, hot, hat[i] >> op->attr[LOOKUP_SHIFT], o->party, s->ring,
+                ret + i, s->count);
 }
 
 /* T[.] t of the last column, added to @z. */

@@ -17,7 +17,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 H, LAYERS, HEADS, INNER, VOCAB, POSITIONS, TYPES, LABELS = 21, 2, 3, 37, 19, 11, 2, 3
-HIDDEN_ACTS, SOFTMAX_ACTS = ('gelu', 'gelu_new', 'relu', 'quad'), ('softmax', '2relu', '2quad')
+HIDDEN_ACTS, SOFTMAX_ACTS = ('gelu', 'gelu_new', 'relu', 'quad', 'tanh'), ('softmax', '2relu', '2quad')
 TEXTS = [
     'A warm, funny film that earns every tear.', 'Two hours of my life that I will never get back.', 'Not bad, not good: it is simply there.',
     'The actors try hard, but the script gives them nothing.', 'Breathtaking!', '', 'I would watch it again tomorrow - and the day after.',
@@ -30,6 +30,7 @@ ACT = {
     'gelu_new': lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3))),
     'relu': lambda x: np.maximum(x, 0),
     'quad': lambda x: 0.125 * x * x + 0.25 * x + 0.5,
+    'tanh': np.tanh,
 }
 
 
@@ -91,6 +92,10 @@ def probabilities(s, kind):
     return e / total, total
 
 
+def by_layer(names, i):
+    return names if isinstance(names, str) else names[i]
+
+
 def run(w, c, ids, types, see=lambda *a: None):
     """Logits; see(point, layer, array) is called where the C observer's points are."""
     def linear(name, x):
@@ -116,7 +121,7 @@ def run(w, c, ids, types, see=lambda *a: None):
         q, k, v = parts
         s = q @ k.transpose(0, 2, 1) / math.sqrt(q.shape[-1])
         see('score', i, s)
-        prob, total = probabilities(s, c['softmax_act'])
+        prob, total = probabilities(s, by_layer(c['softmax_act'], i))
         if total is not None:
             see('row_sum', i, total)
         ctx = (prob @ v).transpose(1, 0, 2).reshape(n, -1)
@@ -124,7 +129,7 @@ def run(w, c, ids, types, see=lambda *a: None):
         x = norm(p + 'attention.output', x + linear(p + 'attention.output.dense', ctx), 'attention', i)
         u = linear(p + 'intermediate.dense', x)
         see('ffn_input', i, u)
-        u = ACT[c['hidden_act']](u)
+        u = ACT[by_layer(c['hidden_act'], i)](u)
         see('ffn_output', i, u)
         x = norm(p + 'output', x + linear(p + 'output.dense', u), 'output', i)
     t = linear('bert.pooler.dense', x[0])
@@ -151,6 +156,7 @@ def main():
     out = open('reference.tsv', 'w')
     print('# Logits and ranges by reference.py, in float64 with numpy ' + np.__version__ + '. Rows are:', file=out)
     print('# tiny: hidden_act, softmax_act, ids, types, logits of tiny.safetensors', file=out)
+    print('# layers: the same with functions by layer', file=out)
     print('# range: hidden_act, softmax_act, ids, types, point, layer, least, largest', file=out)
     print('# shipped: a text of our own, logits of models/sst2-tiny', file=out)
     cases = [([2, 5, 18, 0, 9, 9, 3], [0] * 4 + [1] * 3), ([2], [0]), (list(range(11)), [0] * 11)]
@@ -159,6 +165,9 @@ def main():
             c = dict(num_attention_heads=HEADS, num_hidden_layers=LAYERS, layer_norm_eps=1e-12, hidden_act=hidden, softmax_act=soft)
             for ids, types in cases:
                 print('tiny', hidden, soft, *(' '.join(map(str, v)) for v in (ids, types)), numbers(run(w, c, ids, types)), sep='\t', file=out)
+    c.update(hidden_act=['gelu', 'quad'], softmax_act=['2relu', 'softmax'])
+    for ids, types in cases:
+        print('layers', 'gelu,quad', '2relu,softmax', *(' '.join(map(str, v)) for v in (ids, types)), numbers(run(w, c, ids, types)), sep='\t', file=out)
     for soft in ('2quad', '2relu', 'softmax'):
         c.update(hidden_act='quad', softmax_act=soft)
         ids, types = cases[0]

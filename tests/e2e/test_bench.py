@@ -57,6 +57,26 @@ def bert(options):
                 bench(options, "bert", "--shape", "1", code=2), "a bad line")
 
 
+def functions(options):
+    """Every activation and softmax is right; exact ones cost more, and what a plan says they do."""
+    cost = {}
+    for hidden in ("gelu", "gelu_new", "relu", "quad", "tanh"):
+        for softmax in ("softmax", "2relu", "2quad"):
+            names = ("--hidden-act", hidden, "--softmax-act", softmax)
+            r = bench(options, "bert", *SHAPE, "--link", "mem", *names)
+            expect(r["correct"], f"{names}: not correct: {r['error_max']}")
+            cost[hidden, softmax] = r["bytes_online"]
+    least = cost["quad", "2quad"]
+    expect(all(c > least for names, c in cost.items() if names != ("quad", "2quad")), f"{cost}")
+    model = SHAPE[:SHAPE.index("--repeat")]
+    exact = bench(options, "forms", *model, "--hidden-act", "gelu", "--softmax-act", "softmax")
+    expect(exact["forms"][0]["bytes_online"] == cost["gelu", "softmax"], f"{exact} and {cost}")
+    expect_text("--hidden-act swish: it may be one of: gelu, gelu_new, relu, quad, tanh",
+                bench(options, "bert", "--hidden-act", "swish", code=2), "a bad activation")
+    expect_text("--softmax-act max: it may be one of: softmax, 2relu, 2quad",
+                bench(options, "forms", "--softmax-act", "max", code=2), "a bad softmax")
+
+
 def forms(options):
     """A row without each form, one with all and one with none; what runs is the one with all."""
     model = SHAPE[:SHAPE.index("--repeat")]
@@ -131,7 +151,7 @@ def main():
     options = parse_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
-        failed = run_cases((bert, forms, link) + ((compare,) if options.long else ()), options,
+        failed = run_cases((bert, functions, forms, link) + ((compare,) if options.long else ()), options,
                            options)
         if os.listdir(folder):
             failed += 1

@@ -147,6 +147,11 @@ uint32_t build_cut(struct build *b, uint32_t x, int64_t shift)
     return unary(b, OP_CUT, x, (int64_t[]){shift, shift}, CUT_ATTRS);
 }
 
+uint32_t build_cut_whole(struct build *b, uint32_t x, int64_t shift)
+{
+    return unary(b, OP_CUT, x, (int64_t[]){shift, shift, 1}, CUT_ATTRS_MAX);
+}
+
 uint32_t build_affine(struct build *b, uint32_t x, int64_t factor, int64_t add)
 {
     return unary(b, OP_AFFINE, x, (int64_t[]){factor, add, 0}, AFFINE_ATTRS);
@@ -172,6 +177,11 @@ uint32_t build_length_mask(struct build *b, uint32_t x)
     return unary(b, OP_LENGTH_MASK, x, NULL, 0);
 }
 
+uint32_t build_length_fill(struct build *b, uint32_t x, int64_t fill)
+{
+    return unary(b, OP_LENGTH_MASK, x, &fill, LENGTH_MASK_ATTRS_MAX);
+}
+
 uint32_t build_length_scale(struct build *b, uint32_t x)
 {
     return unary(b, OP_LENGTH_SCALE, x, NULL, 0);
@@ -185,7 +195,13 @@ uint32_t build_compare(struct build *b, uint32_t x, const int64_t *thresholds, s
 uint32_t build_compare_narrow(struct build *b, uint32_t x, unsigned int bits,
                               const int64_t *thresholds, size_t count)
 {
-    int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits};
+    return build_compare_coarse(b, x, bits, 0, thresholds, count);
+}
+
+uint32_t build_compare_coarse(struct build *b, uint32_t x, unsigned int bits, unsigned int shift,
+                              const int64_t *thresholds, size_t count)
+{
+    int64_t attr[PLAN_ATTRS_MAX] = {[COMPARE_BITS] = bits, [COMPARE_SHIFT] = shift};
 
     assert_true(COMPARE_THRESHOLD + count <= PLAN_ATTRS_MAX);
     memcpy(attr + COMPARE_THRESHOLD, thresholds, count * sizeof(*thresholds));
@@ -200,6 +216,30 @@ uint32_t build_bit_to_ring(struct build *b, uint32_t bits)
 uint32_t build_select(struct build *b, uint32_t bits, uint32_t x)
 {
     return binary(b, OP_SELECT, bits, x);
+}
+
+uint32_t build_select_column(struct build *b, uint32_t bits, int64_t column, uint32_t x)
+{
+    return add_op(b, OP_SELECT, (uint32_t[]){bits, x}, 2, &column, SELECT_ATTRS_MAX);
+}
+
+uint32_t build_difference(struct build *b, uint32_t x, uint32_t y,
+                          const int64_t attrs[DIFFERENCE_ATTRS])
+{
+    return add_op(b, OP_DIFFERENCE, (uint32_t[]){x, y}, 2, attrs, DIFFERENCE_ATTRS);
+}
+
+uint32_t build_spline(struct build *b, uint32_t x, uint32_t of_bits, unsigned int bits,
+                      unsigned int cols, const int64_t *entries,
+                      const int64_t attrs[SPLINE_ATTRS_MAX])
+{
+    int64_t copy[SPLINE_ATTRS_MAX];
+    struct err err = {""};
+
+    memcpy(copy, attrs, sizeof(copy));
+    need(plan_add_table(b->plan, bits, cols, entries, &copy[SPLINE_TABLE], &err), &err);
+    return add_op(b, OP_SPLINE, (uint32_t[]){x, of_bits}, 2, copy,
+                  SPLINE_TERM + SPLINE_TERMS * cols);
 }
 
 uint32_t build_dot(struct build *b, uint32_t x, int64_t constant, const int64_t *factors,

@@ -54,19 +54,40 @@ uint32_t build_square(struct build *b, uint32_t x, bool sum_rows);
 uint32_t build_truncate(struct build *b, uint32_t x, int64_t shift);
 uint32_t build_lift(struct build *b, uint32_t x, int64_t shift);
 uint32_t build_cut(struct build *b, uint32_t x, int64_t shift);
+
+/** Whole, in the ring of the bits that are left. */
+uint32_t build_cut_whole(struct build *b, uint32_t x, int64_t shift);
 uint32_t build_affine(struct build *b, uint32_t x, int64_t factor, int64_t add);
 uint32_t build_add(struct build *b, uint32_t x, uint32_t y);
 uint32_t build_centre(struct build *b, uint32_t x);
 uint32_t build_row_sum(struct build *b, uint32_t x);
 uint32_t build_length_mask(struct build *b, uint32_t x);
+uint32_t build_length_fill(struct build *b, uint32_t x, int64_t fill);
 uint32_t build_length_scale(struct build *b, uint32_t x);
 uint32_t build_compare(struct build *b, uint32_t x, const int64_t *thresholds, size_t count);
 
 /** The same modulo 2^@bits. */
 uint32_t build_compare_narrow(struct build *b, uint32_t x, unsigned int bits,
                               const int64_t *thresholds, size_t count);
+
+/** And without the @shift lowest of them. */
+uint32_t build_compare_coarse(struct build *b, uint32_t x, unsigned int bits, unsigned int shift,
+                              const int64_t *thresholds, size_t count);
 uint32_t build_bit_to_ring(struct build *b, uint32_t bits);
 uint32_t build_select(struct build *b, uint32_t bits, uint32_t x);
+
+/** By one column of the bits. */
+uint32_t build_select_column(struct build *b, uint32_t bits, int64_t column, uint32_t x);
+
+/** @attrs by enum difference_attr. */
+uint32_t build_difference(struct build *b, uint32_t x, uint32_t y,
+                          const int64_t attrs[DIFFERENCE_ATTRS]);
+
+/** A table of 2^@bits rows and @cols columns; @attrs by enum spline_attr, its own number is put in.
+ */
+uint32_t build_spline(struct build *b, uint32_t x, uint32_t of_bits, unsigned int bits,
+                      unsigned int cols, const int64_t *entries,
+                      const int64_t attrs[SPLINE_ATTRS_MAX]);
 uint32_t build_dot(struct build *b, uint32_t x, int64_t constant, const int64_t *factors,
                    size_t count);
 

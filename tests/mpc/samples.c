@@ -186,6 +186,68 @@ static uint32_t lookup_times(struct build *b)
     return build_lookup(b, x, 0, build_open(b, build_affine(b, b->x, 5, 5)), 7, 1, entries(1 << 7));
 }
 
+/* Opened in a ring of its own, or of few bits, and by one column of many. */
+static uint32_t select_column(struct build *b)
+{
+    uint32_t x = build_cut(b, build_affine(b, b->x, 64, 0), 6), bits;
+
+    bits = build_compare_narrow(b, x, 9, (int64_t[]){-20, 0, 20}, 3);
+    return build_select_column(b, bits, 1, x);
+}
+
+static uint32_t compare_coarse(struct build *b)
+{
+    uint32_t x = build_open(b, build_affine(b, b->x, 16, 0));
+
+    return build_bit_to_ring(b, build_compare_coarse(b, x, 30, 4, (int64_t[]){-160, 320}, 2));
+}
+
+/* Every element less the last of its row, and that of two columns, in 24 bits. */
+static uint32_t difference(struct build *b)
+{
+    uint32_t x = build_cut_whole(b, build_affine(b, b->x, 1 << 8, 0), 8);
+    const int64_t pairs[DIFFERENCE_ATTRS] = {3, 3, 0}, last[DIFFERENCE_ATTRS] = {N, 0, 0};
+    const int64_t column[VIEW_ATTRS] = {N, 1, 1, N - 1, N};
+    uint32_t y = build_open(b, build_view(b, build_unmask(b, x), column)), d, bits;
+
+    d = build_difference(b, build_difference(b, x, y, last), y, last);
+    d = build_difference(b, d, x, pairs);
+    bits = build_compare_narrow(b, d, 12, (int64_t[]){0}, 1);
+    return build_lift(b, build_select_column(b, bits, 0, d), 0);
+}
+
+static uint32_t length_fill(struct build *b)
+{
+    return build_length_fill(b, b->x, -77);
+}
+
+/* Parabolas, of rows that are met exactly, in 24 bits. */
+static uint32_t spline(struct build *b)
+{
+    const int64_t attrs[SPLINE_ATTRS_MAX] = {
+        [SPLINE_SHIFT] = 3, [SPLINE_RING] = 24,        [SPLINE_FROM] = 0,         [SPLINE_TO] = 1,
+        [SPLINE_TERM] = 1,  [SPLINE_TERM + 3 + 1] = 1, [SPLINE_TERM + 6 + 2] = 1,
+    };
+    uint32_t x = build_cut(b, build_affine(b, b->x, 64, 0), 3), bits;
+
+    bits = build_compare_narrow(b, x, 12, (int64_t[]){-240, 160}, 2);
+    return build_lift(b, build_spline(b, x, bits, 7, 3, entries(3 << 7), attrs), 0);
+}
+
+/* One parabola for all rows, of a whole wire, with a bit that is dropped. */
+static uint32_t spline_times(struct build *b)
+{
+    const int64_t attrs[SPLINE_ATTRS_MAX] = {
+        [SPLINE_SHIFT] = 4,    [SPLINE_DROP] = 1,   [SPLINE_RING] = b->plan->ring,
+        [SPLINE_TO] = -1,      [SPLINE_TERM] = 128, [SPLINE_TERM + 1] = 17,
+        [SPLINE_TERM + 2] = 2,
+    };
+    uint32_t x = build_open(b, build_affine(b, b->x, 16, 0)), bits;
+
+    bits = build_compare_narrow(b, x, 14, (int64_t[]){-320}, 1);
+    return build_spline(b, x, bits, 7, 1, entries(1 << 7), attrs);
+}
+
 /* Of rows 1 and 3 the columns 4 and 5, and beside them 0 and 1 of the rows after. */
 static uint32_t view(struct build *b)
 {
@@ -218,6 +280,12 @@ const struct sample samples[] = {
     {"lookup, line", lookup_line},
     {"lookup, times", lookup_times},
     {"view", view},
+    {"select, column", select_column},
+    {"compare, coarse", compare_coarse},
+    {"difference", difference},
+    {"length fill", length_fill},
+    {"spline", spline},
+    {"spline, times", spline_times},
 };
 
 const size_t sample_count = ARRAY_LENGTH(samples);

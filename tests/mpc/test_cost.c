@@ -52,16 +52,34 @@ static void test_by_hand(void **state)
     assert_int_equal(kinds[OP_TRUNCATE].bytes_online, 2 * 8);
     assert_int_equal(kinds[OP_TRUNCATE].bytes_tape, 100 * 12 / 8);
 
-    /* 12 digits join in 4 levels: 6 + 3 + 1 + 1 nodes; each opens 3 bits an element, the lowest of
-     * a level 2. The tape has 12 + 11 tables of 16 bits an element and 2 products a node, 1 in the
-     * lowest. */
-    assert_int_equal(kinds[OP_COMPARE].rounds_online, 4);
-    assert_int_equal(kinds[OP_COMPARE].bytes_online, (3 * 7 + 2 * 4) * 2 * 8);
-    assert_int_equal(kinds[OP_COMPARE].bytes_tape, 23 * 100 * 2 + (2 * 7 + 4) * 2 * 8);
+    /* 12 digits join in 2 levels: three nodes of four, of which the lowest opens 6 bits an element
+     * and the others 7, and one of three, which opens 4. The tape has 12 + 11 tables of 16 bits an
+     * element, and 15, 22, 22 and 5 products of the nodes' masks. */
+    assert_int_equal(kinds[OP_COMPARE].rounds_online, 2);
+    assert_int_equal(kinds[OP_COMPARE].bytes_online, (6 + 7 + 7 + 4) * 2 * 8);
+    assert_int_equal(kinds[OP_COMPARE].bytes_tape, 23 * 100 * 2 + (15 + 22 + 22 + 5) * 2 * 8);
 
+    /* The planes of B and B r are whole groups of eight. */
     assert_int_equal(kinds[OP_SELECT].rounds_online, 1);
-    assert_int_equal(kinds[OP_SELECT].bytes_tape, 2 * 100 * 6);
-    assert_int_equal(total.rounds_online, 2 + 1 + 4 + 1);
+    assert_int_equal(kinds[OP_SELECT].bytes_tape, 2 * 104 * 6);
+    assert_int_equal(total.rounds_online, 2 + 1 + 2 + 1);
+    build_end(&b);
+}
+
+/* A comparison of all of 48 bits opens 24 bits an element: three bytes. */
+static void test_comparison_is_small(void **state)
+{
+    enum { COUNT = 640 };
+    struct cost kinds[OP_ID_END], total;
+    struct build b;
+
+    (void)state;
+    build_start(&b, 48, 1, COUNT);
+    build_finish(&b,
+                 build_bit_to_ring(&b, build_compare(&b, build_open(&b, b.x), (int64_t[]){0}, 1)));
+    cost_variant(b.plan, b.v, &total, kinds);
+    assert_int_equal(kinds[OP_COMPARE].bytes_online, 3 * COUNT);
+    assert_int_equal(kinds[OP_COMPARE].rounds_online, 2);
     build_end(&b);
 }
 
@@ -98,6 +116,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples),
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_comparison_is_small),
         cmocka_unit_test(test_many_blocks),
     };
 

@@ -483,6 +483,28 @@ static void test_length(void **state)
     }
 }
 
+static void test_length_fill(void **state)
+{
+    (void)state;
+    for (uint32_t length = 1; length <= SAMPLE_TOKENS; length++) {
+        int64_t got[SAMPLE_INPUTS], clear[SAMPLE_INPUTS];
+        struct replay *r;
+        struct build b;
+
+        build_start(&b, 40, SAMPLE_TOKENS, SAMPLE_TOKENS);
+        build_finish(&b, build_length_fill(&b, b.x, -top(39)));
+        r = build_replay(&b, kernels_here());
+        build_clear(&b, length, sample_input, clear);
+        build_run(&b, r, length, sample_input, got);
+        for (size_t i = 0; i < SAMPLE_INPUTS; i++) {
+            assert_int_equal(got[i], i % SAMPLE_TOKENS < length ? sample_input[i] : -top(39));
+            assert_int_equal(clear[i], got[i]);
+        }
+        replay_free(r);
+        build_end(&b);
+    }
+}
+
 /* --- comparisons --- */
 
 /* @count inputs against @thresholds, all differences in signed range: bit (e, k) is x_e >= T_k. */
@@ -954,6 +976,7 @@ int main(void)
         cmocka_unit_test(test_sums),
         cmocka_unit_test(test_view),
         cmocka_unit_test(test_length),
+        cmocka_unit_test(test_length_fill),
         cmocka_unit_test(test_compare_edges),
         cmocka_unit_test(test_compare_noise),
         cmocka_unit_test(test_select),

@@ -124,8 +124,8 @@ static void loads_the_shipped_model(void **state)
     assert_int_equal(c->config.positions_max, 512);
     assert_int_equal(c->config.types, 2);
     assert_true(c->config.layer_norm_eps == 1e-12);
-    assert_int_equal(c->config.hidden_act, HIDDEN_QUAD);
-    assert_int_equal(c->config.softmax_act, SOFTMAX_2QUAD);
+    assert_int_equal(c->config.functions[0].hidden, HIDDEN_QUAD);
+    assert_int_equal(c->config.functions[0].softmax, SOFTMAX_2QUAD);
     assert_int_equal(c->config.labels, 2);
     assert_string_equal(c->config.label_names[1], "positive");
     assert_true(c->config.lower_case);
@@ -144,8 +144,8 @@ static void has_the_defaults_of_hf(void **state)
 
     write_config_with(f, "hidden_act", NULL);
     c = load(f->path);
-    assert_int_equal(c->config.hidden_act, HIDDEN_GELU);
-    assert_int_equal(c->config.softmax_act, SOFTMAX_EXP);
+    assert_int_equal(c->config.functions[0].hidden, HIDDEN_GELU);
+    assert_int_equal(c->config.functions[0].softmax, SOFTMAX_EXP);
     assert_int_equal(c->config.types, 2);
     assert_true(c->config.layer_norm_eps == 1e-12);
     assert_true(c->config.lower_case);
@@ -208,7 +208,10 @@ static void refuses_bad_configs(void **state)
         {"pruned_heads", "{\"0\":[1]}", -ENOTSUP, "pruned_heads"},
         {"quantization_config", "{}", -ENOTSUP, "quantization_config"},
         {"hidden_act", "\"swish\"", -ENOTSUP, "hidden_act \"swish\""},
-        {"hidden_act", "1", -ENOTSUP, "gelu, gelu_new, relu, quad"},
+        {"hidden_act", "1", -ENOTSUP, "gelu, gelu_new, relu, quad, tanh"},
+        {"hidden_act", "[\"gelu\"]", -EINVAL, "hidden_act lists 1 functions for 2 layers"},
+        {"hidden_act", "[\"gelu\",\"swish\"]", -ENOTSUP, "hidden_act \"swish\""},
+        {"softmax_act", "[\"softmax\",1]", -ENOTSUP, "softmax_act"},
         {"softmax_act", "\"2RELU\"", -ENOTSUP, "softmax, 2relu, 2quad"},
         {"hidden_size", NULL, -EINVAL, "hidden_size is missing"},
         {"hidden_size", "0", -EINVAL, "hidden_size"},

@@ -264,8 +264,6 @@ static void odd_shapes_compile(void **state)
         .positions_max = 11,
         .types = 2,
         .layer_norm_eps = 1e-5,
-        .hidden_act = HIDDEN_QUAD,
-        .softmax_act = SOFTMAX_2QUAD,
         .labels = 3,
     };
     static const uint32_t batches[] = {1, 2};
@@ -279,6 +277,8 @@ static void odd_shapes_compile(void **state)
                                       .sample_count = 2};
 
     (void)state;
+    assert_int_equal(model_config_set_hidden(&k, "quad", NULL), 0);
+    assert_int_equal(model_config_set_softmax(&k, "2quad", NULL), 0);
     for (k.layers = 1; k.layers <= 3; k.layers++) {
         struct checkpoint *c = NULL;
         struct compiled *m;
@@ -334,10 +334,19 @@ static const struct model_config small = {
     .positions_max = 6,
     .types = 2,
     .layer_norm_eps = 1e-5,
-    .hidden_act = HIDDEN_QUAD,
-    .softmax_act = SOFTMAX_2QUAD,
     .labels = 3,
 };
+
+static struct checkpoint *make_small(const char *hidden_act, const char *softmax_act)
+{
+    struct model_config k = small;
+    struct checkpoint *c = NULL;
+
+    assert_int_equal(model_config_set_hidden(&k, hidden_act, NULL), 0);
+    assert_int_equal(model_config_set_softmax(&k, softmax_act, NULL), 0);
+    assert_int_equal(checkpoint_random(&k, 1, &c, NULL), 0);
+    return c;
+}
 
 /* Any set of forms gives the same answer, and each form pays whatever the others are. */
 static void every_form_can_be_left_out(void **state)
@@ -350,10 +359,9 @@ static void every_form_can_be_left_out(void **state)
                                 .samples = &small_text,
                                 .sample_count = 1};
     struct cost cost[1 << FORMS];
-    struct checkpoint *c = NULL;
+    struct checkpoint *c = make_small("quad", "2quad");
 
     (void)state;
-    assert_int_equal(checkpoint_random(&small, 1, &c, NULL), 0);
     for (o.without = 0; o.without < 1 << FORMS; o.without++) {
         struct compiled *m = compile(c, &o);
         struct replay *r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
@@ -372,6 +380,109 @@ static void every_form_can_be_left_out(void **state)
     checkpoint_free(c);
 }
 
+/* Two layers whose scores and activations reach far. */
+static struct checkpoint *make_lively(const struct model_config *k)
+{
+    struct checkpoint *c = NULL;
+
+    assert_int_equal(checkpoint_random(k, 5, &c, NULL), 0);
+    for (size_t i = 0; i < c->bytes / sizeof(float); i++)
+        if (fabsf(c->values[i]) < 0.5f) /* not a gain */
+            c->values[i] *= 12;
+    return c;
+}
+
+/* Private answers of texts of all lengths, against the float model's. */
+static void check_functions(const struct checkpoint *c, unsigned int ring, unsigned int frac,
+                            double error)
+{
+    static const uint32_t tokens[] = {6};
+    static const uint32_t batches[] = {1, 2};
+    struct encoding texts[4] = {small_text, small_text, small_text, small_text};
+    const struct compile_options o = {.ring = ring,
+                                      .frac = frac,
+                                      .tokens = tokens,
+                                      .token_count = 1,
+                                      .batches = batches,
+                                      .batch_count = 2,
+                                      .samples = texts,
+                                      .sample_count = ARRAY_LENGTH(texts)};
+    struct compiled *m;
+    struct replay *r;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++)
+        texts[i].count = 2 + i;
+    m = compile(c, &o);
+    print_message("# %s, %s at %u/%u: float error %.3g\n",
+                  hidden_act_name(c->config.functions[0].hidden),
+                  softmax_act_name(c->config.functions[0].softmax), ring, frac,
+                  try_out(m, c, texts, ARRAY_LENGTH(texts)).float_error_max);
+    r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
+    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++)
+        check_answer(r, m, c, m->plan->variants, &texts[i], error);
+    check_answers(r, m, c, &m->plan->variants[1], texts, error);
+    replay_free(r);
+    compiled_free(m);
+}
+
+static void every_pair_of_functions_answers_as_the_float_model(void **state)
+{
+    (void)state;
+    for (int hidden = 0; hidden < HIDDEN_ACTS; hidden++)
+        for (int softmax = 0; softmax < SOFTMAX_ACTS; softmax++) {
+            struct model_config k = small;
+            struct checkpoint *c;
+
+            k.layers = 2;
+            for (size_t i = 0; i < k.layers; i++)
+                k.functions[i] =
+                    (struct layer_functions){(enum hidden_act)hidden, (enum softmax_act)softmax};
+            c = make_lively(&k);
+            check_functions(c, 64, 16, 0.01);
+            check_functions(c, 48, 12, 0.1);
+            checkpoint_free(c);
+        }
+}
+
+/* Scores that are all the same number, none of them positive. */
+static void a_row_of_2relu_without_a_sum_is_uniform(void **state)
+{
+    (void)state;
+    for (int score = -1; score <= 0; score++) {
+        struct checkpoint *c = make_small("quad", "2relu");
+        const struct layer_weights *w = c->layers;
+        size_t h = small.hidden;
+
+        for (size_t i = 0; i < h * h; i++)
+            c->values[w->query_w + i - c->values] = c->values[w->key_w + i - c->values] = 0;
+        for (size_t i = 0; i < h; i++) {
+            c->values[w->query_b + i - c->values] = 1;
+            c->values[w->key_b + i - c->values] = (float)score;
+        }
+        for (size_t i = 0; i < h * h; i++) /* so that it matters what is attended to */
+            c->values[w->value_w + i - c->values] *= 20;
+        check_functions(c, 64, 16, 0.001);
+        check_functions(c, 48, 12, 0.01);
+        checkpoint_free(c);
+    }
+}
+
+static void every_layer_has_functions_of_its_own(void **state)
+{
+    struct model_config k = small;
+    struct checkpoint *c;
+
+    (void)state;
+    k.layers = 3;
+    k.functions[0] = (struct layer_functions){HIDDEN_GELU, SOFTMAX_2QUAD};
+    k.functions[1] = (struct layer_functions){HIDDEN_QUAD, SOFTMAX_EXP};
+    k.functions[2] = (struct layer_functions){HIDDEN_TANH, SOFTMAX_2RELU};
+    c = make_lively(&k);
+    check_functions(c, 64, 16, 0.01);
+    check_functions(c, 48, 12, 0.1);
+    checkpoint_free(c);
+}
+
 struct edge {
     struct checkpoint *c;
     struct compiled *m;
@@ -380,8 +491,7 @@ struct edge {
 /* A small model whose weights the caller may still move. */
 static void edge_start(struct edge *e)
 {
-    *e = (struct edge){0};
-    assert_int_equal(checkpoint_random(&small, 1, &e->c, NULL), 0);
+    *e = (struct edge){.c = make_small("quad", "2quad")};
 }
 
 static void set(struct edge *e, const float *at, float v)
@@ -537,23 +647,6 @@ static void refused(const struct checkpoint *c, const struct compile_options *o,
     assert_null(m);
     if (!strstr(err.text, text))
         fail_msg("\"%s\" does not say \"%s\"", err.text, text);
-}
-
-static void functions_that_are_not_compiled_are_named(void **state)
-{
-    const struct fixture *f = *state;
-    const struct compile_options o = options_of(f, 64, 16);
-    struct checkpoint c = *f->checkpoint;
-
-    c.config.hidden_act = HIDDEN_GELU;
-    refused(&c, &o, -ENOTSUP, "hidden_act \"gelu\" is not compiled yet");
-    c.config.hidden_act = HIDDEN_RELU;
-    refused(&c, &o, -ENOTSUP, "\"relu\"");
-    c.config.hidden_act = HIDDEN_QUAD;
-    c.config.softmax_act = SOFTMAX_EXP;
-    refused(&c, &o, -ENOTSUP, "softmax_act \"softmax\" is not compiled yet");
-    c.config.softmax_act = SOFTMAX_2RELU;
-    refused(&c, &o, -ENOTSUP, "\"2relu\"");
 }
 
 static void formats_that_cannot_hold_the_model_are_refused(void **state)
@@ -737,6 +830,9 @@ int main(void)
         cmocka_unit_test(private_answers_are_the_float_models_48_12),
         cmocka_unit_test(private_answers_are_the_float_models_40_11),
         cmocka_unit_test(odd_shapes_compile),
+        cmocka_unit_test(every_pair_of_functions_answers_as_the_float_model),
+        cmocka_unit_test(a_row_of_2relu_without_a_sum_is_uniform),
+        cmocka_unit_test(every_layer_has_functions_of_its_own),
         cmocka_unit_test(every_form_can_be_left_out),
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
         cmocka_unit_test(tanh_ends_before_its_last_step),
@@ -745,7 +841,6 @@ int main(void)
         cmocka_unit_test(made_up_weights_follow_their_seed),
         cmocka_unit_test(a_plan_survives_its_file),
         cmocka_unit_test(input_rows_are_one_hot_and_repeat_the_last),
-        cmocka_unit_test(functions_that_are_not_compiled_are_named),
         cmocka_unit_test(formats_that_cannot_hold_the_model_are_refused),
         cmocka_unit_test(senseless_options_are_refused),
         cmocka_unit_test(a_trial_names_what_leaves_its_range),
