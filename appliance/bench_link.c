@@ -314,6 +314,7 @@ static void *run_end(void *context)
         e->rc = exchange_size(e, i);
     if (e->link) {
         link_error(e->link, &e->err);
+        link_features(e->link, e->features, sizeof(e->features));
         if (e->rc == 0)
             e->rc = link_flush(e->link);
     }
@@ -383,9 +384,12 @@ static int join(struct end ends[2], const struct way *way, struct err *err)
 static void part(struct end ends[2])
 {
     free(ends[0].cells);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
+        if (ends[i].epoll >= 0)
+            close(ends[i].epoll);
         if (ends[i].fd >= 0)
             close(ends[i].fd);
+    }
 }
 
 /* Whether each end holds what the other sent last. */
@@ -477,6 +481,7 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
         ends[i] = (struct end){.side = i,
                                .cpu = cpus[i],
                                .fd = -1,
+                               .epoll = -1,
                                .way = s->way,
                                .port_options = &p->port[i],
                                .keys = s->keys[i] ? &p->keys[i] : NULL,
@@ -499,6 +504,8 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
         *ret = describe(&ends[0]);
         if (ends[0].driver[0])
             json_object_set_new(*ret, "driver", json_string(ends[0].driver));
+        if (ends[0].features[0])
+            json_object_set_new(*ret, "features", json_string(ends[0].features));
     }
     part(ends);
     return rc;
@@ -532,11 +539,68 @@ static const struct driver {
     const char *name;
     const struct way *link, *raw;
     uint32_t busy_poll_us_max;
+    bool tcp; /* the peers below are its */
 } drivers[] = {
-    [DRIVER_MEM] = {"mem", &way_mem, &way_memory, LINK_BUSY_POLL_US},
-    [DRIVER_URING] = {"uring", &way_uring, &bench_way_blocking, LINK_BUSY_POLL_US},
-    [DRIVER_DPDK] = {"dpdk", &bench_way_packets, &bench_way_frames, LINK_BUSY_POLL_PACKET_US},
+    [DRIVER_MEM] = {"mem", &way_mem, &way_memory, LINK_BUSY_POLL_US, false},
+    [DRIVER_URING] = {"uring", &way_uring, &bench_way_blocking, LINK_BUSY_POLL_US, true},
+    [DRIVER_DPDK] = {"dpdk", &bench_way_packets, &bench_way_frames, LINK_BUSY_POLL_PACKET_US,
+                     false},
 };
+
+static const struct {
+    const char *name;
+    const struct way *way;
+} tcp_peers[] = {{"spinning", &bench_way_spinning}, {"epoll", &bench_way_epoll}};
+
+/* On one core. */
+static int measure_memcpy(double *ret_gbit_per_s)
+{
+    /* So that no copy is left out for being the same as the next. */
+    static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+    uint8_t *from = malloc(BENCH_LARGEST), *to = malloc(BENCH_LARGEST);
+    double rates[REPEAT];
+    int rc = from && to ? 0 : -ENOMEM;
+
+    if (rc == 0)
+        memset(from, 1, BENCH_LARGEST);
+    for (size_t i = 0; rc == 0 && i <= REPEAT; i++) {
+        uint64_t start = time_ns();
+
+        copy(to, from, BENCH_LARGEST);
+        if (i) /* the first touches the pages */
+            rates[i - 1] = (double)BENCH_LARGEST * 8 / (double)(time_ns() - start);
+    }
+    if (rc == 0)
+        *ret_gbit_per_s = tool_median(rates, REPEAT);
+    free(from);
+    free(to);
+    return rc;
+}
+
+/* What else could carry the same bytes, measured in the same run. */
+static int run_peers(const struct driver *d, const struct setting *s, json_t **ret, struct err *err)
+{
+    json_t *peers = json_object();
+    double gbit_per_s;
+    int rc = measure_memcpy(&gbit_per_s);
+
+    for (size_t i = 0; rc == 0 && d->tcp && i < ARRAY_LENGTH(tcp_peers); i++) {
+        struct setting peer = *s;
+        json_t *figures;
+
+        peer.way = tcp_peers[i].way;
+        rc = run_pair(&peer, &figures, err);
+        if (rc == 0)
+            json_object_set_new(peers, tcp_peers[i].name, figures);
+    }
+    if (rc < 0) {
+        json_decref(peers);
+        return rc;
+    }
+    json_object_set_new(peers, "memcpy_gbit_per_s", json_real(gbit_per_s));
+    *ret = peers;
+    return 0;
+}
 
 static int run(const struct options *o, json_t **ret, struct err *err)
 {
@@ -545,7 +609,7 @@ static int run(const struct options *o, json_t **ret, struct err *err)
         .timeout_ms = BENCH_TIMEOUT_MS, .busy_poll_us_max = d->busy_poll_us_max, .seal = o->seal};
     struct seal_keys *keys[2] = {NULL, NULL}, *control[2] = {NULL, NULL};
     struct setting s = {.way = d->link, .options = &options, .port = o->port};
-    json_t *raw = NULL, *seals = NULL;
+    json_t *raw = NULL, *peers = NULL, *seals = NULL;
     int rc = make_keys(keys);
 
     if (rc == 0)
@@ -560,14 +624,18 @@ static int run(const struct options *o, json_t **ret, struct err *err)
     if (rc == 0)
         rc = run_pair(&s, &raw, err);
     if (rc == 0)
+        rc = run_peers(d, &s, &peers, err);
+    if (rc == 0)
         rc = bench_seal(&seals, err);
     if (rc == 0) {
         json_object_set_new(*ret, "link", json_string(d->name));
         json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
         json_object_set(*ret, "raw", raw);
+        json_object_set(*ret, "peers", peers);
         json_object_set_new(*ret, "seal_gb_per_s", seals);
     }
     json_decref(raw);
+    json_decref(peers);
     for (size_t i = 0; i < 2; i++) {
         seal_keys_free(keys[i]);
         seal_keys_free(control[i]);
@@ -578,11 +646,12 @@ static int run(const struct options *o, json_t **ret, struct err *err)
 static const char doc[] =
     "Measure the share link between two pinned threads of this machine, of dpdk two processes.\v"
     "pingpong is a message of 64 bytes there and back; exchange is both ends sending that many "
-    "bytes at once, a direction's rate. raw is the same without frames and seals: over blocking "
-    "sockets for uring, by copying for mem (in turns, where the link sends ahead), frames in "
-    "bursts "
-    "for dpdk. seal is the "
-    "engine that sealed the link's records, seal_gb_per_s what each engine does on one core.\n\n"
+    "bytes at once, a direction's rate. features is what of the kernel's offers the link used at "
+    "its end. raw is the same without frames and seals: over blocking sockets for uring, by "
+    "copying for mem (in turns, where the link sends ahead), frames in bursts for dpdk. peers are "
+    "others without frames and seals: for uring, sockets that are tried without a pause and "
+    "sockets behind epoll; for all, what one core copies. seal is the engine that sealed the "
+    "link's records, seal_gb_per_s what each engine does on one core.\n\n"
     "Exit status: 0 measured; 2 the command line is wrong; 3 failed.";
 
 int bench_link(int argc, char **argv)
