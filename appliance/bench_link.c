@@ -14,8 +14,6 @@
 #include "appliance/tool.h"
 #include "base/random.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -40,11 +38,12 @@ struct options {
     struct port_options port[2]; /* of DRIVER_DPDK */
     char folder[32];             /* of a memif that is made; "": none */
     enum seal_engine seal;
+    enum link_zero_copy zero_copy;
     struct bench_remote remote; /* no host: both ends are here */
     bool json;
 };
 
-enum { OPTION_SMALL = 256, OPTION_LISTEN, OPTION_PEER };
+enum { OPTION_SMALL = 256, OPTION_LISTEN, OPTION_PEER, OPTION_ZERO_COPY };
 
 static const struct argp_option option_table[] = {
     {"link", 'l', "DRIVER", 0,
@@ -56,6 +55,9 @@ static const struct argp_option option_table[] = {
     {"peer", OPTION_PEER, "HOST:PORT", 0,
      "Be the other end, which calls, and prints; of dpdk give each its own port, dpdk:PORT", 0},
     {"small-pages", OPTION_SMALL, NULL, 0, "Of dpdk: no huge pages", 0},
+    {"zero-copy", OPTION_ZERO_COPY, "WHEN", 0,
+     "Of uring: try, while the kernel reports that large sends are not copied; never; always (try)",
+     0},
     {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
@@ -73,6 +75,19 @@ static enum seal_engine take_engine(struct argp_state *state, const char *text)
         }
     argp_error(state, "--seal %s: ipsec-mb or openssl", text);
     return SEAL_FASTEST;
+}
+
+static enum link_zero_copy take_zero_copy(struct argp_state *state, const char *text)
+{
+    static const char *const names[] = {[LINK_ZERO_COPY_TRY] = "try",
+                                        [LINK_ZERO_COPY_NEVER] = "never",
+                                        [LINK_ZERO_COPY_ALWAYS] = "always"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum link_zero_copy)i;
+    argp_error(state, "--zero-copy %s: try, never or always", text);
+    return LINK_ZERO_COPY_TRY;
 }
 
 static void take_ports(struct argp_state *state, struct options *o, const char *text)
@@ -152,6 +167,9 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     case OPTION_SMALL:
         o->port[0].small_pages = o->port[1].small_pages = true;
         return 0;
+    case OPTION_ZERO_COPY:
+        o->zero_copy = take_zero_copy(state, text);
+        return 0;
     case 's':
         o->seal = take_engine(state, text);
         return 0;
@@ -225,74 +243,6 @@ static const struct way way_mem = {open_nothing, bench_link_send, bench_link_rec
                                    bench_link_exchange, false};
 static const struct way way_uring = {open_uring, bench_link_send, bench_link_receive,
                                      bench_link_exchange, false};
-
-/* --- plain sockets --- */
-
-static int socket_send(struct end *e, size_t bytes)
-{
-    size_t done = 0;
-
-    while (done < bytes) {
-        ssize_t n = send(e->fd, e->out + done, bytes - done, MSG_NOSIGNAL);
-
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-static int socket_receive(struct end *e, size_t bytes)
-{
-    size_t done = 0;
-
-    while (done < bytes) {
-        ssize_t n = recv(e->fd, e->in + done, bytes - done, 0);
-
-        if (n == 0)
-            return -ECONNRESET;
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-static int exchange_socket(struct end *e, size_t bytes)
-{
-    size_t sent = 0, got = 0;
-
-    while (sent < bytes || got < bytes) {
-        struct pollfd p = {.fd = e->fd,
-                           .events =
-                               (short)((sent < bytes ? POLLOUT : 0) | (got < bytes ? POLLIN : 0))};
-        ssize_t n;
-
-        if (poll(&p, 1, BENCH_TIMEOUT_MS) < 1)
-            return -ETIMEDOUT;
-        if (p.revents & POLLOUT) {
-            n = send(e->fd, e->out + sent, bytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (n < 0 && errno != EAGAIN)
-                return -errno;
-            sent += n > 0 ? (size_t)n : 0;
-        }
-        if (p.revents & ~POLLOUT) {
-            n = recv(e->fd, e->in + got, bytes - got, MSG_DONTWAIT);
-            if (n == 0 || (n < 0 && errno != EAGAIN))
-                return n ? -errno : -ECONNRESET;
-            got += n > 0 ? (size_t)n : 0;
-        }
-    }
-    return 0;
-}
-
-int bench_block(struct end *e)
-{
-    return fcntl(e->fd, F_SETFL, fcntl(e->fd, F_GETFL) & ~O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static const struct way way_socket = {bench_block, socket_send, socket_receive, exchange_socket,
-                                      false};
 
 /* --- plain memory --- */
 
@@ -409,6 +359,7 @@ static void *run_end(void *context)
         e->rc = exchange_size(e, i);
     if (e->link) {
         link_error(e->link, &e->err);
+        link_features(e->link, e->features, sizeof(e->features));
         if (e->rc == 0)
             e->rc = link_flush(e->link);
     }
@@ -478,9 +429,12 @@ static int join(struct end ends[2], const struct way *way, struct err *err)
 static void part(struct end ends[2])
 {
     free(ends[0].cells);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
+        if (ends[i].epoll >= 0)
+            close(ends[i].epoll);
         if (ends[i].fd >= 0)
             close(ends[i].fd);
+    }
 }
 
 /* Whether each end holds what the other sent last. */
@@ -621,6 +575,7 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
         ends[i] = (struct end){.side = i,
                                .cpu = cpus[i],
                                .fd = -1,
+                               .epoll = -1,
                                .way = s->way,
                                .port_options = &p->port[i],
                                .keys = s->keys[i] ? &p->keys[i] : NULL,
@@ -643,6 +598,8 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
         *ret = describe(&ends[0]);
         if (ends[0].driver[0])
             json_object_set_new(*ret, "driver", json_string(ends[0].driver));
+        if (ends[0].features[0])
+            json_object_set_new(*ret, "features", json_string(ends[0].features));
     }
     part(ends);
     return rc;
@@ -676,23 +633,81 @@ static const struct driver {
     const char *name, *raw_name;
     const struct way *link, *raw;
     uint32_t busy_poll_us_max;
+    bool tcp; /* the peers below are its */
 } drivers[] = {
-    [DRIVER_MEM] = {"mem", "memory", &way_mem, &way_memory, LINK_BUSY_POLL_US},
-    [DRIVER_URING] = {"uring", "sockets", &way_uring, &way_socket, LINK_BUSY_POLL_US},
+    [DRIVER_MEM] = {"mem", "memory", &way_mem, &way_memory, LINK_BUSY_POLL_US, false},
+    [DRIVER_URING] = {"uring", "sockets", &way_uring, &bench_way_blocking, LINK_BUSY_POLL_US, true},
     [DRIVER_DPDK] = {"dpdk", "frames", &bench_way_packets, &bench_way_frames,
-                     LINK_BUSY_POLL_PACKET_US},
+                     LINK_BUSY_POLL_PACKET_US, false},
 };
+
+static const struct {
+    const char *name;
+    const struct way *way;
+} tcp_peers[] = {{"spinning", &bench_way_spinning}, {"epoll", &bench_way_epoll}};
+
+/* On one core. */
+static int measure_memcpy(double *ret_gbit_per_s)
+{
+    /* So that no copy is left out for being the same as the next. */
+    static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+    uint8_t *from = malloc(BENCH_LARGEST), *to = malloc(BENCH_LARGEST);
+    double rates[REPEAT];
+    int rc = from && to ? 0 : -ENOMEM;
+
+    if (rc == 0)
+        memset(from, 1, BENCH_LARGEST);
+    for (size_t i = 0; rc == 0 && i <= REPEAT; i++) {
+        uint64_t start = time_ns();
+
+        copy(to, from, BENCH_LARGEST);
+        if (i) /* the first touches the pages */
+            rates[i - 1] = (double)BENCH_LARGEST * 8 / (double)(time_ns() - start);
+    }
+    if (rc == 0)
+        *ret_gbit_per_s = tool_median(rates, REPEAT);
+    free(from);
+    free(to);
+    return rc;
+}
+
+/* What else could carry the same bytes, measured in the same run. */
+static int run_peers(const struct driver *d, const struct setting *s, json_t **ret, struct err *err)
+{
+    json_t *peers = json_object();
+    double gbit_per_s;
+    int rc = measure_memcpy(&gbit_per_s);
+
+    for (size_t i = 0; rc == 0 && d->tcp && i < ARRAY_LENGTH(tcp_peers); i++) {
+        struct setting peer = *s;
+        json_t *figures;
+
+        peer.way = tcp_peers[i].way;
+        rc = run_pair(&peer, &figures, err);
+        if (rc == 0)
+            json_object_set_new(peers, tcp_peers[i].name, figures);
+    }
+    if (rc < 0) {
+        json_decref(peers);
+        return rc;
+    }
+    json_object_set_new(peers, "memcpy_gbit_per_s", json_real(gbit_per_s));
+    *ret = peers;
+    return 0;
+}
 
 static int run(const struct options *o, json_t **ret, struct err *err)
 {
     const struct driver *d = &drivers[o->driver];
-    const struct link_options options = {
-        .timeout_ms = BENCH_TIMEOUT_MS, .busy_poll_us_max = d->busy_poll_us_max, .seal = o->seal};
+    const struct link_options options = {.timeout_ms = BENCH_TIMEOUT_MS,
+                                         .busy_poll_us_max = d->busy_poll_us_max,
+                                         .seal = o->seal,
+                                         .zero_copy = o->zero_copy};
     struct seal_keys *keys[2] = {NULL, NULL}, *control[2] = {NULL, NULL};
     struct bench_remote remote = o->remote, *there = remote.at.host[0] ? &remote : NULL;
     struct setting s = {
         .way = d->link, .options = &options, .port = o->port, .name = d->name, .remote = there};
-    json_t *raw = NULL, *seals = NULL;
+    json_t *raw = NULL, *peers = NULL, *seals = NULL;
     int rc = make_keys(keys);
 
     if (rc == 0)
@@ -707,15 +722,20 @@ static int run(const struct options *o, json_t **ret, struct err *err)
         .way = d->raw, .options = &options, .port = o->port, .name = d->raw_name, .remote = there};
     if (rc == 0)
         rc = run_pair(&s, &raw, err);
+    if (rc == 0 && !there)
+        rc = run_peers(d, &s, &peers, err);
     if (rc == 0)
         rc = bench_seal(&seals, err);
     if (rc == 0) {
         json_object_set_new(*ret, "link", json_string(d->name));
         json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
         json_object_set(*ret, "raw", raw);
+        if (peers)
+            json_object_set(*ret, "peers", peers);
         json_object_set_new(*ret, "seal_gb_per_s", seals);
     }
     json_decref(raw);
+    json_decref(peers);
     for (size_t i = 0; i < 2; i++) {
         seal_keys_free(keys[i]);
         seal_keys_free(control[i]);
@@ -726,11 +746,12 @@ static int run(const struct options *o, json_t **ret, struct err *err)
 static const char doc[] =
     "Measure the share link between two pinned threads of this machine, of dpdk two processes.\v"
     "pingpong is a message of 64 bytes there and back; exchange is both ends sending that many "
-    "bytes at once, a direction's rate. raw is the same without frames and seals: over blocking "
-    "sockets for uring, by copying for mem (in turns, where the link sends ahead), frames in "
-    "bursts "
-    "for dpdk. seal is the "
-    "engine that sealed the link's records, seal_gb_per_s what each engine does on one core.\n\n"
+    "bytes at once, a direction's rate. features is what of the kernel's offers the link used at "
+    "its end. raw is the same without frames and seals: over blocking sockets for uring, by "
+    "copying for mem (in turns, where the link sends ahead), frames in bursts for dpdk. peers are "
+    "others without frames and seals: for uring, sockets that are tried without a pause and "
+    "sockets behind epoll; for all, what one core copies. seal is the engine that sealed the "
+    "link's records, seal_gb_per_s what each engine does on one core.\n\n"
     "Exit status: 0 measured; 2 the command line is wrong; 3 failed.";
 
 int bench_link(int argc, char **argv)

@@ -51,7 +51,7 @@ def bert(options):
         # Openings that do not wait for each other share a delay: fewer than a quarter do.
         least = 0.75 * r["rounds_online"] * DELAY_MS if shape else 0
         expect(r["online_ms_min"] >= least, f"{link} {shape}: {r['online_ms_min']} ms, not {least}")
-    expect_text("--link pigeon: this version has mem and uring",
+    expect_text("--link pigeon: there are mem, uring and dpdk",
                 bench(options, "bert", "--link", "pigeon", code=2), "a bad link")
     expect_text("--shape 1: \"1\" is no rate",
                 bench(options, "bert", "--shape", "1", code=2), "a bad line")
@@ -101,6 +101,18 @@ def link(options):
     forced = bench(options, "link", "--link", "uring", "--seal", "openssl")
     expect(forced["seal"] == "openssl", f"asked for openssl: {forced['seal']}")
     expect(len(forced["exchange"]) == len(forced["raw"]["exchange"]) > 0, "exchanges")
+    for name in ("spinning", "epoll"):
+        peer = forced["peers"][name]
+        expect(peer["pingpong_us_p50"] > 0 and len(peer["exchange"]) == len(forced["exchange"]),
+               f"{name}: {peer}")
+    for row in (best, forced):
+        expect(row["peers"]["memcpy_gbit_per_s"] > 0, f"peers: {row['peers']}")
+    expect("features" not in best, "memory offers nothing")
+    expect_text("sends", forced["features"], "what is in use")
+    never = bench(options, "link", "--zero-copy", "never")
+    expect_text("plain sends \\(as asked for\\)", never["features"], "what is in use")
+    expect_text("--zero-copy perhaps: try, never or always",
+                bench(options, "link", "--zero-copy", "perhaps", code=2), "a bad time")
     expect_text("--seal wax: ipsec-mb or openssl",
                 bench(options, "link", "--seal", "wax", code=2), "a bad engine")
     return f"{best['seal']} of {', '.join(sorted(engines))}"
