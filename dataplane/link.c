@@ -122,6 +122,14 @@ void link_counters(const struct link *l, struct link_counters *ret)
         *ret = l->counters;
 }
 
+void link_features(const struct link *l, char *ret, size_t bytes)
+{
+    if (bytes > 0)
+        ret[0] = '\0';
+    if (l->kind->features)
+        l->kind->features(l, ret, bytes);
+}
+
 void link_free(struct link *l)
 {
     if (l)

@@ -48,11 +48,20 @@
 
 struct link;
 
+/** Whether large sends over TCP are taken from the arena itself, not from a copy of the kernel's.
+ */
+enum link_zero_copy {
+    LINK_ZERO_COPY_TRY = 0, /* at first; further on, while the kernel reports that it copies none */
+    LINK_ZERO_COPY_NEVER,
+    LINK_ZERO_COPY_ALWAYS, /* where the kernel can, whatever it reports: for tests */
+};
+
 /** All LOCAL: the two sides may differ. */
 struct link_options {
     uint32_t timeout_ms;       /* the longest that one call waits; at least 1 */
     uint32_t busy_poll_us_max; /* spin this long before sleeping; LINK_BUSY_POLL_US is a good one */
     enum seal_engine seal;     /* 0: the fastest */
+    enum link_zero_copy zero_copy;
 };
 
 #define LINK_BUSY_POLL_US        50
@@ -101,7 +110,8 @@ MUST_CHECK const uint8_t *link_take(struct link *l, size_t bytes);
 /**
  * Wait until the transport has taken everything committed: the peer's memory for the in-memory
  * link, the kernel for TCP, which delivers it even if this process ends next, provided that
- * everything the peer sent was taken (else TCP resets the connection). 0 or an error.
+ * everything the peer sent was taken (else TCP resets the connection). Of zero-copy sends the
+ * kernel has nothing but the arena, so for those it is the peer's kernel. 0 or an error.
  */
 MUST_CHECK int link_flush(struct link *l);
 
@@ -109,6 +119,9 @@ MUST_CHECK int link_flush(struct link *l);
 int link_error(const struct link *l, struct err *err);
 
 void link_counters(const struct link *l, struct link_counters *ret);
+
+/** What of the kernel's offers is in use, now: a short text; "" for a kind that needs none. */
+void link_features(const struct link *l, char *ret, size_t bytes);
 
 /** Close my end, wipe its arenas. What was not flushed is lost. NULL is nothing. */
 void link_free(struct link *l);
@@ -129,9 +142,9 @@ MUST_CHECK int link_mem_new(const struct seal_keys *keys, const struct link_opti
  * and raises its buffers; on failure @fd stays the caller's. @keys are used for this link only and
  * may be freed afterwards.
  *
- * Older kernels give fewer ring features, which costs speed only. -EPERM or -ENOSYS, with what to
- * change in @err, when io_uring is not allowed at all; -ENOTSOCK, -ENOTCONN, -EPROTONOSUPPORT for a
- * wrong @fd.
+ * Older kernels give fewer ring features, which costs speed only: link_features() tells. -EPERM or
+ * -ENOSYS, with what to change in @err, when io_uring is not allowed at all; -ENOTSOCK, -ENOTCONN,
+ * -EPROTONOSUPPORT for a wrong @fd.
  */
 MUST_CHECK int link_uring_new(int fd, const struct seal_keys *keys,
                               const struct link_options *options, struct link **ret,

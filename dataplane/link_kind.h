@@ -17,6 +17,7 @@ struct link_kind {
     int (*flush)(struct link *l);
     int (*idle)(struct link *l, uint64_t until_ns); /* drive both directions until then */
     void (*counters)(const struct link *l, struct link_counters *ret); /* NULL: those of `link` */
+    void (*features)(const struct link *l, char *ret, size_t bytes);   /* NULL: none to tell */
     void (*free)(struct link *l);
 };
 

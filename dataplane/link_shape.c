@@ -106,6 +106,11 @@ static void shape_counters(const struct link *l, struct link_counters *ret)
     ret->received_bytes = l->counters.received_bytes;
 }
 
+static void shape_features(const struct link *l, char *ret, size_t bytes)
+{
+    link_features(((const struct shaper *)l)->inner, ret, bytes);
+}
+
 static void shape_free(struct link *l)
 {
     struct shaper *s = shaper_of(l);
@@ -121,6 +126,7 @@ static const struct link_kind shape_kind = {
     .take = shape_take,
     .flush = shape_flush,
     .counters = shape_counters,
+    .features = shape_features,
     .free = shape_free,
 };
 

@@ -5,12 +5,14 @@
  *
  * Positions count bytes of each direction's stream of frames:
  *
- *     outgoing:  sent <= committed <= sent + ARENA_ROOM
+ *     outgoing:  kept <= sent <= committed <= kept + ARENA_ROOM
  *     incoming:  released <= released + held <= received <= released + ARENA_ROOM
  *
- * The incoming arena is registered where the limit on locked memory allows, which saves looking its
- * pages up for every receive. Sends are plain: WRITE_FIXED cannot say MSG_NOSIGNAL, and zero-copy
- * sends are slower than copies wherever the other end is on this machine.
+ * where kept is `sent`, or the start of the first zero-copy send that the kernel still reads.
+ *
+ * The arenas are registered where the limit on locked memory allows, which saves looking their
+ * pages up for every receive and every zero-copy send. Other sends are plain: WRITE_FIXED cannot
+ * say MSG_NOSIGNAL.
  *
  * Committing only notes bytes until KICK_BYTES have gathered; take and flush hand them over. Since
  * the outgoing arena alone holds a whole window, and the incoming one another, neither side's
@@ -19,18 +21,20 @@
 #include "dataplane/arena.h"
 #include "dataplane/frame.h"
 #include "dataplane/link_kind.h"
+#include "dataplane/zero_copy.h"
 
 #include <fcntl.h>
 #include <liburing.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RING_ENTRIES  8
+#define RING_ENTRIES  64 /* completions have twice as many places: for notifications */
 #define KICK_BYTES    ((size_t)256 << 10)
 #define CHUNK_MAX     ((size_t)1 << 20)
 #define SOCKET_BUFFER (8 << 20)
@@ -40,18 +44,30 @@
     "allow the io_uring calls (SystemCallFilter= of the unit, the container's "                    \
     "seccomp profile) and set kernel.io_uring_disabled=0"
 
-enum transfer { SEND = 1, RECEIVE = 2 };
+/* Linux 6.2: whether a zero-copy send was one. Older headers lack the names. */
+#ifndef IORING_SEND_ZC_REPORT_USAGE
+#define IORING_SEND_ZC_REPORT_USAGE  (1U << 3)
+#define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
+#endif
+
+/* What an entry is, in the low bits of its data; the number of a zero-copy send is above. */
+enum transfer { SEND = 1, RECEIVE = 2, SEND_ZERO_COPY = 3 };
+#define TRANSFER_BITS 2
+
+enum fixed { INCOMING = 0, OUTGOING = 1 }; /* registered buffers */
 
 struct uring {
     struct link link;
     struct framer framer;
     struct io_uring ring;
     struct arena outgoing, incoming;
+    struct zero_copy zero_copy;
     uint64_t sent, committed;
     uint64_t released, received;
     size_t held;             /* frame bytes of the record that was taken last */
     bool sending, receiving; /* a transfer is with the kernel */
-    bool ring_made, fixed_file, fixed_buffer;
+    bool ring_made, fixed_file, fixed_incoming;
+    const char *ring_kind;
     bool send_gone, receive_gone; /* the peer's end of that direction */
     int fd;
     pthread_t owner; /* whose ring it is; not every kernel checks */
@@ -100,6 +116,26 @@ static int received_some(struct uring *u, int rc)
     return 0;
 }
 
+/* Note one completion. */
+static int completed(struct uring *u, const struct io_uring_cqe *cqe)
+{
+    uint64_t data = io_uring_cqe_get_data64(cqe);
+    enum transfer t = (enum transfer)(data & ((1u << TRANSFER_BITS) - 1));
+    unsigned int number = (unsigned int)(data >> TRANSFER_BITS);
+
+    if (t == RECEIVE)
+        return received_some(u, cqe->res);
+    if (t == SEND_ZERO_COPY && cqe->flags & IORING_CQE_F_NOTIF) {
+        zero_copy_notified(&u->zero_copy, number,
+                           (unsigned int)cqe->res & IORING_NOTIF_USAGE_ZC_COPIED);
+        return 0;
+    }
+    if (t == SEND_ZERO_COPY &&
+        zero_copy_queued(&u->zero_copy, number, cqe->res, cqe->flags & IORING_CQE_F_MORE))
+        return sent_some(u, -EAGAIN);
+    return sent_some(u, cqe->res);
+}
+
 /* Note what the kernel has finished. Returns how many transfers, or an error. */
 static int harvest(struct uring *u)
 {
@@ -107,11 +143,8 @@ static int harvest(struct uring *u)
     int count = 0, rc;
 
     while ((rc = io_uring_peek_cqe(&u->ring, &cqe)) == 0) {
-        enum transfer t = (enum transfer)io_uring_cqe_get_data64(cqe);
-        int bytes = cqe->res;
-
+        rc = completed(u, cqe);
         io_uring_cqe_seen(&u->ring, cqe);
-        rc = t == SEND ? sent_some(u, bytes) : received_some(u, bytes);
         if (rc < 0)
             return rc;
         count++;
@@ -129,11 +162,20 @@ static int harvest(struct uring *u)
 static void start_send(struct uring *u)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    const uint8_t *from = arena_at(&u->outgoing, u->sent);
+    size_t bytes = MIN(u->committed - u->sent, CHUNK_MAX);
+    int fd = u->fixed_file ? 0 : u->fd, flags = MSG_NOSIGNAL | MSG_WAITALL;
+    int number = zero_copy_start(&u->zero_copy, u->sent, bytes);
 
-    io_uring_prep_send(sqe, u->fixed_file ? 0 : u->fd, arena_at(&u->outgoing, u->sent),
-                       MIN(u->committed - u->sent, CHUNK_MAX), MSG_NOSIGNAL | MSG_WAITALL);
+    if (number >= 0) {
+        io_uring_prep_send_zc_fixed(sqe, fd, from, bytes, flags, IORING_SEND_ZC_REPORT_USAGE,
+                                    OUTGOING);
+        io_uring_sqe_set_data64(sqe, SEND_ZERO_COPY | (uint64_t)number << TRANSFER_BITS);
+    } else {
+        io_uring_prep_send(sqe, fd, from, bytes, flags);
+        io_uring_sqe_set_data64(sqe, SEND);
+    }
     io_uring_sqe_set_flags(sqe, u->fixed_file ? IOSQE_FIXED_FILE : 0);
-    io_uring_sqe_set_data64(sqe, SEND);
     u->sending = true;
 }
 
@@ -141,9 +183,10 @@ static void start_receive(struct uring *u, size_t room)
 {
     struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 
-    if (u->fixed_buffer)
+    if (u->fixed_incoming)
         io_uring_prep_read_fixed(sqe, u->fixed_file ? 0 : u->fd,
-                                 arena_at(&u->incoming, u->received), (unsigned int)room, 0, 0);
+                                 arena_at(&u->incoming, u->received), (unsigned int)room, 0,
+                                 INCOMING);
     else
         io_uring_prep_recv(sqe, u->fixed_file ? 0 : u->fd, arena_at(&u->incoming, u->received),
                            room, 0);
@@ -226,6 +269,12 @@ static int push(struct uring *u)
     return MIN(rc, 0);
 }
 
+/* Where the outgoing bytes start that must stay as they are. */
+static uint64_t kept(const struct uring *u)
+{
+    return zero_copy_held(&u->zero_copy, u->sent);
+}
+
 /* Advance until the peer has let @bytes more than now into the outgoing arena. */
 static int make_room(struct uring *u, size_t bytes, const char *what)
 {
@@ -235,7 +284,7 @@ static int make_room(struct uring *u, size_t bytes, const char *what)
     for (;;) {
         if (u->send_gone || u->receive_gone)
             return link_fail(&u->link, -ECONNRESET, PEER_GONE);
-        if (u->committed + bytes - u->sent <= ARENA_ROOM)
+        if (u->committed + bytes - kept(u) <= ARENA_ROOM)
             return 0;
         rc = advance_or_fail(u, deadline_ns, what);
         if (rc < 0)
@@ -248,7 +297,7 @@ static uint8_t *uring_reserve(struct link *l, size_t bytes)
     struct uring *u = uring_of(l);
 
     /* From the start again where possible: those pages are still in the cache. */
-    if (u->sent == u->committed && !u->sending)
+    if (kept(u) == u->committed && !u->sending)
         u->sent = u->committed = 0;
     if (make_room(u, frame_bytes(bytes), "the peer took nothing and the window is full") < 0)
         return NULL;
@@ -317,7 +366,8 @@ static int uring_flush(struct link *l)
     uint64_t deadline_ns = link_deadline_ns(l);
     int rc = 0;
 
-    while (rc == 0 && u->sent != u->committed) {
+    /* What the kernel still reads from the arena is not yet its own. */
+    while (rc == 0 && kept(u) != u->committed) {
         if (u->send_gone)
             return link_fail(l, -ECONNRESET, PEER_GONE);
         rc = advance_or_fail(u, deadline_ns, "the peer took nothing");
@@ -334,20 +384,33 @@ static int uring_idle(struct link *l, uint64_t until_ns)
     return rc;
 }
 
-/* Nothing may be under way when the arenas go: shutdown() ends both transfers. */
-static void drain(struct uring *u)
+static bool busy(const struct uring *u)
+{
+    return u->sending || u->receiving || kept(u) != u->sent;
+}
+
+static void await_completions(struct uring *u)
 {
     struct __kernel_timespec t = {.tv_nsec = FREE_WAIT_MS * 1000000};
     struct io_uring_cqe *cqe;
 
-    shutdown(u->fd, SHUT_RDWR);
-    while ((u->sending || u->receiving) && io_uring_wait_cqe_timeout(&u->ring, &cqe, &t) == 0) {
-        if (io_uring_cqe_get_data64(cqe) == SEND)
-            u->sending = false;
-        else
-            u->receiving = false;
+    while (busy(u) && io_uring_wait_cqe_timeout(&u->ring, &cqe, &t) == 0) {
+        (void)!completed(u, cqe);
         io_uring_cqe_seen(&u->ring, cqe);
     }
+}
+
+/* Nothing may be under way when the arenas go: shutdown() ends both transfers. What the peer has
+ * not acknowledged then was not flushed either: to disconnect empties the socket's queue, so that
+ * it is not sent again from memory that was wiped. */
+static void drain(struct uring *u)
+{
+    const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
+
+    shutdown(u->fd, SHUT_RDWR);
+    await_completions(u);
+    if (kept(u) != u->sent && connect(u->fd, &nobody, sizeof(nobody)) == 0)
+        await_completions(u);
 }
 
 static void uring_free(struct link *l)
@@ -366,12 +429,23 @@ static void uring_free(struct link *l)
     free(u);
 }
 
+static void uring_features(const struct link *l, char *ret, size_t bytes)
+{
+    const struct uring *u = (const struct uring *)l;
+    const char *plain = u->zero_copy.plain;
+
+    snprintf(ret, bytes, "%s%s%s, %s%s%s", u->ring_kind, u->fixed_file ? ", fixed file" : "",
+             u->fixed_incoming ? ", fixed buffer" : "", plain ? "plain sends (" : "zero-copy sends",
+             plain ? plain : "", plain ? ")" : "");
+}
+
 static const struct link_kind uring_kind = {
     .reserve = uring_reserve,
     .commit = uring_commit,
     .take = uring_take,
     .flush = uring_flush,
     .idle = uring_idle,
+    .features = uring_features,
     .free = uring_free,
 };
 
@@ -413,27 +487,47 @@ static int prepare_socket(int fd, struct err *err)
     return 0;
 }
 
+/* What saves time where the kernel and the limits allow it. */
+static void add_features(struct uring *u)
+{
+    const struct iovec arenas[] = {
+        [INCOMING] = {u->incoming.at, 2 * ARENA_BYTES},
+        [OUTGOING] = {u->outgoing.at, 2 * ARENA_BYTES},
+    };
+    enum link_zero_copy wanted = u->link.options.zero_copy;
+    bool both = wanted != LINK_ZERO_COPY_NEVER &&
+                io_uring_register_buffers(&u->ring, arenas, ARRAY_LENGTH(arenas)) == 0;
+
+    u->fixed_incoming = both || io_uring_register_buffers(&u->ring, arenas, 1) == 0;
+    zero_copy_init(&u->zero_copy, wanted, both ? NULL : "too little memory may be locked");
+    u->fixed_file = io_uring_register_files(&u->ring, &u->fd, 1) == 0;
+}
+
 /* The best ring that the kernel knows: newest flags first. */
 static int make_ring(struct uring *u, struct err *err)
 {
-    const struct iovec incoming = {u->incoming.at, 2 * ARENA_BYTES};
-    static const unsigned int flags[] = {
-        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
-        0,
+    static const struct {
+        unsigned int flags;
+        const char *name;
+    } kinds[] = {
+        {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_TASKRUN_FLAG,
+         "single issuer, deferred task run"},
+        {IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, "cooperative task run"},
+        {0, "plain ring"},
     };
     int rc = -EINVAL;
 
-    for (size_t i = 0; rc == -EINVAL && i < ARRAY_LENGTH(flags); i++)
-        rc = io_uring_queue_init(RING_ENTRIES, &u->ring, flags[i]);
+    for (size_t i = 0; rc == -EINVAL && i < ARRAY_LENGTH(kinds); i++) {
+        rc = io_uring_queue_init(RING_ENTRIES, &u->ring, kinds[i].flags);
+        u->ring_kind = kinds[i].name;
+    }
     if (rc == -ENOSYS || rc == -EPERM || rc == -EACCES)
         return err_set(err, rc == -ENOSYS ? rc : -EPERM,
                        "io_uring is not permitted here (%s): " NOT_PERMITTED_TEXT, strerror(-rc));
     if (rc < 0)
         return err_set(err, rc, "making an io_uring: %s", strerror(-rc));
     u->ring_made = true;
-    u->fixed_file = io_uring_register_files(&u->ring, &u->fd, 1) == 0;
-    u->fixed_buffer = io_uring_register_buffers(&u->ring, &incoming, 1) == 0;
+    add_features(u);
     return 0;
 }
 

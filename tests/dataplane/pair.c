@@ -17,6 +17,7 @@ static const struct pair_kind kinds_here[] = {
     {.name = "memory, in the clear"},
     {.name = "memory, sealed", .sealed = true},
     {.name = "io_uring", .tcp = true, .sealed = true},
+    {.name = "io_uring, zero copy", .tcp = true, .sealed = true, .zero_copy = true},
     {.name = "memory, in the clear, shaped", .shaped = true},
     {.name = "memory, sealed, shaped", .sealed = true, .shaped = true},
     {.name = "io_uring, shaped", .tcp = true, .sealed = true, .shaped = true},
@@ -255,14 +256,17 @@ void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left,
     assert_non_null(control[1]);
     assert_int_equal(pthread_barrier_init(&opened, NULL, 2), 0);
     for (unsigned int side = 0; side < 2; side++)
-        r[side] = (struct runner){.kind = kind,
-                                  .options = {timeout_ms, LINK_BUSY_POLL_US},
-                                  .side = side,
-                                  .keys = side == 0 ? keys : mirror,
-                                  .control = control[side],
-                                  .run = side == 0 ? left : right,
-                                  .shared = shared,
-                                  .opened = &opened};
+        r[side] = (struct runner){
+            .kind = kind,
+            .options = {.timeout_ms = timeout_ms,
+                        .busy_poll_us_max = LINK_BUSY_POLL_US,
+                        .zero_copy = kind->zero_copy ? LINK_ZERO_COPY_ALWAYS : LINK_ZERO_COPY_TRY},
+            .side = side,
+            .keys = side == 0 ? keys : mirror,
+            .control = control[side],
+            .run = side == 0 ? left : right,
+            .shared = shared,
+            .opened = &opened};
     if (kind->tcp || kind->packets)
         pair_sockets(fd);
     session++;

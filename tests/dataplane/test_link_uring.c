@@ -12,6 +12,7 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -24,6 +25,10 @@
 
 static const struct link_options options = {.timeout_ms = 10000, .busy_poll_us_max = 50};
 static const struct link_options hasty = {.timeout_ms = SHORT_MS};
+static const struct link_options zero_copy = {
+    .timeout_ms = 10000, .busy_poll_us_max = 50, .zero_copy = LINK_ZERO_COPY_ALWAYS};
+static const struct link_options hasty_zero_copy = {.timeout_ms = SHORT_MS,
+                                                    .zero_copy = LINK_ZERO_COPY_ALWAYS};
 
 struct bench {
     struct link *l;
@@ -500,6 +505,185 @@ static void test_nonblocking_socket(void **state)
     seal_keys_free(keys);
 }
 
+/* --- zero-copy sends: loopback copies them, but only when the peer's socket has room --- */
+
+#define LARGE_MIN ((size_t)200 << 10) /* a record is a send, or two */
+
+static size_t large_size(uint64_t *seed)
+{
+    return LARGE_MIN + pair_random(seed) % (LINK_RECORD_MAX - LARGE_MIN + 1);
+}
+
+/* Commit @count large records of sizes and contents that follow from their numbers. */
+static size_t put_large(struct link *l, size_t count)
+{
+    uint64_t seed = 5;
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        size_t bytes = large_size(&seed);
+        uint8_t *p = link_reserve(l, bytes);
+
+        if (!p)
+            break;
+        pair_fill(p, bytes, i);
+        if (link_commit(l) < 0)
+            break;
+    }
+    return i;
+}
+
+struct slow_reader {
+    struct bench *b;
+    size_t count;      /* how many to read; on return, how many came */
+    unsigned int late; /* microseconds before each */
+    bool bad;          /* one of them was not as it was put */
+};
+
+static void *read_large(void *slow_reader)
+{
+    struct slow_reader *r = slow_reader;
+    size_t room = frame_bytes(LINK_RECORD_MAX), count = r->count;
+    uint8_t *frame = aligned_alloc(FRAME_ALIGN, room + FRAME_ALIGN);
+    uint64_t seed = 5;
+
+    for (r->count = 0; frame && r->count < count; r->count++) {
+        size_t bytes = large_size(&seed), size = frame_bytes(bytes);
+        uint8_t *at = frame + FRAME_HEAD_BYTES; /* the payload at a multiple of 64 */
+
+        usleep(r->late);
+        if (recv(r->b->peer, at, size, MSG_WAITALL) != (ssize_t)size)
+            break;
+        r->bad |= frame_check(&r->b->framer, at, bytes, NULL) < 0 ||
+                  frame_open(&r->b->framer, at, bytes, NULL) < 0 ||
+                  !pair_filled(at + FRAME_HEAD_BYTES, bytes, r->count);
+        if (r->bad)
+            break;
+    }
+    free(frame);
+    return NULL;
+}
+
+static void expect_features(struct bench *b, const char *words)
+{
+    char text[200];
+
+    link_features(b->l, text, sizeof(text));
+    if (!strstr(text, words))
+        fail_msg("\"%s\" should say \"%s\"", text, words);
+}
+
+/* @count records pass, to a peer that is slow to read. */
+static void pass_large(struct bench *b, size_t count)
+{
+    struct slow_reader r = {.b = b, .count = count, .late = 2000};
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, read_large, &r), 0);
+    assert_int_equal(put_large(b->l, count), count);
+    assert_int_equal(link_flush(b->l), 0);
+    pthread_join(thread, NULL);
+    assert_false(r.bad);
+    assert_int_equal(r.count, count);
+}
+
+/* The arena is used several times over while the kernel still sends from it. */
+static void test_zero_copy_to_a_slow_peer(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &zero_copy);
+    pass_large(&b, 60);
+    expect_features(&b, ", zero-copy sends");
+    tear_down(&b);
+}
+
+/* The socket would take a window more, but it takes no bytes, only their place. */
+static void test_zero_copy_keeps_the_memory(void **state)
+{
+    struct bench b;
+    size_t put = 0;
+
+    (void)state;
+    set_up(&b, &hasty_zero_copy);
+    while (put < 100 && link_reserve(b.l, LINK_RECORD_MAX) && link_commit(b.l) == 0)
+        put++;
+    assert_int_equal(link_error(b.l, NULL), -ETIMEDOUT);
+    assert_in_range(put, LINK_WINDOW / LINK_RECORD_MAX, LINK_WINDOW / LINK_RECORD_MAX + 2);
+    tear_down(&b);
+}
+
+/* Flushed is what the peer's kernel has: it stays right when the link and its arena are gone. */
+static void test_zero_copy_flushed_and_freed(void **state)
+{
+    struct bench b;
+    struct slow_reader r = {.b = &b, .count = 3, .late = 300000};
+    pthread_t thread;
+
+    (void)state;
+    set_up(&b, &zero_copy);
+    assert_int_equal(pthread_create(&thread, NULL, read_large, &r), 0);
+    assert_int_equal(put_large(b.l, 3), 3);
+    assert_int_equal(link_flush(b.l), 0);
+    link_free(b.l);
+    b.l = NULL;
+    pthread_join(thread, NULL);
+    assert_false(r.bad);
+    assert_int_equal(r.count, 3);
+    tear_down(&b);
+}
+
+/* What was not flushed may be lost, but the peer never gets what was wiped. */
+static void test_zero_copy_freed_unflushed(void **state)
+{
+    struct slow_reader r = {.count = 8};
+    struct bench b;
+    uint64_t start_ns;
+
+    (void)state;
+    set_up(&b, &zero_copy);
+    assert_int_equal(put_large(b.l, 8), 8);
+    start_ns = time_ns();
+    link_free(b.l);
+    b.l = NULL;
+    assert_true(time_ns() - start_ns < 5000000000u);
+    r.b = &b;
+    read_large(&r);
+    assert_false(r.bad);
+    assert_true(r.count < 8);
+    tear_down(&b);
+}
+
+/* The reports decide. */
+static void test_zero_copy_given_up(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up(&b, &options);
+    expect_features(&b, ", zero-copy sends");
+    pass_large(&b, 20);
+    expect_features(&b, "plain sends (zero-copy ones were copied)");
+    tear_down(&b);
+}
+
+static void test_zero_copy_never(void **state)
+{
+    static const struct link_options never = {.timeout_ms = 10000,
+                                              .zero_copy = LINK_ZERO_COPY_NEVER};
+    struct bench b;
+    char text[8];
+
+    (void)state;
+    set_up(&b, &never);
+    expect_features(&b, "plain sends (as asked for)");
+    pass_large(&b, 5);
+    link_features(b.l, text, sizeof(text)); /* cut, not overrun */
+    assert_true(memchr(text, '\0', sizeof(text)) != NULL);
+    tear_down(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +708,12 @@ int main(void)
         cmocka_unit_test(test_no_keys),
         cmocka_unit_test(test_io_uring_not_permitted),
         cmocka_unit_test(test_nonblocking_socket),
+        cmocka_unit_test(test_zero_copy_to_a_slow_peer),
+        cmocka_unit_test(test_zero_copy_keeps_the_memory),
+        cmocka_unit_test(test_zero_copy_flushed_and_freed),
+        cmocka_unit_test(test_zero_copy_freed_unflushed),
+        cmocka_unit_test(test_zero_copy_given_up),
+        cmocka_unit_test(test_zero_copy_never),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
