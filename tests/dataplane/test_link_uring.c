@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -507,6 +508,7 @@ static void test_nonblocking_socket(void **state)
 
 /* --- zero-copy sends: loopback copies them, but only when the peer's socket has room --- */
 
+#define NOBODY    65534
 #define LARGE_MIN ((size_t)200 << 10) /* a record is a send, or two */
 
 static size_t large_size(uint64_t *seed)
@@ -684,6 +686,43 @@ static void test_zero_copy_never(void **state)
     tear_down(&b);
 }
 
+/* In a process of its own, without the privilege to lock more than it may. */
+static int exchange_unregistered(void)
+{
+    static const struct rlimit little = {1 << 20, 1 << 20}; /* a ring, no arena */
+    struct seal_keys *keys = pair_keys();
+    struct link *l;
+    char text[200];
+    uint8_t byte;
+    int fd[2];
+
+    pair_sockets(fd);
+    EXPECT(setrlimit(RLIMIT_MEMLOCK, &little) == 0);
+    EXPECT(geteuid() != 0 || setuid(NOBODY) == 0);
+    EXPECT(link_uring_new(fd[0], keys, &zero_copy, &l, NULL) == 0);
+    link_features(l, text, sizeof(text));
+    EXPECT(!strstr(text, "fixed buffer"));
+    EXPECT(strstr(text, "plain sends (too little memory may be locked)"));
+    EXPECT(put_large(l, 1) == 1);
+    EXPECT(recv(fd[1], &byte, 1, 0) == 1);
+    link_free(l);
+    return 0;
+}
+
+static void test_little_memory_may_be_locked(void **state)
+{
+    pid_t child = fork();
+    int status;
+
+    (void)state;
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(exchange_unregistered() == 0 ? 0 : 1);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -714,6 +753,7 @@ int main(void)
         cmocka_unit_test(test_zero_copy_freed_unflushed),
         cmocka_unit_test(test_zero_copy_given_up),
         cmocka_unit_test(test_zero_copy_never),
+        cmocka_unit_test(test_little_memory_may_be_locked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
