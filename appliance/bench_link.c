@@ -14,8 +14,6 @@
 #include "appliance/tool.h"
 #include "base/random.h"
 
-#include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -225,74 +223,6 @@ static const struct way way_mem = {open_nothing, bench_link_send, bench_link_rec
                                    bench_link_exchange, false};
 static const struct way way_uring = {open_uring, bench_link_send, bench_link_receive,
                                      bench_link_exchange, false};
-
-/* --- plain sockets --- */
-
-static int socket_send(struct end *e, size_t bytes)
-{
-    size_t done = 0;
-
-    while (done < bytes) {
-        ssize_t n = send(e->fd, e->out + done, bytes - done, MSG_NOSIGNAL);
-
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-static int socket_receive(struct end *e, size_t bytes)
-{
-    size_t done = 0;
-
-    while (done < bytes) {
-        ssize_t n = recv(e->fd, e->in + done, bytes - done, 0);
-
-        if (n == 0)
-            return -ECONNRESET;
-        if (n < 0 && errno != EINTR && errno != EAGAIN)
-            return -errno;
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-static int exchange_socket(struct end *e, size_t bytes)
-{
-    size_t sent = 0, got = 0;
-
-    while (sent < bytes || got < bytes) {
-        struct pollfd p = {.fd = e->fd,
-                           .events =
-                               (short)((sent < bytes ? POLLOUT : 0) | (got < bytes ? POLLIN : 0))};
-        ssize_t n;
-
-        if (poll(&p, 1, BENCH_TIMEOUT_MS) < 1)
-            return -ETIMEDOUT;
-        if (p.revents & POLLOUT) {
-            n = send(e->fd, e->out + sent, bytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-            if (n < 0 && errno != EAGAIN)
-                return -errno;
-            sent += n > 0 ? (size_t)n : 0;
-        }
-        if (p.revents & ~POLLOUT) {
-            n = recv(e->fd, e->in + got, bytes - got, MSG_DONTWAIT);
-            if (n == 0 || (n < 0 && errno != EAGAIN))
-                return n ? -errno : -ECONNRESET;
-            got += n > 0 ? (size_t)n : 0;
-        }
-    }
-    return 0;
-}
-
-int bench_block(struct end *e)
-{
-    return fcntl(e->fd, F_SETFL, fcntl(e->fd, F_GETFL) & ~O_NONBLOCK) < 0 ? -errno : 0;
-}
-
-static const struct way way_socket = {bench_block, socket_send, socket_receive, exchange_socket,
-                                      false};
 
 /* --- plain memory --- */
 
@@ -678,7 +608,7 @@ static const struct driver {
     uint32_t busy_poll_us_max;
 } drivers[] = {
     [DRIVER_MEM] = {"mem", "memory", &way_mem, &way_memory, LINK_BUSY_POLL_US},
-    [DRIVER_URING] = {"uring", "sockets", &way_uring, &way_socket, LINK_BUSY_POLL_US},
+    [DRIVER_URING] = {"uring", "sockets", &way_uring, &bench_way_blocking, LINK_BUSY_POLL_US},
     [DRIVER_DPDK] = {"dpdk", "frames", &bench_way_packets, &bench_way_frames,
                      LINK_BUSY_POLL_PACKET_US},
 };

@@ -58,6 +58,9 @@ int bench_link_send(struct end *e, size_t bytes);
 int bench_link_receive(struct end *e, size_t bytes);
 int bench_link_exchange(struct end *e, size_t bytes);
 
+/* bench_socket.c: calls that wait in the kernel. */
+extern const struct way bench_way_blocking;
+
 /* bench_port.c: packets over a port of DPDK; and its bare frames, sent and received in bursts. */
 extern const struct way bench_way_packets, bench_way_frames;
 
