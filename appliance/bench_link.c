@@ -339,6 +339,7 @@ static void *run_end(void *context)
         e->rc = exchange_size(e, i);
     if (e->link) {
         link_error(e->link, &e->err);
+        link_features(e->link, e->features, sizeof(e->features));
         if (e->rc == 0)
             e->rc = link_flush(e->link);
     }
@@ -408,9 +409,12 @@ static int join(struct end ends[2], const struct way *way, struct err *err)
 static void part(struct end ends[2])
 {
     free(ends[0].cells);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < 2; i++) {
+        if (ends[i].epoll >= 0)
+            close(ends[i].epoll);
         if (ends[i].fd >= 0)
             close(ends[i].fd);
+    }
 }
 
 /* Whether each end holds what the other sent last. */
@@ -423,14 +427,20 @@ static bool arrived(const struct end ends[2])
 static json_t *describe(struct end *e)
 {
     json_t *list = json_array();
+    json_t *figures;
     double median = tool_median(e->ping_us, BENCH_PINGS);
 
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++)
         json_array_append_new(list, json_pack("{s:I, s:f}", "bytes", (json_int_t)sizes[i],
                                               "gbit_per_s_median", e->gbit[i]));
-    return json_pack("{s:f, s:f, s:f, s:o}", "pingpong_us_p50", median, "pingpong_us_p99",
-                     e->ping_us[BENCH_PINGS * 99 / 100], "pingpong_us_min", e->ping_us[0],
-                     "exchange", list);
+    figures = json_pack("{s:f, s:f, s:f, s:o}", "pingpong_us_p50", median, "pingpong_us_p99",
+                        e->ping_us[BENCH_PINGS * 99 / 100], "pingpong_us_min", e->ping_us[0],
+                        "exchange", list);
+    if (e->driver[0])
+        json_object_set_new(figures, "driver", json_string(e->driver));
+    if (e->features[0])
+        json_object_set_new(figures, "features", json_string(e->features));
+    return figures;
 }
 
 /* A lone end gives up after BENCH_TIMEOUT_MS. */
@@ -502,6 +512,7 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     *e = (struct end){.side = side,
                       .cpu = cpus[side],
                       .fd = fd,
+                      .epoll = -1,
                       .way = s->way,
                       .port_options = s->port,
                       .keys = &p->keys[side],
@@ -528,8 +539,6 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     *ret = describe(e);
     json_object_set_new(*ret, "host", json_string(host));
     json_object_set_new(*ret, "peer", json_string(s->remote->peer));
-    if (e->driver[0])
-        json_object_set_new(*ret, "driver", json_string(e->driver));
     return 0;
 }
 
@@ -551,6 +560,7 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
         ends[i] = (struct end){.side = i,
                                .cpu = cpus[i],
                                .fd = -1,
+                               .epoll = -1,
                                .way = s->way,
                                .port_options = &p->port[i],
                                .keys = s->keys[i] ? &p->keys[i] : NULL,
@@ -569,11 +579,8 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
             rc = err_set(err, ends[i].rc, "%s", err_text(&ends[i].err, ends[i].rc));
     if (rc == 0 && !arrived(ends))
         rc = err_set(err, -EBADMSG, "what arrived is not what was sent");
-    if (rc == 0) {
+    if (rc == 0)
         *ret = describe(&ends[0]);
-        if (ends[0].driver[0])
-            json_object_set_new(*ret, "driver", json_string(ends[0].driver));
-    }
     part(ends);
     return rc;
 }
@@ -606,12 +613,69 @@ static const struct driver {
     const char *name, *raw_name;
     const struct way *link, *raw;
     uint32_t busy_poll_us_max;
+    bool tcp; /* the peers below are its */
 } drivers[] = {
-    [DRIVER_MEM] = {"mem", "memory", &way_mem, &way_memory, LINK_BUSY_POLL_US},
-    [DRIVER_URING] = {"uring", "sockets", &way_uring, &bench_way_blocking, LINK_BUSY_POLL_US},
+    [DRIVER_MEM] = {"mem", "memory", &way_mem, &way_memory, LINK_BUSY_POLL_US, false},
+    [DRIVER_URING] = {"uring", "sockets", &way_uring, &bench_way_blocking, LINK_BUSY_POLL_US, true},
     [DRIVER_DPDK] = {"dpdk", "frames", &bench_way_packets, &bench_way_frames,
-                     LINK_BUSY_POLL_PACKET_US},
+                     LINK_BUSY_POLL_PACKET_US, false},
 };
+
+static const struct {
+    const char *name;
+    const struct way *way;
+} tcp_peers[] = {{"spinning", &bench_way_spinning}, {"epoll", &bench_way_epoll}};
+
+/* On one core. */
+static int measure_memcpy(double *ret_gbit_per_s)
+{
+    /* So that no copy is left out for being the same as the next. */
+    static void *(*volatile copy)(void *, const void *, size_t) = memcpy;
+    uint8_t *from = malloc(BENCH_LARGEST), *to = malloc(BENCH_LARGEST);
+    double rates[REPEAT];
+    int rc = from && to ? 0 : -ENOMEM;
+
+    if (rc == 0)
+        memset(from, 1, BENCH_LARGEST);
+    for (size_t i = 0; rc == 0 && i <= REPEAT; i++) {
+        uint64_t start = time_ns();
+
+        copy(to, from, BENCH_LARGEST);
+        if (i) /* the first touches the pages */
+            rates[i - 1] = (double)BENCH_LARGEST * 8 / (double)(time_ns() - start);
+    }
+    if (rc == 0)
+        *ret_gbit_per_s = tool_median(rates, REPEAT);
+    free(from);
+    free(to);
+    return rc;
+}
+
+/* What else could carry the same bytes, measured in the same run. */
+static int run_peers(const struct driver *d, const struct setting *s, json_t **ret, struct err *err)
+{
+    json_t *peers = json_object();
+    double gbit_per_s;
+    int rc = measure_memcpy(&gbit_per_s);
+
+    for (size_t i = 0; rc == 0 && d->tcp && i < ARRAY_LENGTH(tcp_peers); i++) {
+        struct setting peer = *s;
+        json_t *figures;
+
+        peer.way = tcp_peers[i].way;
+        peer.name = tcp_peers[i].name;
+        rc = run_pair(&peer, &figures, err);
+        if (rc == 0)
+            json_object_set_new(peers, tcp_peers[i].name, figures);
+    }
+    if (rc < 0) {
+        json_decref(peers);
+        return rc;
+    }
+    json_object_set_new(peers, "memcpy_gbit_per_s", json_real(gbit_per_s));
+    *ret = peers;
+    return 0;
+}
 
 static int run(const struct options *o, json_t **ret, struct err *err)
 {
@@ -622,7 +686,7 @@ static int run(const struct options *o, json_t **ret, struct err *err)
     struct bench_remote remote = o->remote, *there = remote.at.host[0] ? &remote : NULL;
     struct setting s = {
         .way = d->link, .options = &options, .port = o->port, .name = d->name, .remote = there};
-    json_t *raw = NULL, *seals = NULL;
+    json_t *raw = NULL, *peers = NULL, *seals = NULL;
     int rc = make_keys(keys);
 
     if (rc == 0)
@@ -638,14 +702,18 @@ static int run(const struct options *o, json_t **ret, struct err *err)
     if (rc == 0)
         rc = run_pair(&s, &raw, err);
     if (rc == 0)
+        rc = run_peers(d, &s, &peers, err);
+    if (rc == 0)
         rc = bench_seal(&seals, err);
     if (rc == 0) {
         json_object_set_new(*ret, "link", json_string(d->name));
         json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
         json_object_set(*ret, "raw", raw);
+        json_object_set(*ret, "peers", peers);
         json_object_set_new(*ret, "seal_gb_per_s", seals);
     }
     json_decref(raw);
+    json_decref(peers);
     for (size_t i = 0; i < 2; i++) {
         seal_keys_free(keys[i]);
         seal_keys_free(control[i]);
@@ -656,11 +724,12 @@ static int run(const struct options *o, json_t **ret, struct err *err)
 static const char doc[] =
     "Measure the share link between two pinned threads of this machine, of dpdk two processes.\v"
     "pingpong is a message of 64 bytes there and back; exchange is both ends sending that many "
-    "bytes at once, a direction's rate. raw is the same without frames and seals: over blocking "
-    "sockets for uring, by copying for mem (in turns, where the link sends ahead), frames in "
-    "bursts "
-    "for dpdk. seal is the "
-    "engine that sealed the link's records, seal_gb_per_s what each engine does on one core.\n\n"
+    "bytes at once, a direction's rate. features is what of the kernel's offers the link used at "
+    "its end. raw is the same without frames and seals: over blocking sockets for uring, by "
+    "copying for mem (in turns, where the link sends ahead), frames in bursts for dpdk. peers are "
+    "others without frames and seals: for uring, sockets that are tried without a pause and "
+    "sockets behind epoll; for all, what one core copies. seal is the engine that sealed the "
+    "link's records, seal_gb_per_s what each engine does on one core.\n\n"
     "Exit status: 0 measured; 2 the command line is wrong; 3 failed.";
 
 int bench_link(int argc, char **argv)

@@ -24,7 +24,7 @@ struct end {
     unsigned int side;
     int cpu; /* -1: anywhere */
     struct link *link;
-    int fd;                                  /* -1: none */
+    int fd, epoll;                           /* -1: none */
     struct cell *cells;                      /* NULL: none; the one it sends in is cells[side] */
     const struct port_options *port_options; /* NULL: none */
     struct port *port;
@@ -36,7 +36,7 @@ struct end {
     const struct way *way;
     double ping_us[BENCH_PINGS];
     double gbit[BENCH_SIZES];
-    char driver[32];
+    char driver[32], features[200];
     int rc;
     struct err err;
 };
@@ -58,8 +58,9 @@ int bench_link_send(struct end *e, size_t bytes);
 int bench_link_receive(struct end *e, size_t bytes);
 int bench_link_exchange(struct end *e, size_t bytes);
 
-/* bench_socket.c: calls that wait in the kernel. */
-extern const struct way bench_way_blocking;
+/* bench_socket.c: calls that wait in the kernel; that are repeated; that wait for epoll's events.
+ */
+extern const struct way bench_way_blocking, bench_way_spinning, bench_way_epoll;
 
 /* bench_port.c: packets over a port of DPDK; and its bare frames, sent and received in bursts. */
 extern const struct way bench_way_packets, bench_way_frames;
