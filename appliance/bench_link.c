@@ -39,10 +39,11 @@ struct options {
     char folder[32];             /* of a memif that is made; "": none */
     enum seal_engine seal;
     struct bench_remote remote; /* no host: both ends are here */
+    enum link_zero_copy zero_copy;
     bool json;
 };
 
-enum { OPTION_SMALL = 256, OPTION_LISTEN, OPTION_PEER };
+enum { OPTION_SMALL = 256, OPTION_LISTEN, OPTION_PEER, OPTION_ZERO_COPY };
 
 static const struct argp_option option_table[] = {
     {"link", 'l', "DRIVER", 0,
@@ -54,6 +55,9 @@ static const struct argp_option option_table[] = {
     {"peer", OPTION_PEER, "HOST:PORT", 0,
      "Be the other end, which calls, and prints; of dpdk give each its own port, dpdk:PORT", 0},
     {"small-pages", OPTION_SMALL, NULL, 0, "Of dpdk: no huge pages", 0},
+    {"zero-copy", OPTION_ZERO_COPY, "WHEN", 0,
+     "Of uring: try, while the kernel reports that large sends are not copied; never; always (try)",
+     0},
     {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
@@ -71,6 +75,19 @@ static enum seal_engine take_engine(struct argp_state *state, const char *text)
         }
     argp_error(state, "--seal %s: ipsec-mb or openssl", text);
     return SEAL_FASTEST;
+}
+
+static enum link_zero_copy take_zero_copy(struct argp_state *state, const char *text)
+{
+    static const char *const names[] = {[LINK_ZERO_COPY_TRY] = "try",
+                                        [LINK_ZERO_COPY_NEVER] = "never",
+                                        [LINK_ZERO_COPY_ALWAYS] = "always"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
+        if (strcmp(text, names[i]) == 0)
+            return (enum link_zero_copy)i;
+    argp_error(state, "--zero-copy %s: try, never or always", text);
+    return LINK_ZERO_COPY_TRY;
 }
 
 static void take_ports(struct argp_state *state, struct options *o, const char *text)
@@ -149,6 +166,9 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_SMALL:
         o->port[0].small_pages = o->port[1].small_pages = true;
+        return 0;
+    case OPTION_ZERO_COPY:
+        o->zero_copy = take_zero_copy(state, text);
         return 0;
     case 's':
         o->seal = take_engine(state, text);
@@ -680,8 +700,10 @@ static int run_peers(const struct driver *d, const struct setting *s, json_t **r
 static int run(const struct options *o, json_t **ret, struct err *err)
 {
     const struct driver *d = &drivers[o->driver];
-    const struct link_options options = {
-        .timeout_ms = BENCH_TIMEOUT_MS, .busy_poll_us_max = d->busy_poll_us_max, .seal = o->seal};
+    const struct link_options options = {.timeout_ms = BENCH_TIMEOUT_MS,
+                                         .busy_poll_us_max = d->busy_poll_us_max,
+                                         .seal = o->seal,
+                                         .zero_copy = o->zero_copy};
     struct seal_keys *keys[2] = {NULL, NULL}, *control[2] = {NULL, NULL};
     struct bench_remote remote = o->remote, *there = remote.at.host[0] ? &remote : NULL;
     struct setting s = {
