@@ -14,6 +14,11 @@
  * pages up for every receive and every zero-copy send. Other sends are plain: WRITE_FIXED cannot
  * say MSG_NOSIGNAL.
  *
+ * Receives are single ones. Multishot receives were measured against them (loopback, both ways at
+ * once, medians): at 64 bytes there is no difference; a round of 64 KiB took 39 us with a copy from
+ * provided buffers and 36 us straight into one buffer that is consumed by and by, against 29 us;
+ * 1 MiB 950 and 430 us against 400. They save a system call a receive and get smaller pieces.
+ *
  * Committing only notes bytes until KICK_BYTES have gathered; take and flush hand them over. Since
  * the outgoing arena alone holds a whole window, and the incoming one another, neither side's
  * window waits for the other to take.
