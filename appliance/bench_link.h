@@ -36,7 +36,7 @@ struct end {
     const struct way *way;
     double ping_us[BENCH_PINGS];
     double gbit[BENCH_SIZES];
-    char driver[32], features[200];
+    char driver[32], features[LINK_FEATURES_SIZE];
     int rc;
     struct err err;
 };

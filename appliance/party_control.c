@@ -141,6 +141,7 @@ static json_t *describe_link(const struct party_state *p)
 
     json_object_set_new(link, "driver",
                         json_string(p->port ? p->port->driver : config_link_name(p->config->link)));
+    json_object_set_new(link, "features", json_string(p->wire_features));
     for (size_t i = 0; i < ARRAY_LENGTH(counts); i++)
         json_object_set_new(link, counts[i].key, json_integer((json_int_t)counts[i].value));
     for (size_t i = 0; i < ARRAY_LENGTH(quantiles); i++)

@@ -385,10 +385,13 @@ int party_link_open(struct party_state *p, struct tls_session *tls, struct party
 void party_link_note(struct party_link *l)
 {
     struct link_counters c;
+    char features[LINK_FEATURES_SIZE];
 
     link_counters(l->link, &c);
+    link_features(l->link, features, sizeof(features));
     pthread_mutex_lock(&l->p->lock);
     l->p->wire = c;
+    memcpy(l->p->wire_features, features, sizeof(features));
     pthread_mutex_unlock(&l->p->lock);
 }
 

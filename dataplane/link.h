@@ -121,6 +121,7 @@ int link_error(const struct link *l, struct err *err);
 void link_counters(const struct link *l, struct link_counters *ret);
 
 /** What of the kernel's offers is in use, now: a short text; "" for a kind that needs none. */
+#define LINK_FEATURES_SIZE 160
 void link_features(const struct link *l, char *ret, size_t bytes);
 
 /** Close my end, wipe its arenas. What was not flushed is lost. NULL is nothing. */
