@@ -101,6 +101,18 @@ def link(options):
     forced = bench(options, "link", "--link", "uring", "--seal", "openssl")
     expect(forced["seal"] == "openssl", f"asked for openssl: {forced['seal']}")
     expect(len(forced["exchange"]) == len(forced["raw"]["exchange"]) > 0, "exchanges")
+    for name in ("spinning", "epoll"):
+        peer = forced["peers"][name]
+        expect(peer["pingpong_us_p50"] > 0 and len(peer["exchange"]) == len(forced["exchange"]),
+               f"{name}: {peer}")
+    for row in (best, forced):
+        expect(row["peers"]["memcpy_gbit_per_s"] > 0, f"peers: {row['peers']}")
+    expect("features" not in best, "memory offers nothing")
+    expect_text("sends", forced["features"], "what is in use")
+    never = bench(options, "link", "--zero-copy", "never")
+    expect_text("plain sends \\(as asked for\\)", never["features"], "what is in use")
+    expect_text("--zero-copy perhaps: try, never or always",
+                bench(options, "link", "--zero-copy", "perhaps", code=2), "a bad time")
     expect_text("--seal wax: ipsec-mb or openssl",
                 bench(options, "link", "--seal", "wax", code=2), "a bad engine")
     return f"{best['seal']} of {', '.join(sorted(engines))}"
