@@ -51,7 +51,7 @@ def bert(options):
         # Openings that do not wait for each other share a delay: fewer than a quarter do.
         least = 0.75 * r["rounds_online"] * DELAY_MS if shape else 0
         expect(r["online_ms_min"] >= least, f"{link} {shape}: {r['online_ms_min']} ms, not {least}")
-    expect_text("--link pigeon: this version has mem and uring",
+    expect_text("--link pigeon: there are mem, uring and dpdk",
                 bench(options, "bert", "--link", "pigeon", code=2), "a bad link")
     expect_text("--shape 1: \"1\" is no rate",
                 bench(options, "bert", "--shape", "1", code=2), "a bad line")
