@@ -38,8 +38,8 @@ struct options {
     struct port_options port[2]; /* of DRIVER_DPDK */
     char folder[32];             /* of a memif that is made; "": none */
     enum seal_engine seal;
-    enum link_zero_copy zero_copy;
     struct bench_remote remote; /* no host: both ends are here */
+    enum link_zero_copy zero_copy;
     bool json;
 };
 
@@ -447,14 +447,20 @@ static bool arrived(const struct end ends[2])
 static json_t *describe(struct end *e)
 {
     json_t *list = json_array();
+    json_t *figures;
     double median = tool_median(e->ping_us, BENCH_PINGS);
 
     for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++)
         json_array_append_new(list, json_pack("{s:I, s:f}", "bytes", (json_int_t)sizes[i],
                                               "gbit_per_s_median", e->gbit[i]));
-    return json_pack("{s:f, s:f, s:f, s:o}", "pingpong_us_p50", median, "pingpong_us_p99",
-                     e->ping_us[BENCH_PINGS * 99 / 100], "pingpong_us_min", e->ping_us[0],
-                     "exchange", list);
+    figures = json_pack("{s:f, s:f, s:f, s:o}", "pingpong_us_p50", median, "pingpong_us_p99",
+                        e->ping_us[BENCH_PINGS * 99 / 100], "pingpong_us_min", e->ping_us[0],
+                        "exchange", list);
+    if (e->driver[0])
+        json_object_set_new(figures, "driver", json_string(e->driver));
+    if (e->features[0])
+        json_object_set_new(figures, "features", json_string(e->features));
+    return figures;
 }
 
 /* A lone end gives up after BENCH_TIMEOUT_MS. */
@@ -526,6 +532,7 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     *e = (struct end){.side = side,
                       .cpu = cpus[side],
                       .fd = fd,
+                      .epoll = -1,
                       .way = s->way,
                       .port_options = s->port,
                       .keys = &p->keys[side],
@@ -552,8 +559,6 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     *ret = describe(e);
     json_object_set_new(*ret, "host", json_string(host));
     json_object_set_new(*ret, "peer", json_string(s->remote->peer));
-    if (e->driver[0])
-        json_object_set_new(*ret, "driver", json_string(e->driver));
     return 0;
 }
 
@@ -594,13 +599,8 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
             rc = err_set(err, ends[i].rc, "%s", err_text(&ends[i].err, ends[i].rc));
     if (rc == 0 && !arrived(ends))
         rc = err_set(err, -EBADMSG, "what arrived is not what was sent");
-    if (rc == 0) {
+    if (rc == 0)
         *ret = describe(&ends[0]);
-        if (ends[0].driver[0])
-            json_object_set_new(*ret, "driver", json_string(ends[0].driver));
-        if (ends[0].features[0])
-            json_object_set_new(*ret, "features", json_string(ends[0].features));
-    }
     part(ends);
     return rc;
 }
@@ -683,6 +683,7 @@ static int run_peers(const struct driver *d, const struct setting *s, json_t **r
         json_t *figures;
 
         peer.way = tcp_peers[i].way;
+        peer.name = tcp_peers[i].name;
         rc = run_pair(&peer, &figures, err);
         if (rc == 0)
             json_object_set_new(peers, tcp_peers[i].name, figures);
@@ -722,7 +723,7 @@ static int run(const struct options *o, json_t **ret, struct err *err)
         .way = d->raw, .options = &options, .port = o->port, .name = d->raw_name, .remote = there};
     if (rc == 0)
         rc = run_pair(&s, &raw, err);
-    if (rc == 0 && !there)
+    if (rc == 0)
         rc = run_peers(d, &s, &peers, err);
     if (rc == 0)
         rc = bench_seal(&seals, err);
@@ -730,8 +731,7 @@ static int run(const struct options *o, json_t **ret, struct err *err)
         json_object_set_new(*ret, "link", json_string(d->name));
         json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
         json_object_set(*ret, "raw", raw);
-        if (peers)
-            json_object_set(*ret, "peers", peers);
+        json_object_set(*ret, "peers", peers);
         json_object_set_new(*ret, "seal_gb_per_s", seals);
     }
     json_decref(raw);
