@@ -13,7 +13,7 @@
 
 #define FRAME    1514
 #define CHUNK    1344 /* (1514 - 42 - 68) rounded down to 64 */
-#define FUZZED   1000000
+#define FUZZED   FUZZED_FRAMES
 #define OUTER    PACKET_OUTER_BYTES
 #define SHORT_MS 200
 #define LOOK_NS  20000
