@@ -305,9 +305,12 @@ class Cell:
         try:
             out, error = p.communicate(timeout=timeout * PATIENCE)
         except subprocess.TimeoutExpired:
+            waits = [f"{name} {open(f'/proc/{p.pid}/{name}').read().strip()}"
+                     for name in ("wchan", "syscall")]
             p.kill()
-            p.communicate()
-            raise Failed(f"infer hangs: no answer in {timeout * PATIENCE:.0f} s") from None
+            _, error = p.communicate()
+            raise Failed(f"infer hangs: no answer in {timeout * PATIENCE:.0f} s; {waits}; "
+                         f"{error.decode()}") from None
         rows = [json.loads(line) for line in out.decode().splitlines()]
         return Answer(p.returncode, rows, error.decode(), time.monotonic() - since)
 
