@@ -11,9 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HEAD_BYTES 14 /* of Ethernet: two addresses and a type */
-#define ADDRESS    0x0a000001u
-#define UDP        7199
+#define ADDRESS 0x0a000001u
+#define UDP     7199
 
 static const uint8_t experimental_type[2] = {0x88, 0xb5}; /* IEEE 802, local */
 
@@ -76,23 +75,23 @@ const struct way bench_way_packets = {open_packets, bench_link_send, bench_link_
 
 static size_t body_max(const struct end *e)
 {
-    return MIN(e->port->frame_max, e->peer_frame_max) - HEAD_BYTES;
+    return MIN(e->port->frame_max, e->peer_frame_max) - PORT_ETHERNET_BYTES;
 }
 
 /* Up to PORT_BURST frames with what is in @out from @from to @end; returns how many were taken. */
 static unsigned int send_burst(struct end *e, size_t from, size_t end, unsigned int count)
 {
-    uint8_t head[HEAD_BYTES];
+    uint8_t head[PORT_ETHERNET_BYTES];
     struct port_send frames[PORT_BURST];
     unsigned int n;
 
     memcpy(head, e->peer_mac, PORT_MAC_BYTES);
     memcpy(head + PORT_MAC_BYTES, e->port->mac, PORT_MAC_BYTES);
-    memcpy(head + HEAD_BYTES - 2, experimental_type, 2);
+    memcpy(head + PORT_ETHERNET_BYTES - 2, experimental_type, 2);
     for (n = 0; n < MIN(count, PORT_BURST) && from < end; n++) {
         uint32_t bytes = (uint32_t)MIN(body_max(e), end - from);
 
-        frames[n] = (struct port_send){head, e->out + from, HEAD_BYTES, bytes, false};
+        frames[n] = (struct port_send){head, e->out + from, PORT_ETHERNET_BYTES, bytes, false};
         from += bytes;
     }
     return n > 0 ? e->port->ops->send(e->port, frames, n) : 0;
@@ -111,10 +110,10 @@ static unsigned int receive_burst(struct end *e, size_t *at, size_t end)
         const uint8_t *f = frames[i].at;
         size_t bytes = MIN(body_max(e), end - *at);
 
-        if (frames[i].bytes < HEAD_BYTES + bytes ||
-            memcmp(f + HEAD_BYTES - 2, experimental_type, 2))
+        if (frames[i].bytes < PORT_ETHERNET_BYTES + bytes ||
+            memcmp(f + PORT_ETHERNET_BYTES - 2, experimental_type, 2))
             continue;
-        memcpy(e->in + *at, f + HEAD_BYTES, bytes);
+        memcpy(e->in + *at, f + PORT_ETHERNET_BYTES, bytes);
         *at += bytes;
         ours++;
     }

@@ -112,8 +112,8 @@ static const struct key keys[] = {
      "IPv4 address of this end of the port's line (default: 169.254.77.1 of party0, .2 of party1)"},
     {"port_vlan", TYPE_NUMBER, PARTIES, 0, NULL, 1, 4094, 0, AT(port.vlan),
      "VLAN of the port's frames (default: untagged)"},
-    {"port_mtu", TYPE_NUMBER, PARTIES, 0, NULL, 1500, PORT_FRAME_MAX - 14, 0, AT(port.mtu),
-     "most bytes behind an Ethernet header, if a switch passes less than both ports"},
+    {"port_mtu", TYPE_NUMBER, PARTIES, 0, NULL, 1500, PORT_FRAME_MAX - PORT_ETHERNET_BYTES, 0,
+     AT(port.mtu), "most bytes behind an Ethernet header, if a switch passes less than both ports"},
     {"port_peer_mac", TYPE_MAC, PARTIES, 0, NULL, 0, 0, 0, AT(port.peer_mac),
      "where to send frames, if a router is between the ports (default: where the peer says it "
      "is)"},

@@ -41,7 +41,7 @@ int plugin_open_configured(const struct config *config, struct port **ret, struc
         .where = config->port.where,
         .small_pages = config->port.pages == CONFIG_PAGES_SMALL,
         .memif_server = config->role == ROLE_PARTY1,
-        .frame_max = config->port.mtu ? config->port.mtu + 14 : 0,
+        .frame_max = config->port.mtu ? config->port.mtu + PORT_ETHERNET_BYTES : 0,
     };
     struct port *port, *faulty;
     uint64_t seed;

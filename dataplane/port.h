@@ -12,10 +12,11 @@
 
 #include "base/base.h"
 
-#define PORT_MAC_BYTES 6
-#define PORT_BURST     32 /* frames in a call at the most */
-#define PORT_FRAME_MIN 1514
-#define PORT_FRAME_MAX 16384
+#define PORT_MAC_BYTES      6
+#define PORT_ETHERNET_BYTES 14u /* of a frame, before what an MTU counts */
+#define PORT_BURST          32  /* frames in a call at the most */
+#define PORT_FRAME_MIN      1514
+#define PORT_FRAME_MAX      16384
 
 struct port;
 

@@ -1,40 +1,54 @@
 #include "dataplane/dpdk/eal.h"
 
+#include <pthread.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_log.h>
 #include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #define MEMORY_MIB    "256" /* of small pages, which are not taken as needed */
-#define WORDS         200
+#define WORDS         (EAL_WORDS - 16)
 #define ARGUMENTS_MAX 16
 
 static struct {
     bool tried, started, small_pages;
-    char *text; /* what DPDK wrote */
-    size_t bytes;
-    FILE *log;
-} eal;
+    pthread_mutex_t lock; /* DPDK's own threads write too */
+    char words[WORDS];    /* the last line that it wrote */
+} eal = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-const char *eal_last_words(void)
+/* Where DPDK's log goes, a line at a time; only the last one stays. */
+static ssize_t hear(void *cookie, const char *text, size_t bytes)
 {
-    static char words[WORDS];
-    char *end, *line;
+    size_t end = bytes;
 
-    words[0] = '\0';
-    if (!eal.log || fflush(eal.log) != 0 || !eal.text)
-        return words;
-    end = eal.text + strlen(eal.text);
-    while (end > eal.text && end[-1] == '\n')
-        *--end = '\0';
-    line = strrchr(eal.text, '\n');
-    snprintf(words, sizeof(words), ": DPDK says: %s", line ? line + 1 : eal.text);
-    return words[13] ? words : "";
+    (void)cookie;
+    while (end > 0 && text[end - 1] == '\n')
+        end--;
+    pthread_mutex_lock(&eal.lock);
+    if (end > 0)
+        snprintf(eal.words, sizeof(eal.words), "%.*s", (int)end, text);
+    pthread_mutex_unlock(&eal.lock);
+    return (ssize_t)bytes;
+}
+
+static void listen_to_log(void)
+{
+    FILE *log = fopencookie(NULL, "w", (cookie_io_functions_t){.write = hear});
+
+    if (!log)
+        return;
+    setvbuf(log, NULL, _IOLBF, 0);
+    rte_openlog_stream(log);
+}
+
+void eal_last_words(char ret[EAL_WORDS])
+{
+    pthread_mutex_lock(&eal.lock);
+    snprintf(ret, EAL_WORDS, "%s%s", eal.words[0] ? ": DPDK says: " : "", eal.words);
+    pthread_mutex_unlock(&eal.lock);
 }
 
 /* The first CPU that this thread may run on, as EAL's list of one. */
@@ -111,8 +125,10 @@ static int start(const struct port_options *options, struct err *err)
     (void)!sched_setaffinity(0, sizeof(own), &own);
     if (rc < 0) {
         int code = rte_errno ? rte_errno : EIO;
+        char words[EAL_WORDS];
 
-        return err_set(err, -code, "DPDK does not start: %s%s", strerror(code), eal_last_words());
+        eal_last_words(words);
+        return err_set(err, -code, "DPDK does not start: %s%s", strerror(code), words);
     }
     return 0;
 }
@@ -132,9 +148,7 @@ int eal_start(const struct port_options *options, struct err *err)
     if (rc < 0)
         return rc;
     eal.tried = true;
-    eal.log = open_memstream(&eal.text, &eal.bytes);
-    if (eal.log)
-        rte_openlog_stream(eal.log);
+    listen_to_log();
     rc = start(options, err);
     if (rc < 0)
         return rc;

@@ -10,7 +10,9 @@
  */
 MUST_CHECK int eal_start(const struct port_options *options, struct err *err);
 
+#define EAL_WORDS 216
+
 /** What DPDK said last, to end a message with; "" when nothing. */
-const char *eal_last_words(void);
+void eal_last_words(char ret[EAL_WORDS]);
 
 #endif

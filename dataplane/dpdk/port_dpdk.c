@@ -25,7 +25,6 @@
 #define BUFFERS     (4 * RING - 1)
 #define XDP_BUFFERS (8 * RING - 1) /* most of them are in rings of its own */
 #define PAGE        4096u
-#define ETHER_BYTES 14u
 #define JUMBO       9014u /* what is asked of a device that names no limit */
 #define MEMIF_FRAME 9216u /* a memif buffer */
 #define XDP_FRAME   3300u /* a page of af_xdp holds it, and what the kernel keeps before it: */
@@ -225,7 +224,7 @@ static uint32_t interface_frame(const char *name)
     ok = fd >= 0 && ioctl(fd, SIOCGIFMTU, &r) == 0 && r.ifr_mtu > 0;
     if (fd >= 0)
         close(fd);
-    return ok ? (uint32_t)r.ifr_mtu + ETHER_BYTES : 0;
+    return ok ? (uint32_t)r.ifr_mtu + PORT_ETHERNET_BYTES : 0;
 }
 
 /* What a frame takes of af_packet's ring: a power of 2. */
@@ -236,6 +235,15 @@ static uint32_t ring_frame(const char *name)
     while (bytes < PORT_FRAME_MAX && bytes < interface_frame(name) + TPACKET_OWN)
         bytes *= 2;
     return bytes;
+}
+
+/* @what went wrong with the port, and DPDK's last words about it. */
+static int refused(const struct port_options *o, int rc, const char *what, struct err *err)
+{
+    char words[EAL_WORDS];
+
+    eal_last_words(words);
+    return err_set(err, rc, "%s: %s: %s%s", o->where.name, what, strerror(-rc), words);
 }
 
 /* A virtual device's arguments in DPDK's words. */
@@ -287,8 +295,7 @@ static int make_vdev(struct dpdk *d, const struct port_options *o, struct err *e
     rc = rte_vdev_init(d->vdev, arguments);
     if (rc < 0) {
         d->vdev[0] = '\0';
-        return err_set(err, rc, "%s: DPDK's driver refuses it: %s%s", o->where.name, strerror(-rc),
-                       eal_last_words());
+        return refused(o, rc, "DPDK's driver refuses it", err);
     }
     rc = rte_eth_dev_get_port_by_name(d->vdev, &d->id);
     return rc < 0 ? err_set(err, -ENODEV, "%s: DPDK made no port of it", o->where.name) : 0;
@@ -297,10 +304,10 @@ static int make_vdev(struct dpdk *d, const struct port_options *o, struct err *e
 static int find_pci(struct dpdk *d, const struct port_options *o, struct err *err)
 {
     if (rte_eth_dev_get_port_by_name(o->where.name, &d->id) < 0)
-        return err_set(err, -ENODEV,
-                       "%s is not DPDK's to use: bind it (dpdk-devbind.py -b vfio-pci %s), with "
-                       "the IOMMU on, and let this user open /dev/vfio%s",
-                       o->where.name, o->where.name, eal_last_words());
+        return refused(o, -ENODEV,
+                       "it is not DPDK's to use: bind it (dpdk-devbind.py -b vfio-pci), with the "
+                       "IOMMU on, and let this user open /dev/vfio",
+                       err);
     return 0;
 }
 
@@ -310,7 +317,7 @@ static uint32_t most(const struct port_options *o, const struct rte_eth_dev_info
 
     switch (o->where.kind) {
     case PORT_PCI:
-        return MIN(asked, MIN(info->max_mtu ? info->max_mtu + ETHER_BYTES : JUMBO, JUMBO));
+        return MIN(asked, MIN(info->max_mtu ? info->max_mtu + PORT_ETHERNET_BYTES : JUMBO, JUMBO));
     case PORT_MEMIF:
         return MIN(asked, MEMIF_FRAME);
     case PORT_AF_XDP:
@@ -372,13 +379,12 @@ static int start(struct dpdk *d, const struct port_options *o, struct err *err)
         conf.txmode.offloads = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
     /* Virtual drivers claim less than they pass. */
     if (o->where.kind == PORT_PCI)
-        conf.rxmode.mtu = d->port.frame_max - ETHER_BYTES;
+        conf.rxmode.mtu = d->port.frame_max - PORT_ETHERNET_BYTES;
     rc = rte_eth_dev_configure(d->id, 1, 1, &conf);
     if (rc == 0)
         rc = rte_eth_dev_adjust_nb_rx_tx_desc(d->id, &receive, &send);
     if (rc < 0)
-        return err_set(err, rc, "%s: cannot be configured: %s%s", o->where.name, strerror(-rc),
-                       eal_last_words());
+        return refused(o, rc, "it cannot be configured", err);
     d->port.ring = MIN(receive, RING);
     rc = make_pool(d, o, err);
     if (rc < 0)
@@ -386,13 +392,13 @@ static int start(struct dpdk *d, const struct port_options *o, struct err *err)
     rc = rte_eth_rx_queue_setup(d->id, 0, receive, rte_eth_dev_socket_id(d->id), NULL, d->pool);
     if (rc == 0)
         rc = rte_eth_tx_queue_setup(d->id, 0, send, rte_eth_dev_socket_id(d->id), NULL);
+    if (rc < 0)
+        return refused(o, rc, "its queues cannot be had", err);
     d->memif_client = o->where.kind == PORT_MEMIF && !o->memif_server;
     d->called_ns = time_ns();
-    if (rc == 0)
-        rc = rte_eth_dev_start(d->id);
-    if (rc < 0 && !d->memif_client)
-        return err_set(err, rc, "%s: does not start: %s%s", o->where.name, strerror(-rc),
-                       eal_last_words());
+    rc = rte_eth_dev_start(d->id);
+    if (rc < 0 && !d->memif_client) /* whose server may come later */
+        return refused(o, rc, "it does not start", err);
     return rte_eth_macaddr_get(d->id, (struct rte_ether_addr *)d->port.mac);
 }
 
