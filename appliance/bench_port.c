@@ -6,6 +6,7 @@
 #include "appliance/bench_link.h"
 #include "appliance/net.h"
 #include "appliance/plugin.h"
+#include "dataplane/packet.h"
 
 #include <string.h>
 #include <sys/socket.h>

@@ -53,7 +53,7 @@ enum message {
     MESSAGE_TAPE_OK,   /* u64 number: complete and verified */
     MESSAGE_TAPE_KEEP, /* u64 number, model id: both parties have it */
     MESSAGE_LINK,      /* string: how the share link is configured; must be the same at both */
-    MESSAGE_PORT,      /* of link = dpdk: 6 bytes MAC, u32 IPv4, u32 UDP port, u32 largest frame,
+    MESSAGE_PORT,      /* of link = dpdk: 6 bytes MAC, u32 IPv4, u16 UDP port, u32 largest frame,
                           u32 drawn: both sides' together name the session */
 };
 

@@ -132,8 +132,8 @@ struct party_state {
     atomic_uint owners; /* connected */
     int listen_fd, link_listen_fd;
     struct port *port;         /* of link = dpdk; the online thread's */
-    struct link_counters wire; /* of the session with the peer that is, or was */
-    char wire_features[LINK_FEATURES_SIZE];
+    struct link_counters link; /* of the session with the peer that is, or was */
+    char link_features[LINK_FEATURES_SIZE];
 };
 
 /* --- party.c: what the threads do with the shared state --- */

@@ -108,9 +108,9 @@ static void describe_workers(json_t *reply, const char *key, const struct cpu_li
     json_object_set_new(reply, key, json_string(text));
 }
 
-static json_t *describe_link(const struct party_state *p)
+static json_t *link_status(const struct party_state *p)
 {
-    const struct link_counters *c = &p->wire;
+    const struct link_counters *c = &p->link;
     const struct {
         const char *key;
         uint64_t value;
@@ -141,7 +141,7 @@ static json_t *describe_link(const struct party_state *p)
 
     json_object_set_new(link, "driver",
                         json_string(p->port ? p->port->driver : config_link_name(p->config->link)));
-    json_object_set_new(link, "features", json_string(p->wire_features));
+    json_object_set_new(link, "features", json_string(p->link_features));
     for (size_t i = 0; i < ARRAY_LENGTH(counts); i++)
         json_object_set_new(link, counts[i].key, json_integer((json_int_t)counts[i].value));
     for (size_t i = 0; i < ARRAY_LENGTH(quantiles); i++)
@@ -167,7 +167,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     describe_workers(reply, "offline_workers", &p->config->offline_workers);
     json_object_set_new(reply, "seal", json_string(seal_engine_name(SEAL_FASTEST)));
     json_object_set_new(reply, "shape", json_string(shape));
-    json_object_set_new(reply, "link", describe_link(p));
+    json_object_set_new(reply, "link", link_status(p));
     json_object_set_new(reply, "memory", daemon_memory());
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));

@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/random.h"
 #include "base/secret.h"
+#include "dataplane/packet.h"
 
 #include <poll.h>
 #include <stdio.h>
@@ -110,7 +111,7 @@ static int open_stream(struct party_link *l, const struct seal_keys *keys,
 
 /* --- packets --- */
 
-#define PORT_BYTES      (PORT_MAC_BYTES + 4 * sizeof(uint32_t))
+#define PORT_BYTES      (PORT_MAC_BYTES + 3 * sizeof(uint32_t) + sizeof(uint16_t))
 #define PORT_UDP        7199
 #define ADDRESS_DEFAULT 0xa9fe4d01u /* 169.254.77.1, and party 1's is one more */
 
@@ -139,7 +140,7 @@ static int send_word(struct party_link *l, const struct port_word *word, struct 
 
     write_bytes(&w, word->at.mac, PORT_MAC_BYTES);
     write_u32(&w, word->at.ipv4);
-    write_u32(&w, word->at.udp);
+    write_u16(&w, word->at.udp);
     write_u32(&w, word->frame_max);
     write_u32(&w, word->drawn);
     return message_send(l->tls, MESSAGE_PORT, &w, l->timeout_ms, err);
@@ -160,7 +161,7 @@ static int receive_word(struct party_link *l, struct port_word *ret, struct err 
     if (mac)
         memcpy(ret->at.mac, mac, PORT_MAC_BYTES);
     ret->at.ipv4 = read_u32(&r);
-    ret->at.udp = (uint16_t)read_u32(&r);
+    ret->at.udp = read_u16(&r);
     ret->frame_max = read_u32(&r);
     ret->drawn = read_u32(&r);
     return type == MESSAGE_PORT && reader_done(&r)
@@ -390,8 +391,8 @@ void party_link_note(struct party_link *l)
     link_counters(l->link, &c);
     link_features(l->link, features, sizeof(features));
     pthread_mutex_lock(&l->p->lock);
-    l->p->wire = c;
-    memcpy(l->p->wire_features, features, sizeof(features));
+    l->p->link = c;
+    memcpy(l->p->link_features, features, sizeof(features));
     pthread_mutex_unlock(&l->p->lock);
 }
 

@@ -34,7 +34,7 @@
 #define DATAPLANE_LINK_H
 
 #include "base/histogram.h"
-#include "dataplane/packet.h"
+#include "dataplane/port.h"
 #include "dataplane/seal.h"
 
 #define LINK_RECORD_MAX ((size_t)1 << 20) /* bytes in a record; AGREEMENT */
@@ -150,6 +150,8 @@ MUST_CHECK int link_mem_new(const struct seal_keys *keys, const struct link_opti
 MUST_CHECK int link_uring_new(int fd, const struct seal_keys *keys,
                               const struct link_options *options, struct link **ret,
                               struct err *err);
+
+struct packet_path; /* dataplane/packet.h */
 
 /** What a link of packets is between. */
 struct link_packet_options {

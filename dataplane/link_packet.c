@@ -236,12 +236,13 @@ struct wait {
     const char *what;
 };
 
-static struct wait wait_begin(const struct packet_link *p, const char *what)
+/* Take the lock, and the time, which what is sent and sealed from here on goes by. */
+static struct wait begin(struct packet_link *p, const char *what)
 {
-    uint64_t now_ns = time_ns();
-
-    return (struct wait){now_ns + (uint64_t)p->link.options.timeout_ms * 1000000u,
-                         now_ns + (uint64_t)p->link.options.busy_poll_us_max * 1000u, what};
+    pthread_mutex_lock(&p->lock);
+    p->now_ns = time_ns();
+    return (struct wait){p->now_ns + (uint64_t)p->link.options.timeout_ms * 1000000u,
+                         p->now_ns + (uint64_t)p->link.options.busy_poll_us_max * 1000u, what};
 }
 
 /* One more look; the lock is held, and given up for a nap. What the caller waits for may have come,
@@ -268,11 +269,10 @@ static int wait_on(struct packet_link *p, const struct wait *w)
 static uint8_t *packet_reserve(struct link *l, size_t bytes)
 {
     struct packet_link *p = packet_link_of(l);
-    struct wait w = wait_begin(p, "the peer took nothing and the window is full");
+    struct wait w = begin(p, "the peer took nothing and the window is full");
     uint8_t *place = NULL;
     int rc = 0;
 
-    pthread_mutex_lock(&p->lock);
     while (rc == 0 && !place) {
         if (peer_gone(p))
             rc = link_fail(l, -ECONNRESET, PEER_GONE);
@@ -291,6 +291,7 @@ static int packet_commit(struct link *l, size_t bytes)
     int rc;
 
     pthread_mutex_lock(&p->lock);
+    p->now_ns = time_ns();
     rc = packet_out_commit(p, bytes);
     if (rc == 0 && p->out.made - p->out.sent >= EAGER_PACKETS)
         rc = MIN(pump(p), 0);
@@ -302,11 +303,10 @@ static int packet_commit(struct link *l, size_t bytes)
 static const uint8_t *packet_take(struct link *l, size_t bytes)
 {
     struct packet_link *p = packet_link_of(l);
-    struct wait w = wait_begin(p, "the peer sent no whole record");
+    struct wait w = begin(p, "the peer sent no whole record");
     const uint8_t *place = NULL;
     int rc = 0;
 
-    pthread_mutex_lock(&p->lock);
     p->in.released += p->in.held;
     p->in.held = 0;
     packet_out_send(p);
@@ -326,10 +326,9 @@ static const uint8_t *packet_take(struct link *l, size_t bytes)
 static int packet_flush(struct link *l)
 {
     struct packet_link *p = packet_link_of(l);
-    struct wait w = wait_begin(p, "the peer acknowledged nothing");
+    struct wait w = begin(p, "the peer acknowledged nothing");
     int rc = 0;
 
-    pthread_mutex_lock(&p->lock);
     while (rc == 0 && p->out.acked < p->out.made)
         rc = peer_gone(p) ? link_fail(l, -ECONNRESET, PEER_GONE) : wait_on(p, &w);
     pthread_mutex_unlock(&p->lock);
@@ -339,11 +338,10 @@ static int packet_flush(struct link *l)
 static int packet_idle(struct link *l, uint64_t until_ns)
 {
     struct packet_link *p = packet_link_of(l);
-    struct wait w = wait_begin(p, "");
+    struct wait w = begin(p, "");
     int rc = 0;
 
     w.deadline_ns = UINT64_MAX;
-    pthread_mutex_lock(&p->lock);
     while (rc == 0 && time_ns() < until_ns)
         rc = wait_on(p, &w);
     pthread_mutex_unlock(&p->lock);
@@ -399,11 +397,10 @@ static const struct link_kind packet_kind = {
 /* Packets of full size must pass both ways, and both must know. */
 static int open_path(struct packet_link *p, struct err *err)
 {
-    struct wait w = wait_begin(p, "the other party's port sent nothing that could be opened");
+    struct wait w = begin(p, "no hello came");
     const struct link_counters *c = &p->link.counters;
     int rc = 0;
 
-    pthread_mutex_lock(&p->lock);
     while (rc == 0 && !(p->hello && p->hello_seen)) {
         if (time_ns() - p->hello_ns >= HELLO_NS)
             say_hello(p);

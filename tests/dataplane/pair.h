@@ -5,6 +5,7 @@
 #define TESTS_DATAPLANE_PAIR_H
 
 #include "dataplane/link.h"
+#include "dataplane/packet.h"
 #include "dataplane/port.h"
 
 #include <setjmp.h>
