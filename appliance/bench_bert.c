@@ -43,8 +43,8 @@ struct options {
     unsigned int workers;
     bool memory; /* the in-memory link, in this process; else in a lab, over */
     enum config_link link;
-    const char *shape; /* NULL: none */
-    struct link_line line;
+    const char *shape_text; /* NULL: none */
+    struct shape shape;
     bool json;
 };
 
@@ -73,9 +73,9 @@ static void take_shape(struct argp_state *state, struct options *o, const char *
 {
     struct err err = {""};
 
-    if (shape_parse(text, &o->line, &err) < 0)
+    if (shape_parse(text, &o->shape, &err) < 0)
         argp_error(state, "--shape %s: %s", text, err.text);
-    o->shape = text;
+    o->shape_text = text;
 }
 
 static error_t take_option(int key, char *text, struct argp_state *state)
@@ -103,6 +103,10 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "\"%s\": options only", text);
+        return 0;
+    case ARGP_KEY_END:
+        if (shape_faulty(&o->shape) && (o->memory || o->link != CONFIG_LINK_DPDK))
+            argp_error(state, "--shape %s: only --link dpdk has packets to lose", o->shape_text);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -406,7 +410,7 @@ static json_t *describe(const struct bench *b, struct measured *m)
     json_t *rest;
 
     cost_variant(plan, b->variant, &cost, costs);
-    shape_format(&b->o->line, shape);
+    shape_format(&b->o->shape, shape);
     set_spread(figures, "online_ms", m->online_ms, n);
     json_object_set_new(figures, "online_ms_per_query_median",
                         json_real(tool_median(m->online_ms, n) / b->o->model.batch));
@@ -491,7 +495,7 @@ static int measure(const struct bench *b)
 static int measure_here(struct bench *b)
 {
     struct err err = {""};
-    int rc = bench_pair_new(b->compiled, &b->o->line, &b->pair, &err);
+    int rc = bench_pair_new(b->compiled, &b->o->shape, &b->pair, &err);
     int code = rc < 0 ? tool_fail(&err, rc) : measure(b);
 
     bench_pair_free(b->pair);
@@ -525,7 +529,7 @@ static int start(struct bench *b, struct err *err)
                                         .timeout_ms = TIMEOUT_MS,
                                         .workers = b->o->workers,
                                         .link = b->o->link,
-                                        .shape = b->o->shape};
+                                        .shape = b->o->shape_text};
     char model[PATH_MAX];
     int rc = lab_new(NULL, &b->lab, err);
 

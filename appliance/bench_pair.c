@@ -109,7 +109,7 @@ static void *run_side(void *context)
 
 /* --- set up --- */
 
-static int make_links(struct bench_pair *b, const struct link_line *shape, struct err *err)
+static int make_links(struct bench_pair *b, const struct shape *shape, struct err *err)
 {
     const struct link_options options = {.timeout_ms = TIMEOUT_MS,
                                          .busy_poll_us_max = LINK_BUSY_POLL_US};
@@ -126,7 +126,7 @@ static int make_links(struct bench_pair *b, const struct link_line *shape, struc
         b->side[p].link = links[p];
     for (unsigned int p = 0; rc == 0 && p < 2; p++) {
         if (shape_set(shape))
-            rc = link_shape_new(links[p], &options, shape, &b->side[p].link, err);
+            rc = link_shape_new(links[p], &options, &shape->line, &b->side[p].link, err);
         link_exchange_init(&b->side[p].exchange, b->side[p].link);
     }
     return rc;
@@ -176,7 +176,7 @@ static int make_parties(struct bench_pair *b)
     return 0;
 }
 
-int bench_pair_new(const struct compiled *m, const struct link_line *shape, struct bench_pair **ret,
+int bench_pair_new(const struct compiled *m, const struct shape *shape, struct bench_pair **ret,
                    struct err *err)
 {
     struct bench_pair *b = calloc(1, sizeof(*b));

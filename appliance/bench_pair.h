@@ -7,6 +7,7 @@
 #define APPLIANCE_BENCH_PAIR_H
 
 #include "appliance/client.h"
+#include "appliance/shape.h"
 #include "dataplane/link.h"
 #include "transformer/compile.h"
 
@@ -16,7 +17,7 @@ struct bench_pair;
  * Split the weights of @m, draw their masks, open them over a link that has the line @shape (zeros:
  * none). @m stays the caller's and outlives the pair.
  */
-MUST_CHECK int bench_pair_new(const struct compiled *m, const struct link_line *shape,
+MUST_CHECK int bench_pair_new(const struct compiled *m, const struct shape *shape,
                               struct bench_pair **ret, struct err *err);
 void bench_pair_free(struct bench_pair *b);
 

@@ -49,7 +49,7 @@ static const struct argp_option option_table[] = {
 static error_t take_option(int key, char *argument, struct argp_state *state)
 {
     struct options *options = state->input;
-    struct link_line line;
+    struct shape shape;
     struct err err = {""};
 
     switch (key) {
@@ -76,7 +76,7 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         options->workers = (unsigned int)bench_number(state, "workers", argument, 1, WORKERS_MAX);
         return 0;
     case OPTION_SHAPE:
-        if (shape_parse(argument, &line, &err) < 0)
+        if (shape_parse(argument, &shape, &err) < 0)
             argp_error(state, "--shape %s: %s", argument, err.text);
         options->shape = argument;
         return 0;

@@ -1,6 +1,5 @@
 #include "appliance/config.h"
 
-#include "appliance/shape.h"
 #include "base/file.h"
 #include "mpc/kernels.h"
 

@@ -12,6 +12,7 @@
 #include "appliance/cpu_list.h"
 #include "appliance/identity.h"
 #include "appliance/net.h"
+#include "appliance/shape.h"
 #include "appliance/tls.h"
 #include "base/base.h"
 #include "dataplane/link.h"
@@ -56,7 +57,7 @@ struct config {
     struct cpu_list workers;         /* a party online, the first its online thread; the dealer */
     struct cpu_list offline_workers; /* parties: preparation; `workers` where it is not said */
     unsigned int isa;                /* enum kernels_feature that may be used */
-    struct link_line shape;          /* zeros: none */
+    struct shape shape;
 };
 
 /**

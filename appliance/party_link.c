@@ -233,7 +233,7 @@ static int open_link(struct party_link *l, struct err *err)
     if (rc == 0)
         rc = packets ? open_packets(l, keys, &options, err) : open_stream(l, keys, &options, err);
     if (rc == 0 && shape_set(&config->shape))
-        rc = link_shape_new(l->link, &options, &config->shape, &l->link, err);
+        rc = link_shape_new(l->link, &options, &config->shape.line, &l->link, err);
     seal_keys_free(keys);
     return rc;
 }

@@ -70,7 +70,7 @@ static int take_part(const char *text, size_t count, uint64_t values[QUANTITIES]
     return 0;
 }
 
-int shape_parse(const char *text, struct link_line *ret_line, struct err *err)
+int shape_parse(const char *text, struct shape *ret_shape, struct err *err)
 {
     uint64_t values[QUANTITIES] = {0};
 
@@ -88,9 +88,8 @@ int shape_parse(const char *text, struct link_line *ret_line, struct err *err)
         text += count + 1;
         text += strspn(text, " ");
     }
-    *ret_line = (struct link_line){
-        .bits_per_s = values[RATE],
-        .delay_us = (uint32_t)values[DELAY],
+    *ret_shape = (struct shape){
+        .line = {.bits_per_s = values[RATE], .delay_us = (uint32_t)values[DELAY]},
         .faults = {.lose = (uint32_t)values[LOSE],
                    .duplicate = (uint32_t)values[DUPLICATE],
                    .reorder = (uint32_t)values[REORDER]},
@@ -111,24 +110,24 @@ static void add(char text[SHAPE_TEXT_SIZE], uint64_t value, enum quantity quanti
              value / u->factor, u->name);
 }
 
-void shape_format(const struct link_line *line, char ret_text[SHAPE_TEXT_SIZE])
+void shape_format(const struct shape *shape, char ret_text[SHAPE_TEXT_SIZE])
 {
     ret_text[0] = 0;
-    add(ret_text, line->bits_per_s, RATE);
-    add(ret_text, line->delay_us, DELAY);
-    add(ret_text, line->faults.lose, LOSE);
-    add(ret_text, line->faults.duplicate, DUPLICATE);
-    add(ret_text, line->faults.reorder, REORDER);
+    add(ret_text, shape->line.bits_per_s, RATE);
+    add(ret_text, shape->line.delay_us, DELAY);
+    add(ret_text, shape->faults.lose, LOSE);
+    add(ret_text, shape->faults.duplicate, DUPLICATE);
+    add(ret_text, shape->faults.reorder, REORDER);
     if (!ret_text[0])
         snprintf(ret_text, SHAPE_TEXT_SIZE, "none");
 }
 
-bool shape_set(const struct link_line *line)
+bool shape_set(const struct shape *shape)
 {
-    return line->bits_per_s > 0 || line->delay_us > 0;
+    return shape->line.bits_per_s > 0 || shape->line.delay_us > 0;
 }
 
-bool shape_faulty(const struct link_line *line)
+bool shape_faulty(const struct shape *shape)
 {
-    return line->faults.lose || line->faults.duplicate || line->faults.reorder;
+    return shape->faults.lose || shape->faults.duplicate || shape->faults.reorder;
 }

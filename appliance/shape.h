@@ -14,17 +14,23 @@
 #define SHAPE_DELAY_US_MAX 1000000
 #define SHAPE_PERCENT_MAX  50
 
+/** Zeros: nothing. */
+struct shape {
+    struct link_line line;
+    struct port_faults faults; /* of packets; TCP has none that it shows */
+};
+
 /** What shape_format() writes, with its NUL. */
 #define SHAPE_TEXT_SIZE 96
 
 /** -EINVAL or -ERANGE with the fix in @err. */
-MUST_CHECK int shape_parse(const char *text, struct link_line *ret_line, struct err *err);
+MUST_CHECK int shape_parse(const char *text, struct shape *ret_shape, struct err *err);
 
-/** The text that shape_parse() takes; "none" for a line without either. */
-void shape_format(const struct link_line *line, char ret_text[SHAPE_TEXT_SIZE]);
+/** The text that shape_parse() takes; "none" for one that imposes nothing. */
+void shape_format(const struct shape *shape, char ret_text[SHAPE_TEXT_SIZE]);
 
 /** Whether there is a rate or a delay to impose; whether there are faults. */
-bool shape_set(const struct link_line *line);
-bool shape_faulty(const struct link_line *line);
+bool shape_set(const struct shape *shape);
+bool shape_faulty(const struct shape *shape);
 
 #endif

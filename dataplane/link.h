@@ -184,11 +184,10 @@ MUST_CHECK int link_packet_new(const struct link_packet_options *where,
                                const struct link_options *options, struct link **ret,
                                struct err *err);
 
-/** A line: how many bits a second it takes, how long each then travels, what happens to frames. */
+/** A line: how many bits a second it takes, how long each then travels. */
 struct link_line {
-    uint64_t bits_per_s;       /* 0: no bound */
-    uint32_t delay_us;         /* one way */
-    struct port_faults faults; /* see port_faulty_new(): link_shape_new() leaves them alone */
+    uint64_t bits_per_s; /* 0: no bound */
+    uint32_t delay_us;   /* one way */
 };
 
 /**

@@ -75,8 +75,8 @@ static void test_party0(void **state)
     assert_int_equal(config->workers.count, 1);
     assert_false(config->workers.pinned);
     assert_int_equal(config->offline_workers.count, 1);
-    assert_int_equal(config->shape.bits_per_s, 0);
-    assert_int_equal(config->shape.delay_us, 0);
+    assert_int_equal(config->shape.line.bits_per_s, 0);
+    assert_int_equal(config->shape.line.delay_us, 0);
 
     /* The peer of party0 is party1. */
     assert_int_equal(config->pins.count, 2);
@@ -99,8 +99,8 @@ static void test_party1(void **state)
     assert_int_equal(config->pins.pin[0].role, ROLE_PARTY0);
     assert_int_equal(config->tapes, 1024);
     assert_int_equal(config->timeout_ms, 100);
-    assert_int_equal(config->shape.bits_per_s, 10000000000);
-    assert_int_equal(config->shape.delay_us, 20);
+    assert_int_equal(config->shape.line.bits_per_s, 10000000000);
+    assert_int_equal(config->shape.line.delay_us, 20);
     config_free(config);
 }
 
