@@ -413,3 +413,24 @@ def run_cases(cases, options, *arguments):
                 arguments[0].show_logs()
         print(f"{case.__name__:34} {time.monotonic() - start:6.1f} s  {said}", flush=True)
     return failed
+
+
+def run_cell(doc, cases, begin=lambda cell: None, after=(), **more):
+    """The exit status of a test: @cases on one cell, which is well at their end, then those @after
+    it is gone. More is the cell's."""
+    options = parse_arguments(doc)
+    try:
+        with Cell(options, **more) as cell:
+            cell.start_all()
+            cell.load_all()
+            begin(cell)
+            failed = run_cases(cases, options, cell, options)
+            cell.check_alive()
+            cell.check_ledgers()
+            cell.check_logs()
+        failed += run_cases(after, options, options)
+        expect(not failed, f"{failed} cases")
+    except Failed as e:
+        print(f"FAILED: {e}")
+        return 1
+    return 0

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 
-from cell import (NAMES, Cell, Failed, check_row, expect, expect_text, parse_arguments, run_cases)
+from cell import NAMES, check_row, expect, expect_text, run_cell
 
 TEXTS = ("a film to remember", "tired and far too long", "warm, funny and never cruel",
          "the jokes are old and the songs are worse", "a small wonder", "I want my evening back",
@@ -249,23 +249,9 @@ CASES = (formats, lines, pairs, job_files, odd_texts, exit_codes, keygen, evalua
          side_by_side)
 
 
-def main():
-    options = parse_arguments(__doc__)
-    try:
-        with Cell(options, tokens="16,48") as cell:
-            cell.formats = {"model": cell.shared}
-            cell.start_all()
-            cell.load_all()
-            failed = run_cases(CASES, options, cell, options)
-            cell.check_alive()
-            cell.check_ledgers()
-            cell.check_logs()
-        expect(not failed, f"{failed} cases")
-    except Failed as e:
-        print(f"FAILED: {e}")
-        return 1
-    return 0
+def begin(cell):
+    cell.formats = {"model": cell.shared}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cell(__doc__, CASES, begin, tokens="16,48"))

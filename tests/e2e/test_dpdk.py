@@ -12,8 +12,7 @@ import subprocess
 import sys
 import time
 
-from cell import (PARTIES, PATIENCE, Cell, Failed, expect, expect_text, free_ports, parse_arguments,
-                  run_cases)
+from cell import PARTIES, PATIENCE, expect, expect_text, free_ports, run_cell
 
 TEXTS = ("a film to remember", "tired and far too long", "warm and funny")
 NAMESPACE = "MPCFORMER_TEST_NAMESPACE"
@@ -195,24 +194,6 @@ def bench(cell, options):
 CASES = (answers, lossy, pulled, killed, memif, mismatch, refused, lab, bench)
 
 
-def main():
-    options = parse_arguments(__doc__)
-    enter_namespace()
-    try:
-        with Cell(options, more=over(CABLE)) as cell:
-            cell.start_all()
-            cell.load_all()
-            cell.wait_ready(timeout=40)
-            failed = run_cases(CASES, options, cell, options)
-            cell.check_alive()
-            cell.check_ledgers()
-            cell.check_logs()
-        expect(not failed, f"{failed} cases")
-    except Failed as e:
-        print(f"FAILED: {e}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    enter_namespace()
+    sys.exit(run_cell(__doc__, CASES, lambda cell: cell.wait_ready(timeout=40), more=over(CABLE)))

@@ -16,8 +16,7 @@ import sys
 import threading
 import time
 
-from cell import (NAMES, PARTIES, PATIENCE, Cell, Failed, expect, expect_text, parse_arguments,
-                  run_cases)
+from cell import NAMES, PARTIES, PATIENCE, expect, expect_text, run_cell
 
 TEXTS = ("a film to remember", "tired and far too long")
 RSS_GROWTH_MAX = 96 << 20
@@ -455,22 +454,5 @@ CASES = (garbage, strangers_at_the_link, owner_says_nonsense, owner_lies, wrong_
          wrong_files, waiting_model, used_model_id, lying_checkpoints)
 
 
-def main():
-    options = parse_arguments(__doc__)
-    try:
-        with Cell(options) as cell:
-            cell.start_all()
-            cell.load_all()
-            failed = run_cases(CASES, options, cell, options)
-            cell.check_alive()
-            cell.check_ledgers()
-            cell.check_logs()
-        expect(not failed, f"{failed} cases")
-    except Failed as e:
-        print(f"FAILED: {e}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cell(__doc__, CASES))

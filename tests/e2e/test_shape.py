@@ -6,8 +6,7 @@ import json
 import subprocess
 import sys
 
-from cell import (PARTIES, PATIENCE, Cell, Failed, check_row, expect, expect_text, parse_arguments,
-                  run_cases)
+from cell import PARTIES, PATIENCE, check_row, expect, expect_text, run_cell
 
 DELAY_MS = 2
 TEXT = "a film to remember"
@@ -73,22 +72,5 @@ def lab(cell, options):
 CASES = (delayed, mismatch, lab)
 
 
-def main():
-    options = parse_arguments(__doc__)
-    try:
-        with Cell(options) as cell:
-            cell.start_all()
-            cell.load_all()
-            failed = run_cases(CASES, options, cell, options)
-            cell.check_alive()
-            cell.check_ledgers()
-            cell.check_logs()
-        expect(not failed, f"{failed} cases")
-    except Failed as e:
-        print(f"FAILED: {e}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cell(__doc__, CASES))

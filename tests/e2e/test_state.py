@@ -11,8 +11,8 @@ import shutil
 import subprocess
 import sys
 
-from cell import (NAMES, PARTIES, PATIENCE, Cell, Failed, expect, expect_text, ledger_line, parse_arguments,
-                  run_cases)
+from cell import (NAMES, PARTIES, PATIENCE, Cell, expect, expect_text, ledger_line, run_cases,
+                  run_cell)
 
 TEXTS = ("a film to remember", "tired and far too long")
 DISK = "16m"  # holds one model of a party
@@ -292,24 +292,5 @@ def restored_backups(cell, options):
 CASES = (cut_ledger, damaged_ledger, two_daemons, kept_after_unload, restored_backups)
 
 
-def main():
-    options = parse_arguments(__doc__)
-    try:
-        with Cell(options) as cell:
-            cell.start_all()
-            cell.load_all()
-            cell.infer_right(*TEXTS)
-            failed = run_cases(CASES, options, cell, options)
-            cell.check_alive()
-            cell.check_ledgers()
-            cell.check_logs()
-        failed += run_cases((full_disks,), options, options)
-        expect(not failed, f"{failed} cases")
-    except Failed as e:
-        print(f"FAILED: {e}")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_cell(__doc__, CASES, lambda cell: cell.infer_right(*TEXTS), (full_disks,)))
