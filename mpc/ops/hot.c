@@ -1,5 +1,20 @@
 #include "mpc/ops/hot.h"
 
+int hot_need_rows(const struct plan *plan, const struct wire *x, int64_t number, int64_t shift,
+                  struct err *err)
+{
+    if (number < 0 || (uint64_t)number >= plan->table_count)
+        return err_set(err, -EINVAL, "it names table %" PRId64 " of %zu", number,
+                       plan->table_count);
+    if (shift < 0 || shift > RING_BITS_MAX ||
+        shift + plan->tables[number].bits > (x->cut ? x->cut : x->ring))
+        return err_set(err, -EINVAL, "an index of %u bits from bit %" PRId64 " on",
+                       plan->tables[number].bits, shift);
+    if (wire_elements(x) > PLAN_DIM_MAX)
+        return err_set(err, -EINVAL, "%zu lookups at once", wire_elements(x));
+    return 0;
+}
+
 /* All ones when a == b, else zero, without a branch. */
 static uint64_t equal_mask(uint64_t a, uint64_t b)
 {

@@ -8,6 +8,11 @@
 
 #include "mpc/op.h"
 
+/** 0 when @plan has table @number, and its rows fit the bits of @x from bit @shift on; else -EINVAL
+ *  and why. */
+MUST_CHECK int hot_need_rows(const struct plan *plan, const struct wire *x, int64_t number,
+                             int64_t shift, struct err *err);
+
 /** XOR the vector of @p into @hot, @words of party 0's share, which becomes party 1's. @return sg,
  * 1 or -1. CT: reads and writes all of @hot. */
 uint64_t hot_deal(uint64_t *hot, size_t words, uint64_t p);

@@ -111,17 +111,11 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     if (rc < 0)
         return rc;
     x = &v->wires[op->in[0]];
-    if (number < 0 || (uint64_t)number >= plan->table_count)
-        return err_set(err, -EINVAL, "it names table %" PRId64 " of %zu", number,
-                       plan->table_count);
-    if (shift < 0 || shift > RING_BITS_MAX ||
-        shift + plan->tables[number].bits > (x->cut ? x->cut : x->ring))
-        return err_set(err, -EINVAL, "an index of %u bits from bit %" PRId64 " on",
-                       plan->tables[number].bits, shift);
+    rc = hot_need_rows(plan, x, number, shift, err);
+    if (rc < 0)
+        return rc;
     if (frac < -64 || frac > 64)
         return err_set(err, -EINVAL, "its result has %" PRId64 " fraction bits", frac);
-    if (wire_elements(x) > PLAN_DIM_MAX)
-        return err_set(err, -EINVAL, "%zu lookups at once", wire_elements(x));
     *ret = (struct wire){
         .kind = WIRE_SHARE,
         .ring = x->ring,

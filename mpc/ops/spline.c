@@ -120,13 +120,9 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     if (rc < 0)
         return rc;
     x = &v->wires[op->in[0]];
-    if (number < 0 || (uint64_t)number >= plan->table_count)
-        return err_set(err, -EINVAL, "it names table %" PRId64 " of %zu", number,
-                       plan->table_count);
-    if (shift < 0 || shift > RING_BITS_MAX ||
-        shift + plan->tables[number].bits > (x->cut ? x->cut : x->ring))
-        return err_set(err, -EINVAL, "a row of %u bits from bit %" PRId64 " on",
-                       plan->tables[number].bits, shift);
+    rc = hot_need_rows(plan, x, number, shift, err);
+    if (rc < 0)
+        return rc;
     if (drop < 0 || drop > shift)
         return err_set(err, -EINVAL, "it drops %" PRId64 " bits of %" PRId64, drop, shift);
     if (!ring_narrow_valid((unsigned int)MIN(ring, 255u)))
@@ -136,8 +132,6 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     if (op->attr_count != SPLINE_TERM + SPLINE_TERMS * plan->tables[number].cols)
         return err_set(err, -EINVAL, "%d terms for %u columns", op->attr_count - SPLINE_TERM,
                        plan->tables[number].cols);
-    if (wire_elements(x) > PLAN_DIM_MAX)
-        return err_set(err, -EINVAL, "%zu elements at once", wire_elements(x));
     *ret = (struct wire){.kind = WIRE_SHARE,
                          .ring = (uint8_t)ring,
                          .frac = (int8_t)frac,
