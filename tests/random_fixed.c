@@ -38,6 +38,11 @@ int64_t random_in(int64_t low, int64_t high)
     return (int64_t)((uint64_t)low + (span ? random_word() % span : random_word()));
 }
 
+size_t random_count(size_t low, size_t high)
+{
+    return (size_t)random_in((int64_t)low, (int64_t)high);
+}
+
 void random_bytes(void *ret, size_t bytes)
 {
     uint8_t *at = ret;

@@ -17,5 +17,6 @@ uint64_t random_fixed_seed(void);
 /** The next eight bytes; a number in @low..@high. */
 uint64_t random_word(void);
 int64_t random_in(int64_t low, int64_t high);
+size_t random_count(size_t low, size_t high);
 
 #endif

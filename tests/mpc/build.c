@@ -424,3 +424,8 @@ void build_noise(int64_t *ret, size_t count, int64_t low, int64_t high)
         ret[i] = pick == 0 ? low : pick == 1 ? high : random_in(low, high);
     }
 }
+
+int64_t number_top(unsigned int bits)
+{
+    return (int64_t)ring_mask(bits - 1);
+}

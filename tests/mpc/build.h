@@ -145,4 +145,7 @@ void build_agree(const struct build *b, const int64_t *input);
 /** @count numbers in @low..@high, about one in four of them at an end. */
 void build_noise(int64_t *ret, size_t count, int64_t low, int64_t high);
 
+/** The largest number of @bits bits. */
+int64_t number_top(unsigned int bits);
+
 #endif

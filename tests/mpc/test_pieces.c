@@ -7,16 +7,6 @@
 
 #define ROUNDS 6
 
-static int64_t top(unsigned int bits)
-{
-    return (int64_t)ring_mask(bits - 1); /* the largest number of that many bits */
-}
-
-static size_t pick(size_t low, size_t high)
-{
-    return (size_t)random_in((int64_t)low, (int64_t)high);
-}
-
 /* --- comparisons --- */
 
 /* Every value of a small ring against every threshold of it, modulo no more than they need. */
@@ -93,9 +83,9 @@ static void test_select_column(void **state)
     FOR_EACH_RING(ring)
     for (int i = 0; i < 2 * ROUNDS; i++) {
         unsigned int shift = i % 2 ? 1 + (unsigned int)i : 0;
-        int64_t reach = top(ring - 1 - shift), t[3] = {-reach / 3, 0, reach / 3};
+        int64_t reach = number_top(ring - 1 - shift), t[3] = {-reach / 3, 0, reach / 3};
         int64_t input[90], expected[90];
-        size_t rows = pick(1, 9), cols = pick(1, 10), column = pick(0, 2);
+        size_t rows = random_count(1, 9), cols = random_count(1, 10), column = random_count(0, 2);
         struct build b;
         uint32_t x, bits;
 
@@ -119,7 +109,7 @@ static void test_cut_whole(void **state)
     (void)state;
     FOR_EACH_RING(ring)
     for (unsigned int shift = 8; shift <= ring - 16; shift += 8) {
-        int64_t reach = top(ring - 1 - shift), input[60];
+        int64_t reach = number_top(ring - 1 - shift), input[60];
         struct build b;
 
         build_noise(input, 60, -reach - 1, reach);
@@ -141,9 +131,10 @@ static void test_difference(void **state)
 
     (void)state;
     for (int i = 0; i < 4 * ROUNDS; i++) {
-        int64_t cols = (int64_t)pick(1, COLS);
-        const int64_t attrs[DIFFERENCE_ATTRS] = {cols, (int64_t)pick(0, (size_t)(COLS - cols)),
-                                                 (int64_t)pick(0, (size_t)(COLS - cols))};
+        int64_t cols = (int64_t)random_count(1, COLS);
+        const int64_t attrs[DIFFERENCE_ATTRS] = {cols,
+                                                 (int64_t)random_count(0, (size_t)(COLS - cols)),
+                                                 (int64_t)random_count(0, (size_t)(COLS - cols))};
         const int64_t first[DIFFERENCE_ATTRS] = {cols, attrs[1], 0};
         const int64_t column[VIEW_ATTRS] = {ROWS, 1, 1, attrs[2], COLS};
         int64_t input[ROWS * COLS], expected[ROWS * COLS];
@@ -151,7 +142,7 @@ static void test_difference(void **state)
         struct build b;
         uint32_t x, y;
 
-        build_noise(input, ROWS * COLS, -top(39), top(39));
+        build_noise(input, ROWS * COLS, -number_top(39), number_top(39));
         for (int64_t j = 0; j < ROWS * cols; j++) {
             int64_t row = j / cols * COLS, c = j % cols;
 
@@ -204,7 +195,7 @@ static void test_lookup_every_value(void **state)
         struct build b;
         uint32_t x;
 
-        build_noise(entries, ROWS, -top(40), top(40));
+        build_noise(entries, ROWS, -number_top(40), number_top(40));
         for (unsigned int j = 0; j < count; j++)
             input[j] = (int64_t)j - count / 2;
         build_start(&b, 48, 1, count);
