@@ -5,10 +5,8 @@
  * The accepting side runs in the test, the connecting side in a thread; each test says what both
  * must see.
  */
-#include "tests/appliance/fixture.h"
+#include "tests/appliance/tls_pair.h"
 
-#include "appliance/net.h"
-#include "appliance/pem.h"
 #include "base/bytes.h"
 #include "base/secret.h"
 
@@ -22,149 +20,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#define TIMEOUT_MS 5000
-
-/* Deadlines that are meant to pass, and how late a loaded machine may notice. */
-#define SHORT_MS 300
-#define SLACK_MS 2500
-
-/* Files */
-
-/* NAME.pem again with dates that have passed; the authority's own hand, so all else is right. */
-static void make_expired(const char *name)
-{
-    X509 *c = NULL;
-    EVP_PKEY *key = NULL;
-    char path[80];
-
-    make_certificate("ca", ROLE_OWNER, name);
-    snprintf(path, sizeof(path), "%s.pem", name);
-    assert_int_equal(pem_read_certificate(path, &c, NULL), 0);
-    assert_int_equal(pem_read_key("ca.key", &key, NULL), 0);
-    X509_gmtime_adj(X509_getm_notBefore(c), -20 * 86400);
-    X509_gmtime_adj(X509_getm_notAfter(c), -10 * 86400);
-    assert_true(X509_sign(c, key, NULL) > 0);
-    assert_int_equal(unlink(path), 0);
-    assert_int_equal(pem_write_certificate(path, c, NULL), 0);
-    X509_free(c);
-    EVP_PKEY_free(key);
-}
-
-static int setup(void **state)
-{
-    setup_folder(state);
-    make_authority("ca");
-    make_certificate("ca", ROLE_PARTY0, "anna");
-    make_certificate("ca", ROLE_PARTY1, "bert");
-    make_certificate("ca", ROLE_OWNER, "carl");
-    make_certificate("ca", ROLE_OWNER, "dora");
-    make_authority("ca2");
-    make_certificate("ca2", ROLE_OWNER, "eve");
-    make_expired("old");
-    return 0;
-}
-
-static struct tls_context *context_of(const char *name)
-{
-    char certificate[80], key[80];
-    struct tls_context *context = NULL;
-    struct err err = {""};
-
-    snprintf(certificate, sizeof(certificate), "%s.pem", name);
-    snprintf(key, sizeof(key), "%s.key", name);
-    if (tls_context_new(certificate, key, "ca.pem", &context, &err) < 0)
-        fail_msg("%s", err.text);
-    return context;
-}
-
-/* A listening party0 and whom it pins; the address of the next one who connects. */
-struct server {
-    struct tls_context *context;
-    struct tls_pins pins;
-    struct net_address address;
-    int listen_fd;
-};
-
-static void server_start(struct server *server)
-{
-    *server = (struct server){.context = context_of("anna")};
-    assert_int_equal(net_parse("127.0.0.1:0", &server->address, NULL), 0);
-    assert_int_equal(net_listen(&server->address, &server->listen_fd, NULL), 0);
-    assert_int_equal(net_port(server->listen_fd, &server->address.port), 0);
-    pin(&server->pins, ROLE_OWNER, "carl");
-}
-
-static void server_stop(struct server *server)
-{
-    close(server->listen_fd);
-    tls_pins_free(&server->pins);
-    tls_context_free(server->context);
-}
-
-static int server_accept(struct server *server, int timeout_ms, struct tls_session **ret_session,
-                         struct err *err)
-{
-    int fd = -1;
-
-    assert_int_equal(net_accept(server->listen_fd, TIMEOUT_MS, &fd, NULL), 0);
-    return tls_accept(server->context, fd, &server->pins, timeout_ms, ret_session, err);
-}
-
-/* The other side: a thread that connects as @name and then does @talk. cmocka's assertions do not
- * work in threads, so it keeps what it saw. */
-struct client {
-    const struct server *server;
-    const char *name;
-    enum role expect;
-    bool wrong_pin;
-    void (*talk)(struct client *client, struct tls_session *session);
-
-    struct tls_context *context;
-    struct tls_pins pins;
-    pthread_t thread;
-    int rc;
-    struct err err;
-    uint8_t key[32];
-};
-
-static void *client_main(void *argument)
-{
-    struct client *client = argument;
-    struct tls_session *session = NULL;
-    int fd = -1;
-
-    client->rc = net_connect(&client->server->address, TIMEOUT_MS, &fd, &client->err);
-    if (client->rc == 0)
-        client->rc = tls_connect(client->context, fd, client->expect, &client->pins, TIMEOUT_MS,
-                                 &session, &client->err);
-    if (client->rc == 0 && client->talk)
-        client->talk(client, session);
-    tls_free(session);
-    return NULL;
-}
-
-static void client_start(struct client *client, const struct server *server)
-{
-    client->server = server;
-    client->context = context_of(client->name);
-    pin(&client->pins, ROLE_PARTY0, client->wrong_pin ? "bert" : "anna");
-    assert_int_equal(pthread_create(&client->thread, NULL, client_main, client), 0);
-}
-
-static void client_join(struct client *client)
-{
-    assert_int_equal(pthread_join(client->thread, NULL), 0);
-    tls_pins_free(&client->pins);
-    tls_context_free(client->context);
-}
-
-static void assert_elapsed_ms(uint64_t from_ns, uint64_t at_least, uint64_t at_most)
-{
-    uint64_t ms = (time_ns() - from_ns) / 1000000u;
-
-    assert_in_range(ms, at_least, at_most);
-}
 
 /* Who is let in */
 
@@ -543,44 +398,6 @@ static void test_trickle_in_handshake(void **state)
     server_stop(&server);
 }
 
-/* Messages */
-
-static void talk_slowly(struct client *client, struct tls_session *session)
-{
-    for (int i = 0; i < 5 && client->rc == 0; i++) {
-        usleep(150000);
-        client->rc = tls_send(session, 1, "x", 1, TIMEOUT_MS, NULL);
-    }
-}
-
-/* A timeout between two messages is no harm: the session goes on. */
-static void test_timeout_between_messages(void **state)
-{
-    struct client client = {.name = "carl", .expect = ROLE_PARTY0, .talk = talk_slowly};
-    struct tls_session *session = NULL;
-    struct server server;
-    uint8_t type, byte;
-    int messages = 0, timeouts = 0, rc;
-    size_t count;
-
-    (void)state;
-    server_start(&server);
-    client_start(&client, &server);
-    assert_int_equal(server_accept(&server, TIMEOUT_MS, &session, NULL), 0);
-    assert_int_equal(tls_poll(session, 0), -ETIMEDOUT);
-    do {
-        rc = tls_receive(session, &type, &byte, 1, &count, 50, NULL);
-        messages += rc == 0;
-        timeouts += rc == -ETIMEDOUT;
-    } while (rc == 0 || rc == -ETIMEDOUT);
-    assert_int_equal(messages, 5);
-    assert_true(timeouts > 0);
-    assert_int_equal(rc, -ECONNRESET);
-    client_join(&client);
-    tls_free(session);
-    server_stop(&server);
-}
-
 /* A deadline is for the whole message, however many of its bytes trickle in. */
 static void test_trickle_in_message(void **state)
 {
@@ -609,150 +426,6 @@ static void test_trickle_in_message(void **state)
     tls_free(session);
     assert_int_equal(pthread_join(stranger.thread, NULL), 0);
     signal(SIGPIPE, SIG_DFL);
-    server_stop(&server);
-}
-
-#define LARGE_BYTES (5u << 20)
-
-static uint8_t pattern(size_t i)
-{
-    return (uint8_t)(i * 131 + (i >> 8));
-}
-
-static void talk_large(struct client *client, struct tls_session *session)
-{
-    uint8_t *bytes = malloc(LARGE_BYTES);
-
-    for (size_t i = 0; bytes && i < LARGE_BYTES; i++)
-        bytes[i] = pattern(i);
-    client->rc = tls_send(session, 2, bytes, LARGE_BYTES, TIMEOUT_MS, &client->err);
-    if (client->rc == 0)
-        client->rc = tls_send(session, 3, bytes, 16384 - 5, TIMEOUT_MS, &client->err);
-    if (client->rc == 0)
-        client->rc = tls_send(session, 4, bytes, 16384 - 4, TIMEOUT_MS, &client->err);
-    free(bytes);
-    tls_shutdown(session);
-}
-
-static void test_large_messages(void **state)
-{
-    static const size_t sizes[] = {LARGE_BYTES, 16384 - 5, 16384 - 4};
-    struct client client = {.name = "carl", .expect = ROLE_PARTY0, .talk = talk_large};
-    struct tls_session *session = NULL;
-    struct err err = {""};
-    struct server server;
-
-    (void)state;
-    server_start(&server);
-    client_start(&client, &server);
-    assert_int_equal(server_accept(&server, TIMEOUT_MS, &session, NULL), 0);
-    for (size_t m = 0; m < ARRAY_LENGTH(sizes); m++) {
-        uint8_t type = 0, *bytes = NULL;
-        size_t count = 0, wrong = 0;
-
-        assert_int_equal(
-            tls_receive_alloc(session, &type, TLS_MESSAGE_MAX, &bytes, &count, TIMEOUT_MS, &err),
-            0);
-        assert_int_equal(type, 2 + m);
-        assert_int_equal(count, sizes[m]);
-        for (size_t i = 0; i < count; i++)
-            wrong += bytes[i] != pattern(i);
-        assert_int_equal(wrong, 0);
-        secret_free(bytes, count);
-    }
-    client_join(&client);
-    assert_int_equal(client.rc, 0);
-    tls_free(session);
-    server_stop(&server);
-}
-
-static void test_oversized_message(void **state)
-{
-    struct client client = {.name = "carl", .expect = ROLE_PARTY0, .talk = talk_large};
-    struct tls_session *session = NULL;
-    uint8_t type = 99, *bytes = NULL;
-    struct err err = {""};
-    struct server server;
-    size_t count = 98;
-
-    (void)state;
-    server_start(&server);
-    client_start(&client, &server);
-    assert_int_equal(server_accept(&server, TIMEOUT_MS, &session, NULL), 0);
-    assert_int_equal(
-        tls_receive_alloc(session, &type, LARGE_BYTES - 1, &bytes, &count, TIMEOUT_MS, &err),
-        -EMSGSIZE);
-    assert_contains(err.text, "announces a message of 5242880 bytes where at most 5242879");
-    assert_null(bytes);
-    assert_int_equal(type, 99);
-    assert_int_equal(count, 98);
-    assert_int_equal(
-        tls_receive_alloc(session, &type, LARGE_BYTES, &bytes, &count, TIMEOUT_MS, NULL),
-        -ENOTCONN);
-    tls_free(session);
-    client_join(&client);
-    /* The peer is gone in the middle of its sending: an error there, not a signal. */
-    assert_true(client.rc < 0);
-    server_stop(&server);
-}
-
-static void talk_too_much(struct client *client, struct tls_session *session)
-{
-    static const uint8_t byte;
-
-    client->rc = tls_send(session, 1, &byte, (size_t)TLS_MESSAGE_MAX + 1, TIMEOUT_MS, &client->err);
-    if (client->rc == -EMSGSIZE)
-        client->rc = tls_send(session, 1, &byte, 1, TIMEOUT_MS, NULL);
-    tls_shutdown(session);
-}
-
-static void test_too_long_to_send(void **state)
-{
-    struct client client = {.name = "carl", .expect = ROLE_PARTY0, .talk = talk_too_much};
-    struct tls_session *session = NULL;
-    struct server server;
-    uint8_t type, byte;
-    size_t count;
-
-    (void)state;
-    server_start(&server);
-    client_start(&client, &server);
-    assert_int_equal(server_accept(&server, TIMEOUT_MS, &session, NULL), 0);
-    assert_int_equal(tls_receive(session, &type, &byte, 1, &count, TIMEOUT_MS, NULL), 0);
-    client_join(&client);
-    assert_int_equal(client.rc, 0);
-    assert_contains(client.err.text, "a message of 67108865 bytes");
-    tls_free(session);
-    server_stop(&server);
-}
-
-/* A peer that does not read: the sender's deadline holds. */
-static void talk_nothing(struct client *client, struct tls_session *session)
-{
-    (void)client, (void)session;
-    usleep((SHORT_MS + 500) * 1000);
-}
-
-static void test_reader_stalls(void **state)
-{
-    struct client client = {.name = "carl", .expect = ROLE_PARTY0, .talk = talk_nothing};
-    uint8_t *bytes = calloc(1, TLS_MESSAGE_MAX);
-    struct tls_session *session = NULL;
-    struct server server;
-    uint64_t start;
-
-    (void)state;
-    assert_non_null(bytes);
-    server_start(&server);
-    client_start(&client, &server);
-    assert_int_equal(server_accept(&server, TIMEOUT_MS, &session, NULL), 0);
-    start = time_ns();
-    assert_int_equal(tls_send(session, 1, bytes, TLS_MESSAGE_MAX, SHORT_MS, NULL), -ETIMEDOUT);
-    assert_elapsed_ms(start, SHORT_MS, SHORT_MS + SLACK_MS);
-    assert_int_equal(tls_send(session, 1, bytes, 1, SHORT_MS, NULL), -ENOTCONN);
-    client_join(&client);
-    tls_free(session);
-    free(bytes);
     server_stop(&server);
 }
 
@@ -830,15 +503,10 @@ int main(void)
         cmocka_unit_test(test_gone),
         cmocka_unit_test(test_silence),
         cmocka_unit_test(test_trickle_in_handshake),
-        cmocka_unit_test(test_timeout_between_messages),
         cmocka_unit_test(test_trickle_in_message),
-        cmocka_unit_test(test_large_messages),
-        cmocka_unit_test(test_oversized_message),
-        cmocka_unit_test(test_too_long_to_send),
-        cmocka_unit_test(test_reader_stalls),
         cmocka_unit_test(test_bad_context),
         cmocka_unit_test(test_bad_pins),
     };
 
-    return cmocka_run_group_tests_name("tls", tests, setup, teardown_folder);
+    return cmocka_run_group_tests_name("tls", tests, tls_files, teardown_folder);
 }
