@@ -1,4 +1,4 @@
-/* mpcformer status: what an appliance is doing, from its control socket. */
+/* mpcformer status and reload: a command of an appliance that takes nothing but its socket. */
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/tool.h"
@@ -36,10 +36,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     }
 }
 
-int cmd_status(int argc, char **argv)
+static int ask(int argc, char **argv, const char *command, const char *help)
 {
-    static const struct argp argp = {option_table, take_option, NULL,
-                                     "Say what an appliance is doing."};
+    const struct argp argp = {option_table, take_option, NULL, help};
     struct options options = {.socket = NULL};
     struct err err = {""};
     json_t *reply = NULL;
@@ -47,7 +46,7 @@ int cmd_status(int argc, char **argv)
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_USAGE;
-    rc = tool_ask(options.socket, "status", NULL, &reply, &err);
+    rc = tool_ask(options.socket, command, NULL, &reply, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
     if (options.json)
@@ -56,4 +55,16 @@ int cmd_status(int argc, char **argv)
         tool_print_people(stdout, reply);
     json_decref(reply);
     return EXIT_OK;
+}
+
+int cmd_status(int argc, char **argv)
+{
+    return ask(argc, argv, "status", "Say what an appliance is doing.");
+}
+
+int cmd_reload(int argc, char **argv)
+{
+    return ask(argc, argv, "reload",
+               "Have an appliance read its pins, certificate, key and authority again. Sessions of "
+               "owners whose pin is gone end; anything else in its configuration takes a restart.");
 }

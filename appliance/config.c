@@ -31,6 +31,7 @@ enum type {
     TYPE_LISTEN,  /* host:port, port 0 lets the system choose */
     TYPE_ADDRESS, /* host:port */
     TYPE_PATH,
+    TYPE_PEM,    /* a path, or credential:NAME */
     TYPE_SOCKET, /* a path that fits a Unix socket's address */
     TYPE_NUMBER,
     TYPE_LINK,
@@ -75,11 +76,12 @@ static const struct key keys[] = {
      "host:port where party0 listens"},
     {"party1", TYPE_ADDRESS, OWNER, OWNER, NULL, 0, 0, 0, AT(party[1]),
      "host:port where party1 listens"},
-    {"certificate", TYPE_PATH, ALL, ALL, NULL, 0, 0, 0, AT(certificate),
-     "this process's certificate, PEM"},
-    {"key", TYPE_PATH, ALL, ALL, NULL, 0, 0, 0, AT(key), "its private key, PEM, mode 0600"},
-    {"authority", TYPE_PATH, ALL, ALL, NULL, 0, 0, 0, AT(authority),
-     "the authority's certificate, PEM"},
+    {"certificate", TYPE_PEM, ALL, ALL, NULL, 0, 0, 0, AT(certificate),
+     "this process's certificate, PEM; credential:NAME is systemd's LoadCredential=NAME:..."},
+    {"key", TYPE_PEM, ALL, ALL, NULL, 0, 0, 0, AT(key),
+     "its private key, PEM, mode 0600; or credential:NAME"},
+    {"authority", TYPE_PEM, ALL, ALL, NULL, 0, 0, 0, AT(authority),
+     "the authority's certificate, PEM; or credential:NAME"},
     {"peer_pin", TYPE_PINS, PARTIES, PARTIES, NULL, 0, 0, PIN_OTHER_PARTY, AT(pins),
      "fingerprint of the other party"},
     {"dealer_pin", TYPE_PINS, PARTIES, PARTIES, NULL, 0, 0, PIN_DEALER, AT(pins),
@@ -128,6 +130,8 @@ static const struct key keys[] = {
      "one way or both: 10gbit,20us; of dpdk also 1%loss,1%duplicate,1%reorder; the same at both"},
 };
 
+_Static_assert(ARRAY_LENGTH(keys) <= CONFIG_KEYS_MAX, "a value each");
+
 /* The file is read twice: first for the role alone, since it decides what other keys mean. */
 struct parser {
     const char *path;
@@ -160,6 +164,25 @@ static int set_path(const struct parser *p, const char *text, char **ret_path, s
         return err_set(err, -ENOMEM, "no memory");
     *ret_path = path;
     return 0;
+}
+
+/* systemd hands a unit its credentials in a folder that nobody else can read. */
+static int set_pem(const struct parser *p, const char *text, char **ret_path, struct err *err)
+{
+    static const char prefix[] = "credential:";
+    const char *folder = getenv("CREDENTIALS_DIRECTORY"), *name = text + sizeof(prefix) - 1;
+
+    if (strncmp(text, prefix, sizeof(prefix) - 1) != 0)
+        return set_path(p, text, ret_path, err);
+    if (!*name || strchr(name, '/'))
+        return err_set(err, -EINVAL,
+                       "\"%.80s\": write credential:NAME, as LoadCredential= names it", text);
+    if (!folder)
+        return err_set(err, -ENOENT,
+                       "\"%.80s\", and there are none: start this by its systemd unit, or write a "
+                       "path",
+                       text);
+    return asprintf(ret_path, "%s/%s", folder, name) < 0 ? err_set(err, -ENOMEM, "no memory") : 0;
 }
 
 static int set_socket(const struct parser *p, const char *text, char **ret_path, struct err *err)
@@ -327,6 +350,8 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
         return set_address(key, text, field, err);
     case TYPE_PATH:
         return set_path(p, text, field, err);
+    case TYPE_PEM:
+        return set_pem(p, text, field, err);
     case TYPE_SOCKET:
         return set_socket(p, text, field, err);
     case TYPE_NUMBER:
@@ -402,6 +427,21 @@ static int unknown_key(const struct parser *p, const char *name, struct err *err
     return err_set(err, -EINVAL, "unknown key `%.40s`: there are %s", name, list);
 }
 
+/* What a reload cannot change is kept as text, to see whether somebody tries. */
+static bool reloads(const struct key *key)
+{
+    return key->type == TYPE_PINS || key->type == TYPE_PEM;
+}
+
+static int note(struct parser *p, const struct key *key, const char *value)
+{
+    char **at = &p->config->value[key - keys];
+
+    if (reloads(key) || *at) /* `role` comes by twice */
+        return 0;
+    return (*at = strdup(value)) ? 0 : -ENOMEM;
+}
+
 static int take_key(struct parser *p, const struct key *key, const char *value, struct err *err)
 {
     unsigned int *line = &p->key_line[key - keys];
@@ -413,7 +453,8 @@ static int take_key(struct parser *p, const struct key *key, const char *value, 
         return err_set(err, -EEXIST, "stands twice, first on line %u: keep one", *line);
     if (!*line)
         *line = p->line;
-    return set_value(p, key, value, err);
+    return note(p, key, value) < 0 ? err_set(err, -ENOMEM, "no memory")
+                                   : set_value(p, key, value, err);
 }
 
 /* inih calls this for each `key = value`; 0 is failure there. */
@@ -553,8 +594,8 @@ static int load(const char *path, unsigned int roles, struct config **ret_config
     if (rc < 0)
         return rc;
     p.config = calloc(1, sizeof(*p.config));
-    if (!p.config)
-        rc = -ENOMEM;
+    if (!p.config || !(p.config->path = realpath(path, NULL)))
+        rc = err_set(err, -errno, "%s: %s", path, strerror(errno));
     else if (strlen((char *)text) != count)
         rc = err_set(err, -EINVAL, "%s: holds a NUL: this is to be a text file", path);
     else if ((rc = parse(&p, (char *)text, true)) == 0 &&
@@ -582,10 +623,35 @@ int config_load_owner(const char *path, struct config **ret_config, struct err *
     return load(path, OWNER, ret_config, err);
 }
 
+static const char *value_of(const struct config *c, size_t i)
+{
+    return c->value[i] ? c->value[i] : keys[i].default_value ? keys[i].default_value : "";
+}
+
+int config_reload(const struct config *old, struct config **ret_config, struct err *err)
+{
+    struct config *fresh;
+    int rc = config_load(old->path, &fresh, err);
+
+    for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(keys); i++)
+        if (strcmp(value_of(old, i), value_of(fresh, i)) != 0) {
+            rc = err_set(err, -EBUSY,
+                         "%s: `%s` has changed, which takes a restart; nothing was reloaded",
+                         old->path, keys[i].name);
+            config_free(fresh);
+        }
+    if (rc == 0)
+        *ret_config = fresh;
+    return rc;
+}
+
 void config_free(struct config *config)
 {
     if (!config)
         return;
+    for (size_t i = 0; i < ARRAY_LENGTH(config->value); i++)
+        free(config->value[i]);
+    free(config->path);
     free(config->certificate);
     free(config->key);
     free(config->authority);

@@ -36,6 +36,9 @@ struct config_port {
     unsigned int mtu;                 /* 0: the most */
 };
 
+/** Room for a value of every key. */
+#define CONFIG_KEYS_MAX 48
+
 /* What a role does not take is zero: an empty host, a NULL path. */
 struct config {
     enum role role;                 /* party0, party1, dealer or owner */
@@ -58,6 +61,8 @@ struct config {
     struct cpu_list offline_workers; /* parties: preparation; `workers` where it is not said */
     unsigned int isa;                /* enum kernels_feature that may be used */
     struct shape shape;
+    char *path;                   /* of this file, absolute */
+    char *value[CONFIG_KEYS_MAX]; /* config.c's, for config_reload() */
 };
 
 /**
@@ -66,7 +71,13 @@ struct config {
  */
 MUST_CHECK int config_load(const char *path, struct config **ret_config, struct err *err);
 
-/** The same of an owner's. */
+/**
+ * Read @old's file again: *ret_config may differ in pins and in certificate, key and authority.
+ * -EBUSY, naming the key, when anything else has changed.
+ */
+MUST_CHECK int config_reload(const struct config *old, struct config **ret_config, struct err *err);
+
+/** config_load() of an owner's file. */
 MUST_CHECK int config_load_owner(const char *path, struct config **ret_config, struct err *err);
 void config_free(struct config *config);
 

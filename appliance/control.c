@@ -1,5 +1,7 @@
 #include "appliance/control.h"
 
+#include "appliance/service.h"
+
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
@@ -420,7 +422,9 @@ int control_start(const char *path, const struct control_command commands[], siz
     }
     memcpy(control->path, path, strlen(path));
     control->stop_fd = eventfd(0, EFD_CLOEXEC);
-    rc = control->stop_fd < 0 ? -errno : open_listener(control, err);
+    rc = control->stop_fd < 0 ? -errno : 0;
+    if (rc == 0 && (control->listen_fd = service_socket(path)) < 0)
+        rc = open_listener(control, err);
     if (rc < 0)
         goto fail;
     rc = -pthread_create(&control->thread, NULL, control_main, control);

@@ -49,7 +49,8 @@ struct control_command {
 struct control;
 
 /**
- * Listen at @path and start the thread. @commands stays the caller's and must outlive the server. A
+ * Listen at @path, on the socket that the service manager opened there if it did, and start the
+ * thread. @commands stays the caller's and must outlive the server. A
  * socket file that nobody listens on is replaced; one that somebody does is -EADDRINUSE; any other
  * file is left alone, -EEXIST. @idle_ms: CONTROL_IDLE_MS, or less in a test.
  */

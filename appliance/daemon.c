@@ -5,6 +5,7 @@
 #include "appliance/log.h"
 #include "appliance/net.h"
 #include "appliance/party.h"
+#include "appliance/service.h"
 #include "base/file.h"
 #include "base/secret.h"
 #include "mpc/kernels.h"
@@ -48,6 +49,7 @@ void daemon_wait(int stop_fd)
 
     while (poll(&fd, 1, -1) < 0 && errno == EINTR)
         continue;
+    service_stopping();
 }
 
 void daemon_join(struct daemon_threads *t)
@@ -62,6 +64,22 @@ void daemon_join(struct daemon_threads *t)
             _exit(EXIT_OK);
         }
     t->count = 0;
+}
+
+int daemon_reload(const struct config *config, struct trust *trust, struct err *err)
+{
+    struct config *fresh;
+    int rc = config_reload(config, &fresh, err);
+
+    if (rc == 0) {
+        rc = trust_renew(trust, fresh, err);
+        if (rc == 0)
+            log_info("reloaded", log_number("pins", (int64_t)fresh->pins.count));
+        config_free(fresh);
+    }
+    if (rc < 0)
+        log_error("not-reloaded", log_text("error", err_text(err, rc)));
+    return rc;
 }
 
 json_t *daemon_memory(void)
@@ -88,23 +106,16 @@ void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)
 
 static int run(const struct config *config, int stop_fd, struct err *err)
 {
-    struct tls_context *tls;
+    struct trust *trust;
     int rc = file_make_folders(config->state, 0700, err), code;
 
     if (rc == 0)
-        rc = tls_context_new(config->certificate, config->key, config->authority, &tls, err);
+        rc = trust_new(config, &trust, err);
     if (rc < 0)
         return rc;
-    if (tls_context_identity(tls)->role != config->role) {
-        err_set(err, -EINVAL, "%s is a certificate of role %s, and the configuration says %s",
-                config->certificate, role_name(tls_context_identity(tls)->role),
-                role_name(config->role));
-        tls_context_free(tls);
-        return -EINVAL;
-    }
-    code = config->role == ROLE_DEALER ? dealer_main(config, tls, stop_fd)
-                                       : party_main(config, tls, stop_fd);
-    tls_context_free(tls);
+    code = config->role == ROLE_DEALER ? dealer_main(config, trust, stop_fd)
+                                       : party_main(config, trust, stop_fd);
+    trust_free(trust);
     return code;
 }
 
@@ -116,8 +127,9 @@ int daemon_run(const struct config *config, int stop_fd)
     /* Before the first thread, which inherits the one, and before the first use of the other. */
     cpu_list_bind_memory(&config->workers);
     kernels_mask(config->isa);
-    rc = run(config, stop_fd, &err);
-
+    rc = service_start(config->timeout_ms, &err);
+    if (rc == 0)
+        rc = run(config, stop_fd, &err);
     if (rc < 0) {
         log_error("cannot-start", log_text("error", err_text(&err, rc)));
         return EXIT_FAILED;

@@ -3,6 +3,7 @@
 #define APPLIANCE_DAEMON_H
 
 #include "appliance/config.h"
+#include "appliance/trust.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -33,6 +34,9 @@ void daemon_wait(int stop_fd);
  * process ends as it stands, which every file it writes is made for.
  */
 void daemon_join(struct daemon_threads *t);
+
+/** Read the configuration's file again, and the certificates: the command `reload` of all roles. */
+MUST_CHECK int daemon_reload(const struct config *config, struct trust *trust, struct err *err);
 
 /** What `status` says of the memory for secrets: bytes by kind of page. */
 json_t *daemon_memory(void);

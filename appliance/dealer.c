@@ -4,6 +4,7 @@
 #include "appliance/daemon.h"
 #include "appliance/log.h"
 #include "appliance/net.h"
+#include "appliance/service.h"
 #include "base/bytes.h"
 #include "base/hash.h"
 #include "base/random.h"
@@ -266,7 +267,9 @@ static int deal_one(struct dealer_sessions *s, struct dealt_model *m, size_t var
     random_bytes(seed, sizeof(seed));
     m->party[0].dealt[variant]++;
     m->party[1].dealt[variant]++;
+    service_expect(2 * TAPE_TIMEOUTS * (unsigned int)s->timeout_ms);
     rc = deliver(s, m, v, number, (const uint8_t(*)[PRG_SEED_BYTES])seed, err);
+    service_expect(0);
     secret_wipe(seed, sizeof(seed));
     if (rc == 0) {
         m->tapes_dealt++;
@@ -387,6 +390,23 @@ static void deal_wanted(struct dealer_sessions *s)
     drop(s, 1);
 }
 
+/* To the service manager: a dealer is in service when it has a plan and both parties. */
+static void report(struct dealer_state *d)
+{
+    char text[128];
+    size_t models;
+    bool up[2];
+
+    service_alive();
+    pthread_mutex_lock(&d->lock);
+    models = d->model_count;
+    memcpy(up, d->party_up, sizeof(up));
+    pthread_mutex_unlock(&d->lock);
+    snprintf(text, sizeof(text), "%zu models, party0 %s, party1 %s", models,
+             up[0] ? "connected" : "away", up[1] ? "connected" : "away");
+    service_report(models && up[0] && up[1], text);
+}
+
 void *dealer_thread(void *state)
 {
     struct dealer_sessions s = {.d = state};
@@ -395,6 +415,7 @@ void *dealer_thread(void *state)
     s.timeout_ms = (int)s.d->config->timeout_ms;
     while (!s.d->stopping) {
         deal_wanted(&s);
+        report(s.d);
         wait_for_something(&s);
     }
     drop(&s, 0);
@@ -411,8 +432,7 @@ static void take_session(struct dealer_state *d, int fd)
     int rc;
 
     net_peer(fd, from);
-    rc = tls_accept(d->tls, fd, &d->config->pins, MIN((int)d->config->timeout_ms, HANDSHAKE_MS),
-                    &tls, &err);
+    rc = trust_accept(d->trust, fd, MIN((int)d->config->timeout_ms, HANDSHAKE_MS), &tls, &err);
     if (rc < 0) {
         log_warning("session-refused", log_text("from", from),
                     log_text("error", err_text(&err, rc)));

@@ -14,7 +14,7 @@
 #include "appliance/control.h"
 #include "appliance/ledger.h"
 #include "appliance/messages.h"
-#include "appliance/tls.h"
+#include "appliance/trust.h"
 #include "mpc/deal.h"
 
 #include <pthread.h>
@@ -43,7 +43,7 @@ struct dealt_model {
 
 struct dealer_state {
     const struct config *config;
-    struct tls_context *tls;
+    struct trust *trust;
     struct workers *workers; /* the dealing thread's */
     struct ledger *ledger;   /* empty: its lock keeps a second dealer out of the folder */
     pthread_mutex_t lock;
@@ -78,7 +78,7 @@ void *dealer_session_thread(void *state);
 void *dealer_thread(void *state);
 
 /** The appliance of the dealer, from start until @stop_fd is readable: an exit code. */
-int dealer_main(const struct config *config, struct tls_context *tls, int stop_fd);
+int dealer_main(const struct config *config, struct trust *trust, int stop_fd);
 
 extern const struct control_command dealer_commands[];
 extern const size_t dealer_command_count;

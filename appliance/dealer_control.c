@@ -64,10 +64,20 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     return model_list(context, request, reply, err);
 }
 
+static int reload(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct dealer_state *d = context;
+
+    (void)request, (void)reply;
+    return daemon_reload(d->config, d->trust, err);
+}
+
 const struct control_command dealer_commands[] = {
     {"status", status, CONTROL_READ, "this appliance, the parties and its models"},
     {"model list", model_list, CONTROL_READ, "the models that are loaded"},
     {"model load", model_load_command, CONTROL_ADMIN, "plan FILE: draw its masks, deal its tapes"},
     {"model unload", model_unload, CONTROL_ADMIN, "model ID: deal no more tapes for it"},
+    {"reload", reload, CONTROL_ADMIN,
+     "read pins, certificate, key and authority again; anything else takes a restart"},
 };
 const size_t dealer_command_count = ARRAY_LENGTH(dealer_commands);

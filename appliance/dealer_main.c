@@ -70,7 +70,7 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     return rc;
 }
 
-int dealer_main(const struct config *config, struct tls_context *tls, int stop_fd)
+int dealer_main(const struct config *config, struct trust *trust, int stop_fd)
 {
     struct dealer_state *d = calloc(1, sizeof(*d));
     struct err err = {0};
@@ -79,7 +79,7 @@ int dealer_main(const struct config *config, struct tls_context *tls, int stop_f
     if (!d)
         return EXIT_FAILED;
     d->config = config;
-    d->tls = tls;
+    d->trust = trust;
     d->listen_fd = d->wake = -1;
     pthread_mutex_init(&d->lock, NULL);
     rc = serve(d, stop_fd, &err);

@@ -9,6 +9,14 @@ static struct link *link_of(struct exchange *x)
     return ((struct link_exchange *)x)->link;
 }
 
+static void progress(struct exchange *x)
+{
+    const struct link_exchange *l = (struct link_exchange *)x;
+
+    if (l->progress)
+        l->progress();
+}
+
 static uint8_t *reserve(struct exchange *x, size_t bytes)
 {
     return link_reserve(link_of(x), bytes);
@@ -16,11 +24,13 @@ static uint8_t *reserve(struct exchange *x, size_t bytes)
 
 static int commit(struct exchange *x)
 {
+    progress(x);
     return link_commit(link_of(x));
 }
 
 static const uint8_t *take(struct exchange *x, size_t bytes)
 {
+    progress(x);
     return link_take(link_of(x), bytes);
 }
 

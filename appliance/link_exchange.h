@@ -8,9 +8,10 @@
 struct link_exchange {
     struct exchange exchange;
     struct link *link;
+    void (*progress)(void); /* called at each block, may be NULL */
 };
 
-/** @x borrows @link, and is used on the thread that may use the link. */
+/** @x borrows @link, without a @progress yet, and is used on the thread that may use the link. */
 void link_exchange_init(struct link_exchange *x, struct link *link);
 
 #endif

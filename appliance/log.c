@@ -4,11 +4,20 @@
 
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <syslog.h>
+#include <systemd/sd-journal.h>
 #include <time.h>
 #include <unistd.h>
 
 static atomic_int level_max = LOG_LEVEL_INFO;
+static bool to_journal;
+
+/* More fields than any event has. */
+#define FIELDS_MAX 16
 
 struct line {
     char text[LOG_LINE_MAX];
@@ -75,34 +84,91 @@ static void put_time(struct line *line)
     put_plain(line, part);
 }
 
+void log_start(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char here[64];
+    struct stat st;
+
+    if (!stream || fstat(STDERR_FILENO, &st) < 0)
+        return;
+    snprintf(here, sizeof(here), "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+    to_journal = strcmp(stream, here) == 0;
+}
+
 void log_level_set(enum log_level level)
 {
     atomic_store(&level_max, (int)level);
+}
+
+static void put_event(struct line *line, const char *event, const struct log_field fields[])
+{
+    char number[24];
+
+    put_plain(line, event);
+    for (const struct log_field *f = fields; f->key; f++) {
+        put_char(line, ' ');
+        put_plain(line, f->key);
+        put_char(line, '=');
+        if (f->text) {
+            put_text(line, f->text);
+            continue;
+        }
+        snprintf(number, sizeof(number), "%" PRId64, f->number);
+        put_plain(line, number);
+    }
+}
+
+/* NAME=value, in upper case up to the '='; what it says lies in @line. */
+static struct iovec entry(struct line *line, const char *prefix, const char *name,
+                          const char *value)
+{
+    size_t start = line->count;
+
+    put_plain(line, prefix);
+    for (; *name; name++)
+        put_char(line, *name >= 'a' && *name <= 'z' ? (char)(*name - 'a' + 'A') : *name);
+    put_char(line, '=');
+    put_plain(line, value);
+    return (struct iovec){.iov_base = line->text + start, .iov_len = line->count - start};
+}
+
+static void write_journal(enum log_level level, const char *event, const struct log_field fields[])
+{
+    static const int priorities[] = {LOG_ERR, LOG_WARNING, LOG_INFO, LOG_DEBUG};
+    struct line message = {.count = 0}, values = {.count = 0};
+    struct iovec at[3 + FIELDS_MAX];
+    char number[24];
+    int count = 0;
+
+    put_plain(&message, "MESSAGE=");
+    put_event(&message, event, fields);
+    at[count++] = (struct iovec){.iov_base = message.text, .iov_len = message.count};
+    snprintf(number, sizeof(number), "%d", priorities[level]);
+    at[count++] = entry(&values, "", "priority", number);
+    at[count++] = entry(&values, "MPCFORMER_", "event", event);
+    for (const struct log_field *f = fields; f->key && count < (int)ARRAY_LENGTH(at); f++) {
+        snprintf(number, sizeof(number), "%" PRId64, f->number);
+        at[count++] = entry(&values, "MPCFORMER_", f->key, f->text ? f->text : number);
+    }
+    sd_journal_sendv(at, count);
 }
 
 void log_write(enum log_level level, const char *event, const struct log_field fields[])
 {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     struct line line = {.count = 0};
-    char number[24];
 
     if ((int)level > atomic_load(&level_max))
         return;
+    if (to_journal) {
+        write_journal(level, event, fields);
+        return;
+    }
     put_time(&line);
     put_plain(&line, names[level]);
     put_char(&line, ' ');
-    put_plain(&line, event);
-    for (const struct log_field *f = fields; f->key; f++) {
-        put_char(&line, ' ');
-        put_plain(&line, f->key);
-        put_char(&line, '=');
-        if (f->text) {
-            put_text(&line, f->text);
-            continue;
-        }
-        snprintf(number, sizeof(number), "%" PRId64, f->number);
-        put_plain(&line, number);
-    }
+    put_event(&line, event, fields);
     line.text[line.count++] = '\n';
     /* There is nobody to tell that stderr is gone. */
     if (file_write_all(STDERR_FILENO, line.text, line.count) < 0)

@@ -37,6 +37,13 @@ static inline struct log_field log_number(const char *key, int64_t number)
     return (struct log_field){.key = key, .number = number};
 }
 
+/**
+ * Where stderr is the journal's ($JOURNAL_STREAM says so), write entries of fields instead of
+ * lines: MESSAGE is the line without its time, MPCFORMER_EVENT the event, MPCFORMER_ROLE and so on
+ * the fields. Before any thread.
+ */
+void log_start(void);
+
 /** Drop what is less urgent than @level; LOG_LEVEL_INFO until called. */
 void log_level_set(enum log_level level);
 

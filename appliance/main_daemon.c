@@ -77,6 +77,7 @@ int main(int argc, char **argv)
     int rc, stop_fd, code;
 
     argp_err_exit_status = EXIT_USAGE;
+    log_start();
     argp_parse(&argp, argc, argv, 0, NULL, &options);
     if (options.keys) {
         config_help(stdout);

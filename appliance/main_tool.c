@@ -27,6 +27,7 @@ static const struct subcommand subcommands[] = {
     {"model", cmd_model, "load, unload and list the models of an appliance"},
     {"job", cmd_job, "a query as files, through the parties' operators"},
     {"status", cmd_status, "what an appliance is doing"},
+    {"reload", cmd_reload, "have an appliance read its pins and certificates again"},
 };
 
 const char *argp_program_version = "mpcformer " MPCFORMER_VERSION;

@@ -101,7 +101,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     return rc;
 }
 
-int party_main(const struct config *config, struct tls_context *tls, int stop_fd)
+int party_main(const struct config *config, struct trust *trust, int stop_fd)
 {
     struct party_state *p = calloc(1, sizeof(*p));
     struct err err = {0};
@@ -111,7 +111,7 @@ int party_main(const struct config *config, struct tls_context *tls, int stop_fd
         return EXIT_FAILED;
     p->config = config;
     p->party = config->role == ROLE_PARTY1;
-    p->tls = tls;
+    p->trust = trust;
     p->listen_fd = p->link_listen_fd = p->dealer_wake = -1;
     p->stock_bytes_max = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
     daemon_lock_init(&p->lock, &p->changed);

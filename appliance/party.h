@@ -19,7 +19,7 @@
 #include "appliance/input.h"
 #include "appliance/ledger.h"
 #include "appliance/messages.h"
-#include "appliance/tls.h"
+#include "appliance/trust.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -106,7 +106,7 @@ struct desk_job {
 struct party_state {
     const struct config *config;
     unsigned int party; /* 0 or 1 */
-    struct tls_context *tls;
+    struct trust *trust;
     struct ledger *ledger;
     struct workers *workers;         /* the online thread's */
     struct workers *offline_workers; /* the dealer thread's */
@@ -224,7 +224,7 @@ void *party_online_thread(void *state);
 void *party_desk_thread(void *state);
 
 /** The appliance of a party, from start until @stop_fd (a signalfd) is readable: an exit code. */
-int party_main(const struct config *config, struct tls_context *tls, int stop_fd);
+int party_main(const struct config *config, struct trust *trust, int stop_fd);
 
 extern const struct control_command party_commands[];
 extern const size_t party_command_count;

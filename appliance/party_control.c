@@ -178,6 +178,14 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     return model_list(context, request, reply, err);
 }
 
+static int reload(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+
+    (void)request, (void)reply;
+    return daemon_reload(p->config, p->trust, err);
+}
+
 const struct control_command party_commands[] = {
     {"status", status, CONTROL_READ, "this appliance, its peers, its models and its tapes"},
     {"model list", model_list, CONTROL_READ, "the models that are loaded, and their state"},
@@ -188,5 +196,7 @@ const struct control_command party_commands[] = {
      "input FILE, output FILE: run a job that came as a file"},
     {"job list", job_list, CONTROL_READ, "jobs that came as files: waiting, done, failed"},
     {"job cancel", job_cancel, CONTROL_ADMIN, "job ID: end one that has not begun"},
+    {"reload", reload, CONTROL_ADMIN,
+     "read pins, certificate, key and authority again; anything else takes a restart"},
 };
 const size_t party_command_count = ARRAY_LENGTH(party_commands);

@@ -444,11 +444,9 @@ static void session_over(struct party_state *p)
 
 static int open_session(struct dealer_session *d, struct err *err)
 {
-    const struct config *c = d->p->config;
-    int fd, rc = net_connect(&c->dealer, d->timeout_ms, &fd, err);
+    int fd, rc = net_connect(&d->p->config->dealer, d->timeout_ms, &fd, err);
 
-    return rc < 0 ? rc
-                  : tls_connect(d->p->tls, fd, ROLE_DEALER, &c->pins, d->timeout_ms, &d->tls, err);
+    return rc < 0 ? rc : trust_connect(d->p->trust, fd, ROLE_DEALER, d->timeout_ms, &d->tls, err);
 }
 
 static void run_session(struct dealer_session *d, char last_error[ERR_TEXT_MAX])

@@ -2,6 +2,7 @@
 
 #include "appliance/log.h"
 #include "appliance/net.h"
+#include "appliance/service.h"
 #include "appliance/shape.h"
 #include "base/bytes.h"
 #include "base/random.h"
@@ -380,6 +381,7 @@ int party_link_open(struct party_state *p, struct tls_session *tls, struct party
         return rc;
     }
     link_exchange_init(&ret->exchange, ret->link);
+    ret->exchange.progress = service_alive;
     return 0;
 }
 

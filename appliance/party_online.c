@@ -10,6 +10,7 @@
 #include "appliance/log.h"
 #include "appliance/net.h"
 #include "appliance/party_link.h"
+#include "appliance/service.h"
 #include "base/bytes.h"
 #include "base/secret.h"
 
@@ -32,7 +33,10 @@
 
 static int run_open(struct party_link *l, struct served *s, struct err *err)
 {
-    int rc = model_open(s->model, &l->exchange.exchange);
+    int rc;
+
+    service_expect(KEEP_TIMEOUTS * (unsigned int)l->timeout_ms);
+    rc = model_open(s->model, &l->exchange.exchange);
 
     if (rc == -EBADMSG)
         return err_set(err, rc,
@@ -204,6 +208,7 @@ static int propose_open(struct party_link *l, struct served *s)
         rc = run_open(l, s, &err);
     if (rc == 0)
         rc = await_kept(l, &err);
+    service_expect(0);
     if (rc < 0)
         open_failed(l->p, s, rc, &err);
     return rc;
@@ -381,6 +386,7 @@ static int answer_open(struct party_link *l, const struct message_proposal *m)
             rc = run_open(l, s, &err);
         if (rc == 0)
             rc = agree(l, &err);
+        service_expect(0);
         if (rc < 0)
             open_failed(p, s, rc, &err);
     }
@@ -540,7 +546,7 @@ static int connect_peer(struct party_state *p, struct tls_session **ret_tls, str
     int fd, rc = net_connect(&p->config->peer, timeout_ms, &fd, err);
 
     if (rc == 0)
-        rc = tls_connect(p->tls, fd, ROLE_PARTY1, &p->config->pins, timeout_ms, ret_tls, err);
+        rc = trust_connect(p->trust, fd, ROLE_PARTY1, timeout_ms, ret_tls, err);
     if (rc < 0)
         usleep(RETRY_MS * 1000);
     return rc;
@@ -549,8 +555,10 @@ static int connect_peer(struct party_state *p, struct tls_session **ret_tls, str
 static int await_peer(struct party_state *p, struct tls_session **ret_tls)
 {
     pthread_mutex_lock(&p->lock);
-    while (!p->peer_arrived && !p->stopping)
+    while (!p->peer_arrived && !p->stopping) {
+        service_alive();
         party_wait(p, IDLE_MS);
+    }
     *ret_tls = p->peer_arrived;
     p->peer_arrived = NULL;
     pthread_mutex_unlock(&p->lock);
@@ -563,6 +571,25 @@ static void set_peer_up(struct party_state *p, bool up)
     p->peer_up = up;
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
+}
+
+/* To the service manager: a party is in service when it has a model and its peer. */
+static void report(struct party_state *p)
+{
+    char text[128];
+    size_t ready = 0;
+    bool peer;
+
+    service_alive();
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->served_count; i++)
+        ready += p->served[i]->state == SERVED_READY;
+    peer = p->peer_up;
+    snprintf(text, sizeof(text), "%zu of %zu models ready, the other party %s, the dealer %s",
+             ready, p->served_count, peer ? "connected" : "away",
+             p->dealer_up ? "connected" : "away");
+    pthread_mutex_unlock(&p->lock);
+    service_report(ready && peer, text);
 }
 
 static void run_session(struct party_state *p, struct tls_session *tls)
@@ -581,6 +608,7 @@ static void run_session(struct party_state *p, struct tls_session *tls)
     while (rc == 0 && !p->stopping) {
         rc = p->party == 0 ? lead_step(&l) : follow_step(&l);
         party_link_note(&l);
+        report(p);
     }
     set_peer_up(p, false);
     party_link_close(&l);
@@ -597,8 +625,11 @@ void *party_online_thread(void *state)
     while (!p->stopping) {
         struct tls_session *tls;
         struct err err = {0};
-        int rc = p->party == 0 ? connect_peer(p, &tls, &err) : await_peer(p, &tls);
+        int rc;
 
+        report(p);
+        rc = p->party == 0 ? connect_peer(p, &tls, &err) : await_peer(p, &tls);
+        service_alive();
         if (rc == 0) {
             last_error[0] = 0;
             run_session(p, tls);

@@ -173,7 +173,10 @@ static void serve_owner(struct session *s)
     while (rc == 0 && !s->p->stopping && time_ns() - idle_since < (uint64_t)IDLE_MS * 1000000) {
         if (tls_poll(s->tls, POLL_MS) < 0)
             continue;
-        rc = serve_request(s, &err);
+        /* A reload may have taken its pin away. */
+        rc = trust_believes(s->p->trust, s->peer)
+                 ? serve_request(s, &err)
+                 : err_set(&err, -EACCES, "this configuration pins it no longer");
         idle_since = time_ns();
     }
     if (rc < 0 && rc != -EPIPE)
@@ -213,7 +216,7 @@ static void serve(struct party_state *p, int fd)
     int rc;
 
     net_peer(fd, from);
-    rc = tls_accept(p->tls, fd, &p->config->pins, MIN(s.timeout_ms, HANDSHAKE_MS), &s.tls, &err);
+    rc = trust_accept(p->trust, fd, MIN(s.timeout_ms, HANDSHAKE_MS), &s.tls, &err);
     if (rc < 0) {
         log_warning("session-refused", log_text("from", from),
                     log_text("error", err_text(&err, rc)));

@@ -48,6 +48,9 @@ MUST_CHECK int tls_pins_add(struct tls_pins *pins, enum role role, const char *t
                             struct err *err);
 void tls_pins_free(struct tls_pins *pins);
 
+/** Whether @peer's key is pinned in its role and under its name. */
+bool tls_pins_believe(const struct tls_pins *pins, const struct identity *peer);
+
 /*
  * What a process brings to every session: its certificate, its key, its authority. Threads may
  * share it; sessions may outlive it.

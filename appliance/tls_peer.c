@@ -24,18 +24,6 @@ void tls_peer_advice(const struct identity *self, const struct identity *peer,
     snprintf(ret_text, TLS_ADVICE_SIZE, "%s = %s=%s", key, peer->name, hex);
 }
 
-static bool pinned(const struct tls_pins *pins, const struct identity *peer)
-{
-    for (size_t i = 0; i < pins->count; i++) {
-        const struct tls_pin *pin = &pins->pin[i];
-
-        if (pin->role == peer->role && (!pin->name[0] || strcmp(pin->name, peer->name) == 0) &&
-            memcmp(pin->fingerprint, peer->fingerprint, sizeof(pin->fingerprint)) == 0)
-            return true;
-    }
-    return false;
-}
-
 static int check_peer(struct tls_session *s, const X509 *certificate)
 {
     char hex[IDENTITY_FINGERPRINT_SIZE], advice[TLS_ADVICE_SIZE];
@@ -54,7 +42,7 @@ static int check_peer(struct tls_session *s, const X509 *certificate)
             "peer at %s: its certificate is role %s name %s fingerprint %s, another role "
             "is expected there: is the address right?",
             s->at, role_name(peer.role), peer.name, hex);
-    if (pinned(s->pins, &peer)) {
+    if (tls_pins_believe(s->pins, &peer)) {
         s->peer = peer;
         return 0;
     }

@@ -57,3 +57,15 @@ void tls_pins_free(struct tls_pins *pins)
     free(pins->pin);
     *pins = (struct tls_pins){.count = 0};
 }
+
+bool tls_pins_believe(const struct tls_pins *pins, const struct identity *peer)
+{
+    for (size_t i = 0; i < pins->count; i++) {
+        const struct tls_pin *pin = &pins->pin[i];
+
+        if (pin->role == peer->role && (!pin->name[0] || strcmp(pin->name, peer->name) == 0) &&
+            memcmp(pin->fingerprint, peer->fingerprint, sizeof(pin->fingerprint)) == 0)
+            return true;
+    }
+    return false;
+}

@@ -295,7 +295,14 @@ static int make_vdev(struct dpdk *d, const struct port_options *o, struct err *e
     rc = rte_vdev_init(d->vdev, arguments);
     if (rc < 0) {
         d->vdev[0] = '\0';
-        return refused(o, rc, "DPDK's driver refuses it", err);
+        /* -1 is no errno: DPDK found no driver that takes it. */
+        return rc == -1
+                   ? refused(
+                         o, -ENODEV,
+                         "DPDK has no driver for it (is its package, librte-net-..., installed?) "
+                         "or the driver refuses it",
+                         err)
+                   : refused(o, rc, "DPDK's driver refuses it", err);
     }
     rc = rte_eth_dev_get_port_by_name(d->vdev, &d->id);
     return rc < 0 ? err_set(err, -ENODEV, "%s: DPDK made no port of it", o->where.name) : 0;

@@ -407,6 +407,57 @@ static void test_owner(void **state)
     }
 }
 
+static void test_credentials(void **state)
+{
+    struct config *config = NULL;
+    struct err err = {""};
+
+    (void)state;
+    assert_int_equal(setenv("CREDENTIALS_DIRECTORY", "/run/credentials/unit", 1), 0);
+    config = load("role = dealer\nlisten = 0.0.0.0:1\ncertificate = credential:mine\nkey = key\n"
+                  "authority = a\nstate = s\ncontrol = c\nparty0_pin = " HEX_A
+                  "\nparty1_pin = " HEX_B "\n");
+    assert_string_equal(config->certificate, "/run/credentials/unit/mine");
+    config_free(config);
+
+    write_text("test.conf", "role = dealer\nkey = credential:../passwd\n");
+    assert_int_equal(config_load("test.conf", &config, &err), -EINVAL);
+    assert_contains(err.text, "test.conf:2: key: \"credential:../passwd\"");
+    unsetenv("CREDENTIALS_DIRECTORY");
+    err = (struct err){""};
+    write_text("test.conf", "role = dealer\nkey = credential:key\n");
+    assert_int_equal(config_load("test.conf", &config, &err), -ENOENT);
+    assert_contains(err.text, "start this by its systemd unit");
+}
+
+static void test_reload(void **state)
+{
+    struct config *config = load("role = party1\ntapes = 2\n" PARTY1_REST), *fresh = NULL;
+    struct err err = {""};
+
+    (void)state;
+    /* Pins, and which files hold the keys; a default that is spelled out is no change. */
+    write_text("test.conf", "role = party1\nisa = auto\nlisten = 0.0.0.0:4100\nkey = new.key\n"
+                            "certificate = new.pem\nauthority = ca\nstate = state\n"
+                            "control = control\ndealer = [::1]:4200\npeer_pin = " HEX_C
+                            "\ndealer_pin = " HEX_B "\nlink_listen = 10.0.0.2:4101\n");
+    assert_int_equal(config_reload(config, &fresh, &err), 0);
+    assert_true(strstr(fresh->key, "/new.key"));
+    assert_int_equal(fresh->pins.count, 2);
+    config_free(fresh);
+
+    write_text("test.conf", "role = party1\ntimeout_ms = 1000\n" PARTY1_REST);
+    assert_int_equal(config_reload(config, &fresh, &err), -EBUSY);
+    assert_contains(err.text, "`timeout_ms` has changed, which takes a restart");
+    err = (struct err){""};
+    write_text("test.conf", "role = dealer\n" DEALER_REST);
+    assert_int_equal(config_reload(config, &fresh, &err), -EBUSY);
+    assert_contains(err.text, "`role` has changed");
+    write_text("test.conf", "role = party1\n");
+    assert_int_equal(config_reload(config, &fresh, &err), -EINVAL);
+    config_free(config);
+}
+
 static void test_no_text(void **state)
 {
     static const char nul[] = "role = party0\0\n";
@@ -482,6 +533,8 @@ int main(void)
         cmocka_unit_test(test_workers),
         cmocka_unit_test(test_isa),
         cmocka_unit_test(test_owner),
+        cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_reload),
         cmocka_unit_test(test_no_text),
         cmocka_unit_test(test_other_folder),
         cmocka_unit_test(test_help),

@@ -289,7 +289,37 @@ def restored_backups(cell, options):
     cell.check_online_once()
 
 
-CASES = (cut_ledger, damaged_ledger, two_daemons, kept_after_unload, restored_backups)
+def reloads(cell, _):
+    """A pin that is gone after a reload turns its owner away, also in a session that is open; a new
+    certificate of the same key holder is shown; what takes a restart is refused, and changes
+    nothing."""
+    lines = cell.config("party0")
+    cell.write_config("party0", [(k, v) for k, v in lines if k != "client_pin"])
+    cell.infer_right(*TEXTS)
+    cell.ask("party0", "reload")
+    a = cell.infer(*TEXTS[:1])
+    expect(a.code == 3, f"an owner without a pin is served: {a.code}")
+    expect_text("client_pin", a.text, "what it is told")
+
+    cell.write_config("party0", lines + [("tapes", 3)])
+    expect_text(r"party0\.conf:\d+: tapes: stands twice", cell.ask("party0", "reload", code=3),
+                "a file that is wrong")
+    cell.write_config("party0", [(k, 7 if k == "tapes" else v) for k, v in lines])
+    expect_text("`tapes` has changed, which takes a restart", cell.ask("party0", "reload", code=3),
+                "a key that a reload does not take")
+    expect(cell.infer(*TEXTS[:1]).code == 3, "a reload that failed changed something")
+
+    for ending in ("key", "csr", "pem"):
+        os.remove(cell.path(f"party0.{ending}"))
+    cell.make_identity("party0", "party0")
+    for name in ("party0", "party1", "dealer", "owner"):
+        cell.write_config(name, cell.config(name))
+    for name in ("party0", "party1", "dealer"):
+        cell.ask(name, "reload")
+    cell.infer_right(*TEXTS)
+
+
+CASES = (cut_ledger, damaged_ledger, two_daemons, kept_after_unload, restored_backups, reloads)
 
 
 if __name__ == "__main__":
