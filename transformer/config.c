@@ -1,18 +1,10 @@
 #include "transformer/config.h"
 
-#include "base/file.h"
+#include "transformer/document.h"
 
-#include <jansson.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* The document being read: @path is for messages. */
-struct document {
-    char path[PATH_MAX];
-    json_t *root;
-};
 
 static const char *const hidden_act_names[] = {
     [HIDDEN_GELU] = "gelu", [HIDDEN_GELU_NEW] = "gelu_new", [HIDDEN_RELU] = "relu",
@@ -78,45 +70,11 @@ int model_config_set_softmax(struct model_config *config, const char *name, stru
     return 0;
 }
 
-/* The value of @key; NULL when absent or null, which the HF layout uses alike. */
-static const json_t *get(const struct document *d, const char *key)
-{
-    const json_t *value = json_object_get(d->root, key);
-
-    return json_is_null(value) ? NULL : value;
-}
-
-static int document_read(const char *folder, const char *name, struct document *d, struct err *err)
-{
-    uint8_t *bytes = NULL;
-    json_error_t why;
-    size_t count;
-    int rc;
-
-    rc = file_path(d->path, sizeof(d->path), folder, name);
-    if (rc < 0)
-        return err_set(err, rc, "%s/%s: the path is too long", folder, name);
-    rc = file_read(d->path, MODEL_JSON_BYTES_MAX, &bytes, &count, err);
-    if (rc < 0)
-        return rc;
-    d->root = json_loadb((const char *)bytes, count, JSON_REJECT_DUPLICATES, &why);
-    free(bytes);
-    if (!d->root)
-        return err_set(err, -EINVAL, "%s: not JSON: line %d, column %d: %s", d->path, why.line,
-                       why.column, why.text);
-    if (!json_is_object(d->root)) {
-        json_decref(d->root);
-        d->root = NULL;
-        return err_set(err, -EINVAL, "%s: not a JSON object", d->path);
-    }
-    return 0;
-}
-
 /* @missing is the value of an absent key; 0: the key must be there. */
 static int get_size(const struct document *d, const char *key, size_t missing, size_t max,
                     size_t *ret, struct err *err)
 {
-    const json_t *value = get(d, key);
+    const json_t *value = document_get(d, key);
 
     if (!value && missing) {
         *ret = missing;
@@ -160,24 +118,6 @@ static int get_sizes(const struct document *d, struct model_config *c, struct er
     return 0;
 }
 
-static bool text_is_sane(const char *text)
-{
-    size_t bytes = text ? strlen(text) : 0;
-
-    if (!bytes || bytes > MODEL_LABEL_BYTES_MAX)
-        return false;
-    for (size_t i = 0; i < bytes; i++)
-        if ((uint8_t)text[i] < 0x20 || text[i] == 0x7f)
-            return false;
-    return true;
-}
-
-/* For a message: nothing from the file that a terminal might obey. */
-static const char *shown(const char *text)
-{
-    return text_is_sane(text) ? text : "(no printable text)";
-}
-
 /* Index of the string @value, which stands at @key, in @names. */
 static int name_index(const struct document *d, const char *key, const json_t *value,
                       const char *const names[], size_t count, size_t *ret, struct err *err)
@@ -188,7 +128,7 @@ static int name_index(const struct document *d, const char *key, const json_t *v
     if (name_find(name, names, count, ret, known))
         return 0;
     return err_set(err, -ENOTSUP, "%s: %s \"%.64s\" is not known; it may be one of: %s", d->path,
-                   key, shown(name), known);
+                   key, document_shown(name), known);
 }
 
 /* An index for each of @layers from the one string at @key or from a list of as many; @missing when
@@ -197,7 +137,7 @@ static int get_names(const struct document *d, const char *key, const char *cons
                      size_t count, size_t missing, size_t layers, size_t ret[MODEL_LAYERS_MAX],
                      struct err *err)
 {
-    const json_t *value = get(d, key);
+    const json_t *value = document_get(d, key);
     int rc = 0;
 
     if (json_is_array(value) && json_array_size(value) != layers)
@@ -217,7 +157,7 @@ static int get_names(const struct document *d, const char *key, const char *cons
 static int require_string(const struct document *d, const char *key, const char *only,
                           struct err *err)
 {
-    const json_t *value = get(d, key);
+    const json_t *value = document_get(d, key);
     size_t index;
 
     return value ? name_index(d, key, value, &only, 1, &index, err) : 0;
@@ -225,7 +165,7 @@ static int require_string(const struct document *d, const char *key, const char 
 
 static int require_false(const struct document *d, const char *key, struct err *err)
 {
-    const json_t *value = get(d, key);
+    const json_t *value = document_get(d, key);
 
     if (value && !json_is_false(value))
         return err_set(err, -ENOTSUP, "%s: %s is not supported; only false is", d->path, key);
@@ -234,15 +174,15 @@ static int require_false(const struct document *d, const char *key, struct err *
 
 static int check_architecture(const struct document *d, struct err *err)
 {
-    const json_t *list = get(d, "architectures");
+    const json_t *list = document_get(d, "architectures");
     const char *name = json_string_value(json_array_get(list, 0));
     int rc;
 
     if (json_array_size(list) != 1 || !name || strcmp(name, "BertForSequenceClassification"))
         return err_set(err, -ENOTSUP,
                        "%s: architectures must be [\"BertForSequenceClassification\"], not %.64s",
-                       d->path, shown(name));
-    if (!get(d, "model_type"))
+                       d->path, document_shown(name));
+    if (!document_get(d, "model_type"))
         return err_set(err, -EINVAL, "%s: model_type is missing", d->path);
     rc = require_string(d, "model_type", "bert", err);
     if (rc < 0)
@@ -256,9 +196,9 @@ static int check_architecture(const struct document *d, struct err *err)
     rc = require_false(d, "add_cross_attention", err);
     if (rc < 0)
         return rc;
-    if (json_object_size(get(d, "pruned_heads")))
+    if (json_object_size(document_get(d, "pruned_heads")))
         return err_set(err, -ENOTSUP, "%s: pruned_heads is not supported", d->path);
-    if (get(d, "quantization_config"))
+    if (document_get(d, "quantization_config"))
         return err_set(err, -ENOTSUP,
                        "%s: quantization_config is not supported; save the model in F32", d->path);
     return 0;
@@ -266,7 +206,7 @@ static int check_architecture(const struct document *d, struct err *err)
 
 static int get_functions(const struct document *d, struct model_config *c, struct err *err)
 {
-    const json_t *eps = get(d, "layer_norm_eps");
+    const json_t *eps = document_get(d, "layer_norm_eps");
     size_t hidden[MODEL_LAYERS_MAX], softmax[MODEL_LAYERS_MAX];
     int rc;
 
@@ -304,7 +244,7 @@ static int name_labels(const struct document *d, const json_t *names, struct mod
         }
         snprintf(key, sizeof(key), "%zu", i);
         label = json_string_value(json_object_get(names, key));
-        if (!text_is_sane(label))
+        if (!document_text_is_sane(label, MODEL_LABEL_BYTES_MAX))
             return err_set(err, -EINVAL,
                            "%s: id2label must name \"0\" to \"%zu\", each with 1 to %d bytes of "
                            "printable text; \"%s\" is absent or not that",
@@ -316,7 +256,7 @@ static int name_labels(const struct document *d, const json_t *names, struct mod
 
 static int get_labels(const struct document *d, struct model_config *c, struct err *err)
 {
-    const json_t *names = get(d, "id2label");
+    const json_t *names = document_get(d, "id2label");
     size_t named = json_object_size(names);
     int rc;
 
@@ -332,21 +272,6 @@ static int get_labels(const struct document *d, struct model_config *c, struct e
     return name_labels(d, names, c, err);
 }
 
-/* @ret_known is set when the key is there, @ret_value with it. */
-static int get_bool(const struct document *d, const char *key, bool *ret_known, bool *ret_value,
-                    struct err *err)
-{
-    const json_t *value = get(d, key);
-
-    if (!value)
-        return 0;
-    if (!json_is_boolean(value))
-        return err_set(err, -EINVAL, "%s: %s must be true or false", d->path, key);
-    *ret_known = true;
-    *ret_value = json_is_true(value);
-    return 0;
-}
-
 /* What tokenizer_config.json may change: the case; the rest must be BERT's way. */
 static int check_tokenizer(const struct document *d, bool known, struct model_config *c,
                            struct err *err)
@@ -355,19 +280,19 @@ static int check_tokenizer(const struct document *d, bool known, struct model_co
     bool spaces_said = false, spaces = true;
     int rc;
 
-    rc = get_bool(d, "do_lower_case", &said, &lower, err);
+    rc = document_bool(d, "do_lower_case", &said, &lower, err);
     if (rc < 0)
         return rc;
     if (known && said && lower != c->lower_case)
         return err_set(err, -EINVAL, "%s: do_lower_case differs from config.json", d->path);
     c->lower_case = lower;
-    rc = get_bool(d, "strip_accents", &strip, &strips, err);
+    rc = document_bool(d, "strip_accents", &strip, &strips, err);
     if (rc < 0)
         return rc;
     if (strip && strips != lower)
         return err_set(err, -ENOTSUP, "%s: strip_accents other than do_lower_case is not supported",
                        d->path);
-    rc = get_bool(d, "tokenize_chinese_chars", &spaces_said, &spaces, err);
+    rc = document_bool(d, "tokenize_chinese_chars", &spaces_said, &spaces, err);
     if (rc < 0)
         return rc;
     if (!spaces)
@@ -384,16 +309,16 @@ static int get_case(const char *folder, const struct document *d, struct model_c
     int rc;
 
     c->lower_case = true;
-    rc = get_bool(d, "do_lower_case", &known, &c->lower_case, err);
+    rc = document_bool(d, "do_lower_case", &known, &c->lower_case, err);
     if (rc < 0)
         return rc;
-    rc = document_read(folder, "tokenizer_config.json", &tokenizer, &absent);
+    rc = document_read(folder, "tokenizer_config.json", MODEL_JSON_BYTES_MAX, &tokenizer, &absent);
     if (rc == -ENOENT)
         return 0;
     if (rc < 0)
         return err_set(err, rc, "%s", err_text(&absent, rc));
     rc = check_tokenizer(&tokenizer, known, c, err);
-    json_decref(tokenizer.root);
+    document_free(&tokenizer);
     return rc;
 }
 
@@ -403,7 +328,7 @@ int model_config_read(const char *folder, struct model_config *ret_config, struc
     struct model_config c = {0};
     int rc;
 
-    rc = document_read(folder, "config.json", &d, err);
+    rc = document_read(folder, "config.json", MODEL_JSON_BYTES_MAX, &d, err);
     if (rc < 0)
         return rc;
     rc = check_architecture(&d, err);
@@ -421,12 +346,12 @@ int model_config_read(const char *folder, struct model_config *ret_config, struc
     rc = get_case(folder, &d, &c, err);
     if (rc < 0)
         goto fail;
-    json_decref(d.root);
+    document_free(&d);
     *ret_config = c;
     return 0;
 fail:
     model_config_free(&c);
-    json_decref(d.root);
+    document_free(&d);
     return rc;
 }
 
