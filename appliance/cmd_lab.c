@@ -9,7 +9,9 @@
 #include "base/workers.h"
 
 #include <argp.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -147,16 +149,32 @@ static int share(void *context)
     return cmd_share(argc, argv);
 }
 
-/* The owner in a lab may compare: give it the float model too. */
+static int is_weights(const struct dirent *entry)
+{
+    return fnmatch("*.safetensors*", entry->d_name, 0) == 0;
+}
+
+/* The owner in a lab may compare: give it the float model too, be it one file or shards. */
 static int link_float(const struct lab *lab, const char *model, struct err *err)
 {
-    char from[PATH_MAX], to[PATH_MAX];
-    int rc = lab_path(lab, "model/client/model.safetensors", to, err);
+    char client[PATH_MAX], from[PATH_MAX], to[PATH_MAX];
+    struct dirent **files = NULL;
+    int rc = lab_path(lab, "model/client", client, err);
+    int count = rc < 0 ? 0 : scandir(model, &files, is_weights, NULL);
 
-    if (rc == 0 && (rc = file_path(from, sizeof(from), model, "model.safetensors")) < 0)
-        err_set(err, rc, "%s: path too long", model);
-    if (rc == 0 && symlink(from, to) < 0 && errno != EEXIST)
-        rc = err_set(err, -errno, "%s: %s", to, strerror(errno));
+    if (count < 0)
+        rc = err_set(err, -errno, "%s: %s", model, strerror(errno));
+    for (int i = 0; i < count; i++) {
+        const char *name = files[i]->d_name;
+
+        if (rc == 0 && ((rc = file_path(from, sizeof(from), model, name)) < 0 ||
+                        (rc = file_path(to, sizeof(to), client, name)) < 0))
+            err_set(err, rc, "%s: path too long", model);
+        if (rc == 0 && symlink(from, to) < 0 && errno != EEXIST)
+            rc = err_set(err, -errno, "%s: %s", to, strerror(errno));
+        free(files[i]);
+    }
+    free(files);
     return rc;
 }
 

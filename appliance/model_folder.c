@@ -1,12 +1,11 @@
 #include "appliance/model_folder.h"
 
 #include "base/file.h"
+#include "transformer/shards.h"
 
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
 static int check(const struct model_folder *f, const char *path, struct err *err)
 {
@@ -61,17 +60,14 @@ void model_folder_free(struct model_folder *f)
 
 int model_folder_load_float(struct model_folder *f, const char *path, struct err *err)
 {
-    char weights[PATH_MAX];
     struct checkpoint *c = NULL;
-    int rc = file_path(weights, sizeof(weights), path, "model.safetensors");
+    struct err why = {""};
+    int rc = shards_exist(path, &why);
 
     if (rc < 0)
-        return err_set(err, rc, "%s: path too long", path);
-    if (access(weights, R_OK) < 0)
-        return err_set(
-            err, -errno,
-            "%s: %s: there is nothing to compare with; --model DIR names the float model", weights,
-            strerror(errno));
+        return err_set(err, rc,
+                       "%s: there is nothing to compare with; --model DIR names the float model",
+                       err_text(&why, rc));
     rc = checkpoint_load(path, &c, err);
     if (rc < 0)
         return rc;

@@ -1,16 +1,13 @@
 #include "transformer/checkpoint.h"
 
-#include "base/file.h"
 #include "base/secret.h"
-#include "transformer/safetensors.h"
+#include "transformer/shards.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define WEIGHTS_FILE     "model.safetensors"
 #define RANDOM_DEVIATION 0.02
 
 enum dim { NONE, HIDDEN, INTERMEDIATE, VOCAB, POSITIONS, TYPES, LABELS };
@@ -72,9 +69,8 @@ static const struct slot layer_slots[] = {
 /* A load under way: first every slot is matched and counted, then memory is taken and filled. */
 struct load {
     struct checkpoint *c;
-    char path[PATH_MAX];
-    struct safetensors *file;
-    bool *used;      /* (tensors of the file) */
+    struct shards *tensors;
+    bool *used;      /* (shards_count()) */
     size_t elements; /* of all slots matched so far; in the second pass, filled so far */
     uint64_t random; /* state of the generator of made-up weights */
 };
@@ -110,20 +106,21 @@ static int walk(struct load *l, slot_step step, struct err *err)
     return rc;
 }
 
-static int find(const struct load *l, const char *name, const struct safetensors_entry **ret,
-                struct err *err)
+/* Number of the tensor. */
+static int find(const struct load *l, const char *name, size_t *ret, struct err *err)
 {
     char prefixed[SAFETENSORS_NAME_BYTES_MAX + 8];
-    const struct safetensors_entry *plain, *e;
+    const char *path = shards_path(l->tensors);
+    size_t with, without, none = shards_count(l->tensors);
 
     snprintf(prefixed, sizeof(prefixed), "bert.%s", name);
-    e = safetensors_find(l->file, prefixed);
-    plain = safetensors_find(l->file, name);
-    if (e && plain)
-        return err_set(err, -EINVAL, "%s: has both %s and %s; remove one", l->path, name, prefixed);
-    if (!e && !plain)
-        return err_set(err, -EINVAL, "%s: tensor %s is missing", l->path, prefixed);
-    *ret = e ? e : plain;
+    with = shards_find(l->tensors, prefixed);
+    without = shards_find(l->tensors, name);
+    if (with < none && without < none)
+        return err_set(err, -EINVAL, "%s: has both %s and %s; remove one", path, name, prefixed);
+    if (with == none && without == none)
+        return err_set(err, -EINVAL, "%s: tensor %s is missing", path, prefixed);
+    *ret = MIN(with, without);
     return 0;
 }
 
@@ -139,66 +136,67 @@ static void shape_text(const size_t shape[], size_t rank, char *ret, size_t size
 static int match(struct load *l, const char *name, const struct slot *slot, void *owner,
                  struct err *err)
 {
-    const struct safetensors_entry *e = NULL;
-    size_t want[2], rank = slot->dims[1] == NONE ? 1 : 2;
+    const struct safetensors_entry *e;
+    size_t index = 0, want[2], rank = slot->dims[1] == NONE ? 1 : 2;
     char has[192], needs[64];
     int rc;
 
     (void)owner;
-    rc = find(l, name, &e, err);
+    rc = find(l, name, &index, err);
     if (rc < 0)
         return rc;
+    e = shards_at(l->tensors, index);
     for (size_t i = 0; i < rank; i++)
         want[i] = dim_size(&l->c->config, slot->dims[i]);
     if (e->rank != rank || memcmp(e->shape, want, rank * sizeof(*want))) {
         shape_text(e->shape, e->rank, has, sizeof(has));
         shape_text(want, rank, needs, sizeof(needs));
         return err_set(err, -EINVAL, "%s: tensor %s has shape (%s); config.json asks for (%s)",
-                       l->path, e->name, has, needs);
+                       shards_path(l->tensors), e->name, has, needs);
     }
-    l->used[e - safetensors_at(l->file, 0)] = true;
-    l->elements += e->elements; /* bounded by the file's size: entries are disjoint */
+    l->used[index] = true;
+    l->elements += e->elements; /* bounded by the files' sizes: entries are disjoint */
     return 0;
 }
 
 static int fill(struct load *l, const char *name, const struct slot *slot, void *owner,
                 struct err *err)
 {
-    const struct safetensors_entry *e = NULL;
     float *to = l->c->values + l->elements;
+    size_t index = 0;
     int rc;
 
-    rc = find(l, name, &e, err);
+    rc = find(l, name, &index, err);
     if (rc < 0)
         return rc;
     *(const float **)((char *)owner + slot->offset) = to;
-    l->elements += e->elements;
-    return safetensors_read(l->file, e, to, err);
+    l->elements += shards_at(l->tensors, index)->elements;
+    return shards_read(l->tensors, index, to, err);
 }
 
 /* position_ids is the constant 0, 1, 2...: older HF versions saved it. */
 static int check_unused(const struct load *l, struct err *err)
 {
-    for (size_t i = 0; i < safetensors_count(l->file); i++) {
-        const char *name = safetensors_at(l->file, i)->name;
+    for (size_t i = 0; i < shards_count(l->tensors); i++) {
+        const char *name = shards_at(l->tensors, i)->name;
 
         if (!l->used[i] && strcmp(name, "bert.embeddings.position_ids") &&
             strcmp(name, "embeddings.position_ids"))
             return err_set(err, -EINVAL,
                            "%s: tensor %s is no part of the model that config.json describes",
-                           l->path, name);
+                           shards_path(l->tensors), name);
     }
     return 0;
 }
 
-static int load_weights(struct load *l, struct err *err)
+static int load_weights(struct load *l, const char *folder, struct err *err)
 {
     int rc;
 
-    rc = safetensors_open(l->path, &l->file, err);
+    rc = shards_open(folder, &l->tensors, err);
     if (rc < 0)
         return rc;
-    l->used = calloc(safetensors_count(l->file) + 1, sizeof(*l->used));
+    l->used = calloc(shards_count(l->tensors) + 1, sizeof(*l->used));
     if (!l->used)
         return -ENOMEM;
     rc = walk(l, match, err);
@@ -210,8 +208,7 @@ static int load_weights(struct load *l, struct err *err)
     l->c->bytes = l->elements * sizeof(float);
     l->c->values = secret_alloc(l->c->bytes);
     if (!l->c->values)
-        return err_set(err, -ENOMEM, "%s: no memory for %zu bytes of weights", l->path,
-                       l->c->bytes);
+        return err_set(err, -ENOMEM, "%s: no memory for %zu bytes of weights", folder, l->c->bytes);
     l->elements = 0;
     return walk(l, fill, err);
 }
@@ -231,18 +228,13 @@ int checkpoint_load(const char *folder, struct checkpoint **ret_checkpoint, stru
         rc = -ENOMEM;
         goto out;
     }
-    rc = file_path(l.path, sizeof(l.path), folder, WEIGHTS_FILE);
-    if (rc < 0) {
-        rc = err_set(err, rc, "%s/%s: the path is too long", folder, WEIGHTS_FILE);
-        goto out;
-    }
-    rc = load_weights(&l, err);
+    rc = load_weights(&l, folder, err);
     if (rc < 0)
         goto out;
     *ret_checkpoint = l.c;
     l.c = NULL;
 out:
-    safetensors_close(l.file);
+    shards_close(l.tensors);
     free(l.used);
     checkpoint_free(l.c);
     return rc;

@@ -1,5 +1,6 @@
 /*
- * checkpoint: a model folder in the HF layout (config.json, model.safetensors), in memory.
+ * checkpoint: a model folder in the HF layout (config.json, and the weights in one file or in
+ * shards), in memory.
  *
  * Every tensor that BertForSequenceClassification has is looked up by its HF name, with or without
  * the "bert." in front, its shape is checked against the config, and its values are widened to F32

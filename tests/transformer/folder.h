@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,17 +37,19 @@ static inline void folder_write(struct folder *f, const char *name, const void *
 
 static inline void folder_remove(struct folder *f)
 {
-    static const char *const names[] = {"config.json", "tokenizer_config.json", "model.safetensors",
-                                        "vocab.txt"};
+    DIR *all = opendir(f->path);
 
-    for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
-        unlink(folder_at(f, names[i]));
-    rmdir(f->path);
+    assert_non_null(all);
+    for (struct dirent *entry; (entry = readdir(all));)
+        if (entry->d_name[0] != '.')
+            unlink(folder_at(f, entry->d_name));
+    closedir(all);
+    assert_int_equal(rmdir(f->path), 0);
 }
 
-/* model.safetensors from a header and its data. */
-static inline void folder_write_tensors(struct folder *f, const char *header, const void *data,
-                                        size_t count)
+/* A safetensors file from a header and its data. */
+static inline void folder_write_shard(struct folder *f, const char *name, const char *header,
+                                      const void *data, size_t count)
 {
     struct writer w = {0};
 
@@ -54,8 +57,14 @@ static inline void folder_write_tensors(struct folder *f, const char *header, co
     write_bytes(&w, header, strlen(header));
     write_bytes(&w, data, count);
     assert_false(w.failed);
-    folder_write(f, "model.safetensors", w.bytes, w.count);
+    folder_write(f, name, w.bytes, w.count);
     writer_free(&w);
+}
+
+static inline void folder_write_tensors(struct folder *f, const char *header, const void *data,
+                                        size_t count)
+{
+    folder_write_shard(f, "model.safetensors", header, data, count);
 }
 
 #endif
