@@ -12,58 +12,80 @@
 
 enum dim { NONE, HIDDEN, INTERMEDIATE, VOCAB, POSITIONS, TYPES, LABELS };
 
-/* Where a tensor goes: @name is the HF name, @offset that of a `const float *` in its struct. */
+/* Where a tensor goes: @names are HF's, @offset that of a `const float *` in its struct. */
 struct slot {
-    const char *name;
+    const char *names[MODEL_KINDS];
     size_t offset;
     enum dim dims[2];
 };
 
-#define MODEL_SLOT(name, member, ...)                                                              \
+#define MODEL_SLOT(bert, roberta, distilbert, member, ...)                                         \
     {                                                                                              \
-        name, offsetof(struct checkpoint, member),                                                 \
+        {bert, roberta, distilbert}, offsetof(struct checkpoint, member),                          \
         {                                                                                          \
             __VA_ARGS__                                                                            \
         }                                                                                          \
     }
-#define LAYER_SLOT(name, member, ...)                                                              \
+#define EMBEDDING_SLOT(name, member, ...)                                                          \
+    MODEL_SLOT("embeddings." name, "embeddings." name, "embeddings." name, member, __VA_ARGS__)
+#define LAYER_SLOT(bert, distilbert, member, ...)                                                  \
     {                                                                                              \
-        name, offsetof(struct layer_weights, member),                                              \
+        {bert, bert, distilbert}, offsetof(struct layer_weights, member),                          \
         {                                                                                          \
             __VA_ARGS__                                                                            \
         }                                                                                          \
     }
 
 static const struct slot model_slots[] = {
-    MODEL_SLOT("embeddings.word_embeddings.weight", word_embeddings, VOCAB, HIDDEN),
-    MODEL_SLOT("embeddings.position_embeddings.weight", position_embeddings, POSITIONS, HIDDEN),
-    MODEL_SLOT("embeddings.token_type_embeddings.weight", type_embeddings, TYPES, HIDDEN),
-    MODEL_SLOT("embeddings.LayerNorm.weight", embedding_gain, HIDDEN),
-    MODEL_SLOT("embeddings.LayerNorm.bias", embedding_bias, HIDDEN),
-    MODEL_SLOT("pooler.dense.weight", pooler_w, HIDDEN, HIDDEN),
-    MODEL_SLOT("pooler.dense.bias", pooler_b, HIDDEN),
-    MODEL_SLOT("classifier.weight", classifier_w, LABELS, HIDDEN),
-    MODEL_SLOT("classifier.bias", classifier_b, LABELS),
+    EMBEDDING_SLOT("word_embeddings.weight", word_embeddings, VOCAB, HIDDEN),
+    EMBEDDING_SLOT("position_embeddings.weight", position_embeddings, POSITIONS, HIDDEN),
+    EMBEDDING_SLOT("token_type_embeddings.weight", type_embeddings, TYPES, HIDDEN),
+    EMBEDDING_SLOT("LayerNorm.weight", embedding_gain, HIDDEN),
+    EMBEDDING_SLOT("LayerNorm.bias", embedding_bias, HIDDEN),
+    MODEL_SLOT("pooler.dense.weight", "classifier.dense.weight", "pre_classifier.weight", pooler_w,
+               HIDDEN, HIDDEN),
+    MODEL_SLOT("pooler.dense.bias", "classifier.dense.bias", "pre_classifier.bias", pooler_b,
+               HIDDEN),
+    MODEL_SLOT("classifier.weight", "classifier.out_proj.weight", "classifier.weight", classifier_w,
+               LABELS, HIDDEN),
+    MODEL_SLOT("classifier.bias", "classifier.out_proj.bias", "classifier.bias", classifier_b,
+               LABELS),
 };
 
-/* Names follow "encoder.layer.N.". */
+/* Names follow the layer's. */
 static const struct slot layer_slots[] = {
-    LAYER_SLOT("attention.self.query.weight", query_w, HIDDEN, HIDDEN),
-    LAYER_SLOT("attention.self.query.bias", query_b, HIDDEN),
-    LAYER_SLOT("attention.self.key.weight", key_w, HIDDEN, HIDDEN),
-    LAYER_SLOT("attention.self.key.bias", key_b, HIDDEN),
-    LAYER_SLOT("attention.self.value.weight", value_w, HIDDEN, HIDDEN),
-    LAYER_SLOT("attention.self.value.bias", value_b, HIDDEN),
-    LAYER_SLOT("attention.output.dense.weight", attention_w, HIDDEN, HIDDEN),
-    LAYER_SLOT("attention.output.dense.bias", attention_b, HIDDEN),
-    LAYER_SLOT("attention.output.LayerNorm.weight", attention_gain, HIDDEN),
-    LAYER_SLOT("attention.output.LayerNorm.bias", attention_bias, HIDDEN),
-    LAYER_SLOT("intermediate.dense.weight", intermediate_w, INTERMEDIATE, HIDDEN),
-    LAYER_SLOT("intermediate.dense.bias", intermediate_b, INTERMEDIATE),
-    LAYER_SLOT("output.dense.weight", output_w, HIDDEN, INTERMEDIATE),
-    LAYER_SLOT("output.dense.bias", output_b, HIDDEN),
-    LAYER_SLOT("output.LayerNorm.weight", output_gain, HIDDEN),
-    LAYER_SLOT("output.LayerNorm.bias", output_bias, HIDDEN),
+    LAYER_SLOT("attention.self.query.weight", "attention.q_lin.weight", query_w, HIDDEN, HIDDEN),
+    LAYER_SLOT("attention.self.query.bias", "attention.q_lin.bias", query_b, HIDDEN),
+    LAYER_SLOT("attention.self.key.weight", "attention.k_lin.weight", key_w, HIDDEN, HIDDEN),
+    LAYER_SLOT("attention.self.key.bias", "attention.k_lin.bias", key_b, HIDDEN),
+    LAYER_SLOT("attention.self.value.weight", "attention.v_lin.weight", value_w, HIDDEN, HIDDEN),
+    LAYER_SLOT("attention.self.value.bias", "attention.v_lin.bias", value_b, HIDDEN),
+    LAYER_SLOT("attention.output.dense.weight", "attention.out_lin.weight", attention_w, HIDDEN,
+               HIDDEN),
+    LAYER_SLOT("attention.output.dense.bias", "attention.out_lin.bias", attention_b, HIDDEN),
+    LAYER_SLOT("attention.output.LayerNorm.weight", "sa_layer_norm.weight", attention_gain, HIDDEN),
+    LAYER_SLOT("attention.output.LayerNorm.bias", "sa_layer_norm.bias", attention_bias, HIDDEN),
+    LAYER_SLOT("intermediate.dense.weight", "ffn.lin1.weight", intermediate_w, INTERMEDIATE,
+               HIDDEN),
+    LAYER_SLOT("intermediate.dense.bias", "ffn.lin1.bias", intermediate_b, INTERMEDIATE),
+    LAYER_SLOT("output.dense.weight", "ffn.lin2.weight", output_w, HIDDEN, INTERMEDIATE),
+    LAYER_SLOT("output.dense.bias", "ffn.lin2.bias", output_b, HIDDEN),
+    LAYER_SLOT("output.LayerNorm.weight", "output_layer_norm.weight", output_gain, HIDDEN),
+    LAYER_SLOT("output.LayerNorm.bias", "output_layer_norm.bias", output_bias, HIDDEN),
+};
+
+/* Names of layers, what HF may put in front of every name but the head's, and tensors that it saves
+ * and the model has no use for: position_ids is the constant 0, 1, 2...; older versions saved it,
+ * and a pooler with RoBERTa, whose head does without. */
+static const struct naming {
+    const char *layers, *prefix;
+    const char *unused[3]; /* after the prefix */
+} namings[MODEL_KINDS] = {
+    [MODEL_BERT] = {"encoder.layer", "bert.", {"embeddings.position_ids"}},
+    [MODEL_ROBERTA] = {"encoder.layer",
+                       "roberta.",
+                       {"embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"}},
+    [MODEL_DISTILBERT] = {"transformer.layer", "distilbert.", {"embeddings.position_ids"}},
 };
 
 /* A load under way: first every slot is matched and counted, then memory is taken and filled. */
@@ -81,28 +103,46 @@ typedef int (*slot_step)(struct load *l, const char *name, const struct slot *sl
 static size_t dim_size(const struct model_config *c, enum dim dim)
 {
     const size_t sizes[] = {
-        [NONE] = 0,           [HIDDEN] = c->hidden,           [INTERMEDIATE] = c->intermediate,
-        [VOCAB] = c->vocab,   [POSITIONS] = c->positions_max, [TYPES] = c->types,
+        [NONE] = 0,
+        [HIDDEN] = c->hidden,
+        [INTERMEDIATE] = c->intermediate,
+        [VOCAB] = c->vocab,
+        [POSITIONS] = c->position_first + c->positions_max,
+        [TYPES] = c->types,
         [LABELS] = c->labels,
     };
 
     return sizes[dim];
 }
 
-/* @step on every slot with its full HF name (without "bert."), in a fixed order. */
+/* @step on every slot with its full HF name (without the prefix), in a fixed order. */
 static int walk(struct load *l, slot_step step, struct err *err)
 {
     struct checkpoint *c = l->c;
+    enum model_kind kind = c->config.kind;
     char name[SAFETENSORS_NAME_BYTES_MAX];
     int rc = 0;
 
     for (size_t i = 0; i < ARRAY_LENGTH(model_slots) && !rc; i++)
-        rc = step(l, model_slots[i].name, &model_slots[i], c, err);
+        if (dim_size(&c->config, model_slots[i].dims[0]))
+            rc = step(l, model_slots[i].names[kind], &model_slots[i], c, err);
     for (size_t n = 0; n < c->config.layers; n++)
         for (size_t i = 0; i < ARRAY_LENGTH(layer_slots) && !rc; i++) {
-            snprintf(name, sizeof(name), "encoder.layer.%zu.%s", n, layer_slots[i].name);
+            snprintf(name, sizeof(name), "%s.%zu.%s", namings[kind].layers, n,
+                     layer_slots[i].names[kind]);
             rc = step(l, name, &layer_slots[i], &c->layers[n], err);
         }
+    return rc;
+}
+
+/* The walk that sets pointers. */
+static int walk_set(struct load *l, slot_step step, struct err *err)
+{
+    struct checkpoint *c = l->c;
+    int rc = walk(l, step, err);
+
+    if (rc == 0)
+        c->position_embeddings += c->config.position_first * c->config.hidden;
     return rc;
 }
 
@@ -113,7 +153,7 @@ static int find(const struct load *l, const char *name, size_t *ret, struct err 
     const char *path = shards_path(l->tensors);
     size_t with, without, none = shards_count(l->tensors);
 
-    snprintf(prefixed, sizeof(prefixed), "bert.%s", name);
+    snprintf(prefixed, sizeof(prefixed), "%s%s", namings[l->c->config.kind].prefix, name);
     with = shards_find(l->tensors, prefixed);
     without = shards_find(l->tensors, name);
     if (with < none && without < none)
@@ -174,14 +214,24 @@ static int fill(struct load *l, const char *name, const struct slot *slot, void 
     return shards_read(l->tensors, index, to, err);
 }
 
-/* position_ids is the constant 0, 1, 2...: older HF versions saved it. */
+static bool is_unused(const struct naming *n, const char *name)
+{
+    size_t prefix = strlen(n->prefix);
+
+    if (!strncmp(name, n->prefix, prefix))
+        name += prefix;
+    for (size_t i = 0; i < ARRAY_LENGTH(n->unused); i++)
+        if (n->unused[i] && !strcmp(name, n->unused[i]))
+            return true;
+    return false;
+}
+
 static int check_unused(const struct load *l, struct err *err)
 {
     for (size_t i = 0; i < shards_count(l->tensors); i++) {
         const char *name = shards_at(l->tensors, i)->name;
 
-        if (!l->used[i] && strcmp(name, "bert.embeddings.position_ids") &&
-            strcmp(name, "embeddings.position_ids"))
+        if (!l->used[i] && !is_unused(&namings[l->c->config.kind], name))
             return err_set(err, -EINVAL,
                            "%s: tensor %s is no part of the model that config.json describes",
                            shards_path(l->tensors), name);
@@ -210,7 +260,7 @@ static int load_weights(struct load *l, const char *folder, struct err *err)
     if (!l->c->values)
         return err_set(err, -ENOMEM, "%s: no memory for %zu bytes of weights", folder, l->c->bytes);
     l->elements = 0;
-    return walk(l, fill, err);
+    return walk_set(l, fill, err);
 }
 
 int checkpoint_load(const char *folder, struct checkpoint **ret_checkpoint, struct err *err)
@@ -280,7 +330,7 @@ static int fill_random(struct load *l, const char *name, const struct slot *slot
 {
     size_t count = slot_elements(l, slot);
     float *to = l->c->values + l->elements, pair[2];
-    bool gain = strstr(name, "LayerNorm.weight"), bias = strstr(name, ".bias");
+    bool bias = strstr(name, ".bias"), gain = slot->dims[1] == NONE && !bias;
 
     (void)err;
     *(const float **)((char *)owner + slot->offset) = to;
@@ -326,7 +376,7 @@ int checkpoint_random(const struct model_config *config, uint64_t seed,
         l.c->bytes = l.elements * sizeof(float);
         l.c->values = secret_alloc(l.c->bytes);
         l.elements = 0;
-        rc = l.c->values ? walk(&l, fill_random, err) : -ENOMEM;
+        rc = l.c->values ? walk_set(&l, fill_random, err) : -ENOMEM;
     }
     if (rc < 0) {
         checkpoint_free(l.c);

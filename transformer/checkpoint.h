@@ -2,10 +2,12 @@
  * checkpoint: a model folder in the HF layout (config.json, and the weights in one file or in
  * shards), in memory.
  *
- * Every tensor that BertForSequenceClassification has is looked up by its HF name, with or without
- * the "bert." in front, its shape is checked against the config, and its values are widened to F32
- * and checked to be finite.  A tensor that the config does not account for is refused, since
- * ignoring it would compute another model; only the constant position_ids may stand beside them.
+ * Every tensor that the model has is looked up by its HF name, with or without the "bert." in
+ * front, its shape is checked against the config, and its values are widened to F32 and checked to
+ * be finite.  A tensor that the config does not account for is refused, since ignoring it would
+ * compute another model; but for the few that HF ignores too (the constant position_ids).
+ *
+ * All kinds come in one form: what they call their tensors is forgotten here.
  *
  * The weights are the owner's secret: they lie in one block of secret memory, wiped when freed.
  * A Linear's weight is (out, in), as HF stores it: y = x W^T + b.
@@ -30,13 +32,13 @@ struct layer_weights {
 struct checkpoint {
     struct model_config config;
     const float *word_embeddings;                 /* (vocab, hidden) */
-    const float *position_embeddings;             /* (positions_max, hidden) */
+    const float *position_embeddings;             /* (positions_max, hidden), of tokens alone */
     const float *type_embeddings;                 /* (types, hidden) */
     const float *embedding_gain, *embedding_bias; /* LayerNorm: (hidden), (hidden) */
     struct layer_weights *layers;                 /* (layers) */
-    const float *pooler_w, *pooler_b;             /* (hidden, hidden), (hidden) */
-    const float *classifier_w, *classifier_b;     /* (labels, hidden), (labels) */
-    float *values;                                /* all of the above, @bytes of secret memory */
+    const float *pooler_w, *pooler_b; /* (hidden, hidden), (hidden); before model_head_act() */
+    const float *classifier_w, *classifier_b; /* (labels, hidden), (labels) */
+    float *values;                            /* all of the above, @bytes of secret memory */
     size_t bytes;
 };
 

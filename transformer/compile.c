@@ -127,7 +127,7 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     if (rc == 0)
         rc = formats_choose(&c->config, &seen, embedding_top(c), o->ring, o->frac,
                             !(o->without >> FORM_NARROW & 1), &tables, &formats, err);
-    if (rc == 0)
+    if (rc == 0 && model_head_act(c->config.kind) == HIDDEN_TANH)
         rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &parts.tanh_table, err);
     if (rc == 0)
         rc = fold_weights(m, c, &formats, o->tokens[o->token_count - 1], &operands, err);
@@ -209,14 +209,15 @@ static int input_rows(const struct plan *plan, const struct variant *v, const st
     if (!e->count || e->count > v->tokens)
         return err_set(err, -EINVAL, "%zu tokens; this variant takes 1 to %u", e->count, v->tokens);
     for (size_t t = 0; t < e->count; t++)
-        if (e->ids[t] >= plan->vocabulary || e->types[t] >= plan->types)
+        if (e->ids[t] >= plan->vocabulary || e->types[t] >= MAX(plan->types, 1))
             return err_set(err, -EINVAL, "token %zu is not of this model's vocabulary", t);
     memset(ret, 0, v->tokens * cols * sizeof(*ret));
     for (size_t t = 0; t < v->tokens; t++) {
         size_t from = MIN(t, e->count - 1);
 
         ret[t * cols + e->ids[from]] = 1;
-        ret[t * cols + plan->vocabulary + e->types[from]] = 1;
+        if (plan->types)
+            ret[t * cols + plan->vocabulary + e->types[from]] = 1;
     }
     return 0;
 }

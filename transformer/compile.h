@@ -58,11 +58,11 @@ size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX]);
 
 /**
  * The one-hot rows for @v of v->batch encodings at @e: v->tokens rows of vocabulary + types columns
- * of each, with a one for the token and one for its type. Rows past an encoding's repeat its last
- * token: they are masked out of every answer, but go through the same arithmetic and should be as
- * ordinary as the others. An encoding has 1 to v->tokens tokens, with ids and types below the
- * plan's: else -EINVAL.
- * CT: not constant time; runs at the owner of the text.
+ * of each, with a one for the token and one for its type where the model has types. Rows past an
+ * encoding's repeat its last token: they are masked out of every answer, but go through the same
+ * arithmetic and should be as ordinary as the others. An encoding has 1 to v->tokens tokens, with
+ * ids and types below the plan's (of a plan without types 0): else -EINVAL. CT: not constant time;
+ * runs at the owner of the text.
  */
 MUST_CHECK int compile_input(const struct plan *plan, const struct variant *v,
                              const struct encoding e[], uint64_t *ret, struct err *err);

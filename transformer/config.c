@@ -1,10 +1,44 @@
 #include "transformer/config.h"
 
+#include "base/file.h"
 #include "transformer/document.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+/* What a kind calls what all of them have. */
+static const struct kind {
+    const char *architecture, *type;
+    const char *hidden, *layers, *heads, *intermediate, *hidden_act; /* keys */
+    const char *tokenizers[2]; /* values of tokenizer_class, less "Fast" */
+} kinds[MODEL_KINDS] = {
+    [MODEL_BERT] = {"BertForSequenceClassification",
+                    "bert",
+                    "hidden_size",
+                    "num_hidden_layers",
+                    "num_attention_heads",
+                    "intermediate_size",
+                    "hidden_act",
+                    {"BertTokenizer", "DistilBertTokenizer"}},
+    [MODEL_ROBERTA] = {"RobertaForSequenceClassification",
+                       "roberta",
+                       "hidden_size",
+                       "num_hidden_layers",
+                       "num_attention_heads",
+                       "intermediate_size",
+                       "hidden_act",
+                       {"RobertaTokenizer", "RobertaTokenizer"}},
+    [MODEL_DISTILBERT] = {"DistilBertForSequenceClassification",
+                          "distilbert",
+                          "dim",
+                          "n_layers",
+                          "n_heads",
+                          "hidden_dim",
+                          "activation",
+                          {"DistilBertTokenizer", "BertTokenizer"}},
+};
 
 static const char *const hidden_act_names[] = {
     [HIDDEN_GELU] = "gelu", [HIDDEN_GELU_NEW] = "gelu_new", [HIDDEN_RELU] = "relu",
@@ -16,6 +50,11 @@ static const char *const softmax_act_names[] = {
     [SOFTMAX_2RELU] = "2relu",
     [SOFTMAX_2QUAD] = "2quad",
 };
+
+enum hidden_act model_head_act(enum model_kind kind)
+{
+    return kind == MODEL_DISTILBERT ? HIDDEN_RELU : HIDDEN_TANH;
+}
 
 const char *hidden_act_name(enum hidden_act act)
 {
@@ -92,14 +131,15 @@ static int get_size(const struct document *d, const char *key, size_t missing, s
 
 static int get_sizes(const struct document *d, struct model_config *c, struct err *err)
 {
+    const struct kind *kind = &kinds[c->kind];
     const struct {
         const char *key;
         size_t missing, max, *ret;
     } sizes[] = {
-        {"hidden_size", 0, MODEL_HIDDEN_MAX, &c->hidden},
-        {"num_hidden_layers", 0, MODEL_LAYERS_MAX, &c->layers},
-        {"num_attention_heads", 0, MODEL_HEADS_MAX, &c->heads},
-        {"intermediate_size", 0, MODEL_INTERMEDIATE_MAX, &c->intermediate},
+        {kind->hidden, 0, MODEL_HIDDEN_MAX, &c->hidden},
+        {kind->layers, 0, MODEL_LAYERS_MAX, &c->layers},
+        {kind->heads, 0, MODEL_HEADS_MAX, &c->heads},
+        {kind->intermediate, 0, MODEL_INTERMEDIATE_MAX, &c->intermediate},
         {"vocab_size", 0, MODEL_VOCAB_MAX, &c->vocab},
         {"max_position_embeddings", 0, MODEL_POSITIONS_MAX, &c->positions_max},
         {"type_vocab_size", 2, MODEL_TYPES_MAX, &c->types},
@@ -111,10 +151,31 @@ static int get_sizes(const struct document *d, struct model_config *c, struct er
         if (rc < 0)
             return rc;
     }
+    if (c->kind == MODEL_DISTILBERT)
+        c->types = 0;
     if (c->hidden % c->heads)
+        return err_set(err, -EINVAL, "%s: %s %zu cannot be divided among %zu attention heads",
+                       d->path, kind->hidden, c->hidden, c->heads);
+    return 0;
+}
+
+/* Of RoBERTa's rows of positions those up to the pad's are no token's. */
+static int get_positions(const struct document *d, struct model_config *c, struct err *err)
+{
+    const json_t *pad = document_get(d, "pad_token_id");
+
+    if (c->kind != MODEL_ROBERTA)
+        return 0;
+    if (pad && (!json_is_integer(pad) || json_integer_value(pad) < 0 ||
+                (uint64_t)json_integer_value(pad) >= c->vocab))
+        return err_set(err, -EINVAL, "%s: pad_token_id is no token of %zu", d->path, c->vocab);
+    c->position_first = (pad ? (size_t)json_integer_value(pad) : 1) + 1;
+    if (c->positions_max <= c->position_first)
         return err_set(err, -EINVAL,
-                       "%s: hidden_size %zu cannot be divided among %zu attention heads", d->path,
-                       c->hidden, c->heads);
+                       "%s: max_position_embeddings %zu leaves no position after that of "
+                       "pad_token_id",
+                       d->path, c->positions_max);
+    c->positions_max -= c->position_first;
     return 0;
 }
 
@@ -163,44 +224,75 @@ static int require_string(const struct document *d, const char *key, const char 
     return value ? name_index(d, key, value, &only, 1, &index, err) : 0;
 }
 
-static int require_false(const struct document *d, const char *key, struct err *err)
+/* Which kind it is; the names of those there are, for a message, at @ret_known. */
+static int find_kind(const char *architecture, enum model_kind *ret, char ret_known[KNOWN_MAX])
 {
-    const json_t *value = document_get(d, key);
+    const char *names[MODEL_KINDS];
+    size_t index;
 
-    if (value && !json_is_false(value))
-        return err_set(err, -ENOTSUP, "%s: %s is not supported; only false is", d->path, key);
+    for (size_t i = 0; i < MODEL_KINDS; i++)
+        names[i] = kinds[i].architecture;
+    if (!name_find(architecture, names, MODEL_KINDS, &index, ret_known))
+        return -ENOTSUP;
+    *ret = (enum model_kind)index;
     return 0;
 }
 
-static int check_architecture(const struct document *d, struct err *err)
+static int get_kind(const struct document *d, struct model_config *c, struct err *err)
 {
     const json_t *list = document_get(d, "architectures");
     const char *name = json_string_value(json_array_get(list, 0));
-    int rc;
+    char known[KNOWN_MAX];
 
-    if (json_array_size(list) != 1 || !name || strcmp(name, "BertForSequenceClassification"))
-        return err_set(err, -ENOTSUP,
-                       "%s: architectures must be [\"BertForSequenceClassification\"], not %.64s",
-                       d->path, document_shown(name));
+    if (find_kind(json_array_size(list) == 1 ? name : NULL, &c->kind, known) < 0)
+        return err_set(err, -ENOTSUP, "%s: architectures must be one of %s, not %.64s", d->path,
+                       known, document_shown(name));
     if (!document_get(d, "model_type"))
         return err_set(err, -EINVAL, "%s: model_type is missing", d->path);
-    rc = require_string(d, "model_type", "bert", err);
-    if (rc < 0)
-        return rc;
-    rc = require_string(d, "position_embedding_type", "absolute", err);
-    if (rc < 0)
-        return rc;
-    rc = require_false(d, "is_decoder", err);
-    if (rc < 0)
-        return rc;
-    rc = require_false(d, "add_cross_attention", err);
-    if (rc < 0)
-        return rc;
-    if (json_object_size(document_get(d, "pruned_heads")))
-        return err_set(err, -ENOTSUP, "%s: pruned_heads is not supported", d->path);
+    return require_string(d, "model_type", kinds[c->kind].type, err);
+}
+
+/* Keys that make another model of it, and come with most checkpoints to say that they do not. */
+static int check_unsupported(const struct document *d, struct err *err)
+{
+    static const char *const keys[] = {"is_decoder", "is_encoder_decoder", "add_cross_attention",
+                                       "pruned_heads"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(keys); i++) {
+        const json_t *value = document_get(d, keys[i]);
+
+        if (value && !json_is_false(value) && !(json_is_object(value) && !json_object_size(value)))
+            return err_set(err, -ENOTSUP, "%s: %s is not supported", d->path, keys[i]);
+    }
     if (document_get(d, "quantization_config"))
         return err_set(err, -ENOTSUP,
                        "%s: quantization_config is not supported; save the model in F32", d->path);
+    if (document_get(d, "auto_map"))
+        return err_set(err, -ENOTSUP,
+                       "%s: auto_map names code of the model's own, which never runs", d->path);
+    return require_string(d, "position_embedding_type", "absolute", err);
+}
+
+/* HF would apply an adapter that lies beside a model. */
+static int check_adapter(const char *folder, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = file_path(path, sizeof(path), folder, "adapter_config.json");
+
+    if (rc == 0 && access(path, F_OK) == 0)
+        rc = err_set(err, -ENOTSUP,
+                     "%s: adapters are not supported; merge this one into the weights", path);
+    return rc;
+}
+
+/* Tables narrower than the layers need a product that is not there. */
+static int check_embedding(const struct document *d, const struct model_config *c, struct err *err)
+{
+    const json_t *size = document_get(d, "embedding_size");
+
+    if (size && json_integer_value(size) != (json_int_t)c->hidden)
+        return err_set(err, -ENOTSUP, "%s: embedding_size other than %s is not supported", d->path,
+                       kinds[c->kind].hidden);
     return 0;
 }
 
@@ -210,8 +302,8 @@ static int get_functions(const struct document *d, struct model_config *c, struc
     size_t hidden[MODEL_LAYERS_MAX], softmax[MODEL_LAYERS_MAX];
     int rc;
 
-    rc = get_names(d, "hidden_act", hidden_act_names, HIDDEN_ACTS, HIDDEN_GELU, c->layers, hidden,
-                   err);
+    rc = get_names(d, kinds[c->kind].hidden_act, hidden_act_names, HIDDEN_ACTS, HIDDEN_GELU,
+                   c->layers, hidden, err);
     if (rc < 0)
         return rc;
     rc = get_names(d, "softmax_act", softmax_act_names, SOFTMAX_ACTS, SOFTMAX_EXP, c->layers,
@@ -223,7 +315,7 @@ static int get_functions(const struct document *d, struct model_config *c, struc
                                                    .softmax = (enum softmax_act)softmax[i]};
     if (eps && (!json_is_number(eps) || json_number_value(eps) < 0 || json_number_value(eps) > 1))
         return err_set(err, -EINVAL, "%s: layer_norm_eps must be a number from 0 to 1", d->path);
-    c->layer_norm_eps = eps ? json_number_value(eps) : 1e-12;
+    c->layer_norm_eps = eps && c->kind != MODEL_DISTILBERT ? json_number_value(eps) : 1e-12;
     return 0;
 }
 
@@ -254,6 +346,22 @@ static int name_labels(const struct document *d, const json_t *names, struct mod
     return 0;
 }
 
+/* Whether the logits are classes or a score. */
+static int get_problem(const struct document *d, struct model_config *c, struct err *err)
+{
+    static const char *const names[] = {"single_label_classification", "regression"};
+    const json_t *type = document_get(d, "problem_type");
+    size_t index = c->labels == 1;
+    int rc =
+        type ? name_index(d, "problem_type", type, names, ARRAY_LENGTH(names), &index, err) : 0;
+
+    if (rc == 0 && index && c->labels != 1)
+        rc = err_set(err, -ENOTSUP, "%s: a regression on %zu numbers is not supported, only on one",
+                     d->path, c->labels);
+    c->regression = index;
+    return rc;
+}
+
 static int get_labels(const struct document *d, struct model_config *c, struct err *err)
 {
     const json_t *names = document_get(d, "id2label");
@@ -269,11 +377,12 @@ static int get_labels(const struct document *d, struct model_config *c, struct e
     if (names && c->labels != named)
         return err_set(err, -EINVAL, "%s: num_labels is %zu, id2label has %zu", d->path, c->labels,
                        named);
-    return name_labels(d, names, c, err);
+    rc = get_problem(d, c, err);
+    return rc < 0 ? rc : name_labels(d, names, c, err);
 }
 
 /* What tokenizer_config.json may change: the case; the rest must be BERT's way. */
-static int check_tokenizer(const struct document *d, bool known, struct model_config *c,
+static int check_wordpiece(const struct document *d, bool known, struct model_config *c,
                            struct err *err)
 {
     bool said = false, lower = c->lower_case, strip = false, strips = false;
@@ -300,8 +409,30 @@ static int check_tokenizer(const struct document *d, bool known, struct model_co
     return 0;
 }
 
-static int get_case(const char *folder, const struct document *d, struct model_config *c,
-                    struct err *err)
+static int check_tokenizer(const struct document *d, bool known, struct model_config *c,
+                           struct err *err)
+{
+    const char *const *names = kinds[c->kind].tokenizers;
+    const json_t *class = document_get(d, "tokenizer_class");
+    const char *name = json_string_value(class);
+    size_t bytes = name ? strlen(name) : 0;
+    bool said = false;
+
+    if (bytes > 4 && !strcmp(name + bytes - 4, "Fast"))
+        bytes -= 4;
+    for (size_t i = 0; class && i < ARRAY_LENGTH(kinds->tokenizers); i++)
+        if (name && strlen(names[i]) == bytes && !memcmp(name, names[i], bytes))
+            class = NULL;
+    if (class)
+        return err_set(err, -ENOTSUP, "%s: tokenizer_class %.64s is not supported with %s; %s is",
+                       d->path, document_shown(name), kinds[c->kind].architecture, names[0]);
+    return c->kind == MODEL_ROBERTA
+               ? document_bool(d, "add_prefix_space", &said, &c->prefix_space, err)
+               : check_wordpiece(d, known, c, err);
+}
+
+static int get_tokenizer(const char *folder, const struct document *d, struct model_config *c,
+                         struct err *err)
 {
     struct document tokenizer = {0};
     struct err absent = {0};
@@ -331,27 +462,28 @@ int model_config_read(const char *folder, struct model_config *ret_config, struc
     rc = document_read(folder, "config.json", MODEL_JSON_BYTES_MAX, &d, err);
     if (rc < 0)
         return rc;
-    rc = check_architecture(&d, err);
-    if (rc < 0)
-        goto fail;
-    rc = get_sizes(&d, &c, err);
-    if (rc < 0)
-        goto fail;
-    rc = get_functions(&d, &c, err);
-    if (rc < 0)
-        goto fail;
-    rc = get_labels(&d, &c, err);
-    if (rc < 0)
-        goto fail;
-    rc = get_case(folder, &d, &c, err);
-    if (rc < 0)
-        goto fail;
+    rc = get_kind(&d, &c, err);
+    if (rc == 0)
+        rc = check_unsupported(&d, err);
+    if (rc == 0)
+        rc = check_adapter(folder, err);
+    if (rc == 0)
+        rc = get_sizes(&d, &c, err);
+    if (rc == 0)
+        rc = get_positions(&d, &c, err);
+    if (rc == 0)
+        rc = check_embedding(&d, &c, err);
+    if (rc == 0)
+        rc = get_functions(&d, &c, err);
+    if (rc == 0)
+        rc = get_labels(&d, &c, err);
+    if (rc == 0)
+        rc = get_tokenizer(folder, &d, &c, err);
     document_free(&d);
-    *ret_config = c;
-    return 0;
-fail:
-    model_config_free(&c);
-    document_free(&d);
+    if (rc < 0)
+        model_config_free(&c);
+    else
+        *ret_config = c;
     return rc;
 }
 

@@ -1,13 +1,20 @@
 /*
  * config: what config.json says about a model, checked and in our own terms.
  *
- * Only what this program can run gets through: BertForSequenceClassification with absolute
- * positions.  Whatever would change the result and is not known here is refused by name, never
- * ignored.  Where the HF layout has a default (hidden_act gelu, layer_norm_eps 1e-12,
- * type_vocab_size 2, two labels), the same default holds; sizes must be given.
+ * Only what this program can run gets through: BERT, RoBERTa and DistilBERT for sequence
+ * classification or for regression on one number, with absolute positions.  Whatever would change
+ * the result and is not known here is refused by name, never ignored.  Where the HF layout has a
+ * default (hidden_act gelu, layer_norm_eps 1e-12, type_vocab_size 2, two labels), the same default
+ * holds; sizes must be given.
  *
- * softmax_act is MPCFormer's key: "softmax" (or absent), "2relu", "2quad". It and hidden_act are
- * one name, or a list of num_hidden_layers names, one a layer.
+ * softmax_act is MPCFormer's key: "softmax" (or absent), "2relu", "2quad". It and hidden_act
+ * (DistilBERT: activation) are one name, or a list of one a layer.
+ *
+ * problem_type, or num_labels 1 without one, makes a regression of it: the one logit is a score.
+ * multi_label_classification is not supported, since an answer has one label.
+ *
+ * RoBERTa counts positions from pad_token_id + 1 on, and in HF does not count a <pad> that stands
+ * literally in a text; here every token counts.
  */
 #ifndef TRANSFORMER_CONFIG_H
 #define TRANSFORMER_CONFIG_H
@@ -24,6 +31,14 @@
 #define MODEL_LABELS_MAX       1000
 #define MODEL_LABEL_BYTES_MAX  255
 #define MODEL_JSON_BYTES_MAX   (1 << 20)
+
+/* They differ in names, where positions start, token types, the head and the tokenizer. */
+enum model_kind {
+    MODEL_BERT,
+    MODEL_ROBERTA,
+    MODEL_DISTILBERT,
+    MODEL_KINDS,
+};
 
 enum hidden_act {
     HIDDEN_GELU,     /* x/2 (1 + erf(x / sqrt 2)) */
@@ -47,19 +62,25 @@ struct layer_functions {
 };
 
 struct model_config {
+    enum model_kind kind;
     size_t hidden, layers, heads, intermediate; /* heads divides hidden */
-    size_t vocab, positions_max, types;
-    double layer_norm_eps;                              /* 0 <= eps <= 1 */
+    size_t vocab;
+    size_t position_first, positions_max; /* row of the first token's; tokens at most */
+    size_t types;                         /* 0: the model has none */
+    double layer_norm_eps;                /* 0 <= eps <= 1 */
     struct layer_functions functions[MODEL_LAYERS_MAX]; /* (layers) */
     size_t labels;                                      /* 1 to MODEL_LABELS_MAX */
     char (*label_names)[MODEL_LABEL_BYTES_MAX + 1]; /* (labels), UTF-8 without control characters */
-    bool lower_case;                                /* how the tokenizer treats text */
+    bool regression;                                /* then there is one label, of no meaning */
+    bool lower_case;                                /* WordPiece: how it treats text */
+    bool prefix_space;                              /* byte-level BPE: a text starts with one */
 };
 
 /**
  * Read @folder/config.json, and @folder/tokenizer_config.json where there is one: HF keeps
  * do_lower_case there, this project's own models in config.json; absent from both means true, and
- * disagreement is refused. -EINVAL for what is wrong, -ENOTSUP for what is not supported.
+ * disagreement is refused. add_prefix_space is RoBERTa's, and false when absent. -EINVAL for what
+ * is wrong, -ENOTSUP for what is not supported.
  * The caller calls model_config_free() on success.
  */
 MUST_CHECK int model_config_read(const char *folder, struct model_config *ret_config,
@@ -67,6 +88,9 @@ MUST_CHECK int model_config_read(const char *folder, struct model_config *ret_co
 
 /** Frees what the config owns, not @config itself; zeroed is nothing. */
 void model_config_free(struct model_config *config);
+
+/** The model's first token goes through a linear layer, this, and another to the logits. */
+enum hidden_act model_head_act(enum model_kind kind);
 
 /** "gelu", "2quad": the name as config.json has it. */
 const char *hidden_act_name(enum hidden_act act);

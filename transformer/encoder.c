@@ -244,6 +244,7 @@ void encoder_build(struct builder *b, const struct encoder_parts *parts)
     const struct model_config *k = parts->config;
     const struct formats *f = parts->formats;
     const struct operands *w = parts->operands;
+    enum hidden_act act = model_head_act(k->kind);
     struct encoder e = {
         .b = b,
         .k = k,
@@ -267,7 +268,8 @@ void encoder_build(struct builder *b, const struct encoder_parts *parts)
     at(&e, "pooler", -1);
     x = build_linear(b, build_open(b, x), e.batch, w->pooler, w->pooler_bias, OPERAND_NONE,
                      OPERAND_NONE);
-    x = build_tanh(&e, x, f->pooler, parts->tanh_table);
+    x = act == HIDDEN_TANH ? build_tanh(&e, x, f->pooler, parts->tanh_table)
+                           : build_activation(b, x, f->pooler, act, parts->functions);
     at(&e, "classifier", -1);
     x = build_linear(b, build_open(b, x), e.batch, w->classifier, w->classifier_bias, OPERAND_NONE,
                      OPERAND_NONE);

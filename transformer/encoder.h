@@ -1,4 +1,4 @@
-/* encoder: the operations of one variant of a BERT classifier, from tokens to logits. */
+/* encoder: the operations of one variant of a classifier, from tokens to logits. */
 #ifndef TRANSFORMER_ENCODER_H
 #define TRANSFORMER_ENCODER_H
 
@@ -15,7 +15,7 @@ struct encoder_parts {
     const struct formats *formats;
     const struct operands *operands;
     const struct functions *functions;
-    int64_t tanh_table; /* the pooler's */
+    int64_t tanh_table; /* the head's, where it has tanh */
 };
 
 /** Append everything to b->variant; b->rc says whether it worked. */

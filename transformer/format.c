@@ -203,7 +203,7 @@ static int choose_head(const struct choice *k)
 
     f->tanh_range = MAX(bits_of(top) + RANGES_MARGIN_BITS, TANH_RANGE_MIN);
     f->tanh_range = MIN(f->tanh_range, TANH_RANGE_MAX);
-    if (rc == 0 && bits_of(top) > f->tanh_range)
+    if (rc == 0 && model_head_act(k->config->kind) == HIDDEN_TANH && bits_of(top) > f->tanh_range)
         return refuse(f, "pooler", 0, top, k->err);
     return rc < 0 ? rc
                   : choose_weight(f, "classifier", 0, ranges_top(k->seen, REFERENCE_LOGITS, 0),

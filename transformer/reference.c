@@ -262,22 +262,24 @@ static void embed(struct run *r, const struct encoding *e)
 
     for (size_t t = 0; t < r->tokens; t++) {
         memcpy(r->x + t * h, c->word_embeddings + e->ids[t] * h, h * sizeof(*r->x));
-        add(r->x + t * h, c->type_embeddings + e->types[t] * h, h);
+        if (c->config.types)
+            add(r->x + t * h, c->type_embeddings + e->types[t] * h, h);
         add(r->x + t * h, c->position_embeddings + t * h, h);
     }
     layer_norm(r, r->x, c->embedding_gain, c->embedding_bias, REFERENCE_EMBEDDING_VARIANCE);
 }
 
-/* tanh on the first token's state, then the classifier. */
+/* A layer on the first token's state, then the classifier. */
 static void classify(struct run *r)
 {
     const struct checkpoint *c = r->c;
+    enum hidden_act act = model_head_act(c->config.kind);
     size_t h = r->hidden;
 
     linear(r->x, 1, h, c->pooler_w, c->pooler_b, h, r->pooled);
     see(r, REFERENCE_POOLER, r->pooled, h);
     for (size_t i = 0; i < h; i++)
-        r->pooled[i] = tanhf(r->pooled[i]);
+        r->pooled[i] = activation(act, r->pooled[i]);
     linear(r->pooled, 1, h, c->classifier_w, c->classifier_b, c->config.labels, r->logits);
     see(r, REFERENCE_LOGITS, r->logits, c->config.labels);
 }
@@ -288,7 +290,7 @@ static int check(const struct model_config *k, const struct encoding *e, struct 
         return err_set(err, -EINVAL, "%zu tokens; the model takes 1 to %zu", e->count,
                        MIN(k->positions_max, (size_t)ENCODING_TOKENS_MAX));
     for (size_t t = 0; t < e->count; t++)
-        if (e->ids[t] >= k->vocab || e->types[t] >= k->types)
+        if (e->ids[t] >= k->vocab || e->types[t] >= MAX(k->types, 1))
             return err_set(err, -EINVAL,
                            "token %zu is not of this model; was it made with another vocabulary?",
                            t);

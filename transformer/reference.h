@@ -32,7 +32,7 @@ enum reference_point {
     REFERENCE_FFN_OUTPUT, /* after it */
     REFERENCE_OUTPUT_VARIANCE,
     REFERENCE_OUTPUT_CENTRED,
-    REFERENCE_POOLER, /* before tanh */
+    REFERENCE_POOLER, /* before model_head_act() */
     REFERENCE_LOGITS,
     REFERENCE_POINTS,
 };
