@@ -43,7 +43,7 @@ struct options {
 };
 
 static const struct argp_option option_table[] = {
-    {"model", 'm', "DIR", 0, "The checkpoint: config.json, model.safetensors, vocab.txt", 0},
+    {"model", 'm', "DIR", 0, "The checkpoint: config.json, weights (safetensors), vocabulary", 0},
     {"out", 'o', "DIR", 0, "Where plan and shares go; made if it is not there", 0},
     {"ring", 'r', "L", 0, "Bits of a number: 32, 40, 48, 56 or 64 (64); 48 is faster", 0},
     {"frac", 'f', "F", 0, "Fraction bits of them (16 of 64, 12 of 48)", 0},
@@ -57,8 +57,8 @@ static const struct argp_option option_table[] = {
 
 /* --- files --- */
 
-static const char *const outputs[] = {"plan.mpcf",        "party0.share",       "party1.share",
-                                      "client/plan.mpcf", "client/config.json", "client/vocab.txt"};
+static const char *const outputs[] = {"plan.mpcf", "party0.share", "party1.share",
+                                      "client/plan.mpcf", "client/config.json"};
 
 static int out_path(const struct options *o, const char *name, char ret[PATH_MAX], struct err *err)
 {
@@ -113,8 +113,11 @@ static int copy_file(const struct options *o, const char *name, bool optional, s
     return rc;
 }
 
-static int write_all(const struct options *o, struct compiled *m, struct err *err)
+static int write_all(const struct options *o, enum model_kind kind, struct compiled *m,
+                     struct err *err)
 {
+    const char *vocabulary[TOKENIZER_FILES_MAX];
+    size_t count = tokenizer_files(kind, vocabulary);
     char client[PATH_MAX];
     int rc = out_path(o, "client", client, err);
 
@@ -122,8 +125,8 @@ static int write_all(const struct options *o, struct compiled *m, struct err *er
         rc = file_make_folders(client, 0700, err);
     if (rc == 0)
         rc = copy_file(o, "config.json", false, err);
-    if (rc == 0)
-        rc = copy_file(o, "vocab.txt", false, err);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = copy_file(o, vocabulary[i], false, err);
     if (rc == 0)
         rc = copy_file(o, "tokenizer_config.json", true, err);
     return rc < 0 ? rc : share_files_write(o->out, m, err);
@@ -159,21 +162,13 @@ static void say_trial(void *context, size_t done, size_t all)
 
 static int load_model(struct job *j, struct err *err)
 {
-    char path[PATH_MAX];
     int rc;
 
     say("reading the model", 0, 0);
     rc = checkpoint_load(j->o->model, &j->checkpoint, err);
     if (rc < 0)
         return rc;
-    rc = file_path(path, sizeof(path), j->o->model, "vocab.txt");
-    if (rc < 0)
-        return err_set(err, rc, "%s/vocab.txt: the path is too long", j->o->model);
-    rc = tokenizer_load(path, j->checkpoint->config.lower_case, &j->tokenizer, err);
-    if (rc == 0 && tokenizer_size(j->tokenizer) > j->checkpoint->config.vocab)
-        rc = err_set(err, -EINVAL, "%s has %zu lines, config.json says vocab_size %zu", path,
-                     tokenizer_size(j->tokenizer), j->checkpoint->config.vocab);
-    return rc;
+    return tokenizer_load(j->o->model, &j->checkpoint->config, &j->tokenizer, err);
 }
 
 static int load_samples(struct job *j, const struct compile_options *c, struct err *err)
@@ -191,8 +186,8 @@ static int load_samples(struct job *j, const struct compile_options *c, struct e
             rc = err_set(&why, -EINVAL, "it is no text: it has a NUL");
     }
     if (rc == 0)
-        rc = samples_make(j->tokenizer, (const char *)text, c->tokens, c->token_count,
-                          j->checkpoint->config.types > 1, &j->samples, &why);
+        rc = samples_make(j->tokenizer, (const char *)text, c->tokens, c->token_count, &j->samples,
+                          &why);
     if (text)
         secret_wipe(text, count);
     free(text);
@@ -245,7 +240,7 @@ static int work(struct job *j, struct err *err)
     c.samples = j->samples.encodings;
     c.sample_count = j->samples.count;
     rc = compile_and_try(j, &c, err);
-    return rc < 0 ? rc : write_all(j->o, j->compiled, err);
+    return rc < 0 ? rc : write_all(j->o, j->checkpoint->config.kind, j->compiled, err);
 }
 
 static void job_free(struct job *j)

@@ -93,7 +93,7 @@ static const struct key keys[] = {
     {"client_pin", TYPE_PINS, PARTIES, 0, NULL, 0, 0, PIN_OWNER, AT(pins),
      "fingerprints of the owners that may come; as often as needed"},
     {"model", TYPE_PATH, OWNER, OWNER, NULL, 0, 0, 0, AT(model),
-     "folder of config.json, vocab.txt, plan.mpcf; of model.safetensors to compare with"},
+     "folder of config.json, vocabulary, plan.mpcf; of weights to compare with"},
     {"state", TYPE_PATH, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(state),
      "folder of models, tapes and what must survive a restart"},
     {"control", TYPE_SOCKET, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(control),

@@ -72,8 +72,9 @@ static int check_text(const struct plan *plan, const struct encoding *e, struct 
                        plan->variants[plan->variant_count - 1].tokens);
     for (size_t i = 0; i < e->count; i++)
         if (e->ids[i] >= plan->vocabulary || (plan->types && e->types[i] >= plan->types))
-            return err_set(err, -EINVAL,
-                           "a token or its type is not in the plan: vocab.txt is another model's");
+            return err_set(
+                err, -EINVAL,
+                "a token or its type is not in the plan: the vocabulary is another model's");
     return 0;
 }
 

@@ -15,29 +15,25 @@ static int check(const struct model_folder *f, const char *path, struct err *err
                        "%s: config.json and plan.mpcf speak of different models: take the folder "
                        "that `mpcformer share` wrote",
                        path);
-    if (tokenizer_size(f->tokenizer) > f->plan->vocabulary)
-        return err_set(err, -EINVAL, "%s: vocab.txt has %zu tokens, the plan %u: another model's",
-                       path, tokenizer_size(f->tokenizer), f->plan->vocabulary);
     return 0;
 }
 
 int model_folder_open(const char *path, struct model_folder **ret_folder, struct err *err)
 {
     struct model_folder *f = calloc(1, sizeof(*f));
-    char plan[PATH_MAX], vocabulary[PATH_MAX];
+    char plan[PATH_MAX];
     int rc;
 
     if (!f)
         return err_set(err, -ENOMEM, "no memory for a model");
-    if (file_path(plan, sizeof(plan), path, "plan.mpcf") < 0 ||
-        file_path(vocabulary, sizeof(vocabulary), path, "vocab.txt") < 0)
+    if (file_path(plan, sizeof(plan), path, "plan.mpcf") < 0)
         rc = err_set(err, -ENAMETOOLONG, "%s: path too long", path);
     else
         rc = plan_load(plan, &f->plan, err);
     if (rc == 0)
         rc = model_config_read(path, &f->config, err);
     if (rc == 0)
-        rc = tokenizer_load(vocabulary, f->config.lower_case, &f->tokenizer, err);
+        rc = tokenizer_load(path, &f->config, &f->tokenizer, err);
     if (rc == 0)
         rc = check(f, path, err);
     if (rc < 0)

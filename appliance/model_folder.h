@@ -1,7 +1,7 @@
 /*
  * model_folder: what a data owner has of a model, as `mpcformer share` makes it for him
- * (client/): config.json, vocab.txt and plan.mpcf; and, only where the owner of the weights lets
- * him compare, model.safetensors.
+ * (client/): config.json, the vocabulary and plan.mpcf; and, only where the owner of the weights
+ * lets him compare, these.
  */
 #ifndef APPLIANCE_MODEL_FOLDER_H
 #define APPLIANCE_MODEL_FOLDER_H

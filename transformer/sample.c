@@ -128,7 +128,7 @@ static int fill_bucket(const struct tokenizer *t, const struct lines *l, size_t 
 }
 
 int samples_make(const struct tokenizer *t, const char *text, const uint32_t *tokens,
-                 size_t token_count, bool pairs, struct samples *ret, struct err *err)
+                 size_t token_count, struct samples *ret, struct err *err)
 {
     struct samples s = {0};
     struct lines l = {0};
@@ -143,7 +143,7 @@ int samples_make(const struct tokenizer *t, const char *text, const uint32_t *to
         rc = err_set(err, -ENOMEM, "no memory for %zu samples", s.capacity);
     for (size_t i = 0; rc == 0 && i < l.count; i++) {
         rc = encode(t, &l, i, NULL, most, &s, err);
-        if (rc == 0 && pairs && i % PAIR_EVERY == PAIR_EVERY - 1)
+        if (rc == 0 && i % PAIR_EVERY == PAIR_EVERY - 1)
             rc = encode(t, &l, i, l.at[(i + 1) % l.count], most, &s, err);
     }
     for (size_t i = 0; rc == 0 && i < token_count; i++)

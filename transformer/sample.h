@@ -1,9 +1,9 @@
 /*
  * sample: the text on which a model's ranges are measured when it is compiled.
  *
- * Every line is a sample; where the model knows pairs, every fourth comes with the next line as its
- * pair as well; and for each length bucket one sample of many lines fills it to the last token. A
- * built-in text of the project's own, in English, stands in when the owner gives none.
+ * Every line is a sample, every fourth comes with the next line as its pair as well; and for each
+ * length bucket one sample of many lines fills it to the last token. A built-in text of the
+ * project's own, in English, stands in when the owner gives none.
  */
 #ifndef TRANSFORMER_SAMPLE_H
 #define TRANSFORMER_SAMPLE_H
@@ -19,12 +19,12 @@ struct samples {
 
 /**
  * @text: lines of UTF-8, empty ones skipped; NULL for the built-in one. @tokens: the buckets in
- * rising order; no sample is longer than the last. @pairs: the model has token types.
+ * rising order; no sample is longer than the last.
  * -EINVAL: no line; -E2BIG: more than SAMPLE_LINES_MAX; what the tokenizer refuses, with the line.
  * The caller calls samples_free() on success.
  */
 MUST_CHECK int samples_make(const struct tokenizer *t, const char *text, const uint32_t *tokens,
-                            size_t token_count, bool pairs, struct samples *ret, struct err *err);
+                            size_t token_count, struct samples *ret, struct err *err);
 
 /** Wipes; zeroed is nothing. */
 void samples_free(struct samples *s);

@@ -237,7 +237,7 @@ static void test_refused(void **state)
     (void)state;
     e.ids[4] = VOCABULARY;
     assert_int_equal(input_check(plan, &e, 1, &v, &err), -EINVAL);
-    assert_contains(err.text, "vocab.txt is another model's");
+    assert_contains(err.text, "the vocabulary is another model's");
     e = text;
     e.types[1] = TYPES;
     assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);

@@ -70,7 +70,7 @@ static int set_up(void **state)
     f->samples = calloc(f->count, sizeof(*f->samples));
     assert_non_null(f->samples);
     assert_int_equal(checkpoint_load(MODEL, &f->checkpoint, &err), 0);
-    assert_int_equal(tokenizer_load(MODEL "/vocab.txt", true, &t, &err), 0);
+    assert_int_equal(tokenizer_load(MODEL, &f->checkpoint->config, &t, &err), 0);
     for (size_t i = 0; i < f->count; i++)
         assert_int_equal(tokenizer_encode(t, sentences[i], NULL, 64, &f->samples[i], &err), 0);
     tokenizer_free(t);

@@ -185,8 +185,7 @@ static void the_shipped_model_equals_the_oracle(void **state)
     (void)state;
     assert_string_equal(s.model->config.label_names[0], "negative");
     assert_string_equal(s.model->config.label_names[1], "positive");
-    assert_int_equal(
-        tokenizer_load(MODEL "/vocab.txt", s.model->config.lower_case, &s.tokenizer, NULL), 0);
+    assert_int_equal(tokenizer_load(MODEL, &s.model->config, &s.tokenizer, NULL), 0);
     assert_int_equal(tokenizer_size(s.tokenizer), s.model->config.vocab);
     assert_int_equal(each_row("shipped", shipped_row, &s), 8);
     tokenizer_free(s.tokenizer);

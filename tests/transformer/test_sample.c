@@ -16,9 +16,10 @@ static const uint32_t buckets[] = {8, 32};
 
 static int set_up(void **state)
 {
+    const struct model_config config = {.vocab = 8192, .types = 2, .lower_case = true};
     struct tokenizer *t = NULL;
 
-    assert_int_equal(tokenizer_load(SOURCE_ROOT "/models/sst2-tiny/vocab.txt", true, &t, NULL), 0);
+    assert_int_equal(tokenizer_load(SOURCE_ROOT "/models/sst2-tiny", &config, &t, NULL), 0);
     *state = t;
     return 0;
 }
@@ -33,8 +34,7 @@ static void a_line_is_a_sample_and_each_bucket_is_filled(void **state)
 {
     struct samples s = {0};
 
-    assert_int_equal(samples_make(*state, "a film\n\na good film\r\n", buckets, 2, false, &s, NULL),
-                     0);
+    assert_int_equal(samples_make(*state, "a film\n\na good film\r\n", buckets, 2, &s, NULL), 0);
     assert_int_equal(s.count, 4);
     assert_int_equal(s.encodings[0].count, 4); /* [CLS] a film [SEP] */
     assert_int_equal(s.encodings[1].count, 5);
@@ -48,7 +48,7 @@ static void every_fourth_line_has_a_pair(void **state)
 {
     struct samples s = {0};
 
-    assert_int_equal(samples_make(*state, "one\ntwo\nthree\nfour", buckets, 2, true, &s, NULL), 0);
+    assert_int_equal(samples_make(*state, "one\ntwo\nthree\nfour", buckets, 2, &s, NULL), 0);
     assert_int_equal(s.count, 4 + 1 + 2);
     assert_int_equal(s.encodings[4].types[s.encodings[4].count - 1], 1);
     samples_free(&s);
@@ -59,7 +59,7 @@ static void the_built_in_text_fills_the_longest_bucket(void **state)
     static const uint32_t longest[] = {512};
     struct samples s = {0};
 
-    assert_int_equal(samples_make(*state, NULL, longest, 1, true, &s, NULL), 0);
+    assert_int_equal(samples_make(*state, NULL, longest, 1, &s, NULL), 0);
     assert_true(s.count > 40);
     assert_int_equal(s.encodings[s.count - 1].count, 512);
     samples_free(&s);
@@ -71,12 +71,12 @@ static void what_is_no_sample_text_is_refused(void **state)
     struct err err = {0};
     char many[2 * SAMPLE_LINES_MAX + 3];
 
-    assert_int_equal(samples_make(*state, "\n\r\n", buckets, 2, false, &s, NULL), -EINVAL);
-    assert_int_equal(samples_make(*state, "fine\nbad \xff", buckets, 2, false, &s, &err), -EILSEQ);
+    assert_int_equal(samples_make(*state, "\n\r\n", buckets, 2, &s, NULL), -EINVAL);
+    assert_int_equal(samples_make(*state, "fine\nbad \xff", buckets, 2, &s, &err), -EILSEQ);
     assert_non_null(strstr(err.text, "sample 2"));
     for (size_t i = 0; i < SAMPLE_LINES_MAX + 1; i++)
         memcpy(many + 2 * i, "a\n", 3);
-    assert_int_equal(samples_make(*state, many, buckets, 2, false, &s, NULL), -E2BIG);
+    assert_int_equal(samples_make(*state, many, buckets, 2, &s, NULL), -E2BIG);
     assert_null(s.encodings);
 }
 

@@ -13,15 +13,17 @@
 
 #include <jansson.h>
 
-#define VOCAB       SOURCE_ROOT "/models/sst2-tiny/vocab.txt"
+#define MODEL       SOURCE_ROOT "/models/sst2-tiny"
 #define COLUMNS     6
 #define VECTORS_MIN 500
 
-static struct tokenizer *load(const char *path, bool lower)
+/* Of a BERT. */
+static struct tokenizer *load(const char *folder, bool lower)
 {
+    const struct model_config config = {.vocab = 8192, .types = 2, .lower_case = lower};
     struct tokenizer *t = NULL;
     struct err err = {0};
-    int rc = tokenizer_load(path, lower, &t, &err);
+    int rc = tokenizer_load(folder, &config, &t, &err);
 
     if (rc)
         print_error("%s\n", err_text(&err, rc));
@@ -62,7 +64,7 @@ static void check_vector(struct tokenizer *const by_case[2], char *line, size_t 
 
 static void equals_the_vectors(void **state)
 {
-    struct tokenizer *by_case[2] = {load(VOCAB, false), load(VOCAB, true)};
+    struct tokenizer *by_case[2] = {load(MODEL, false), load(MODEL, true)};
     uint8_t *bytes = NULL;
     size_t count, number = 0, vectors = 0;
     char *rest, *line;
@@ -85,7 +87,7 @@ static void equals_the_vectors(void **state)
 
 static void names_its_tokens(void **state)
 {
-    struct tokenizer *t = load(VOCAB, true);
+    struct tokenizer *t = load(MODEL, true);
     uint32_t id = 99;
 
     (void)state;
@@ -110,7 +112,7 @@ static void follows_unicode(void **state)
         {"good\xe2\xb9\x95good", 5},     /* U+2E55, punctuation since Unicode 14 */
         {"good \xf0\x9f\xab\xa8", 4},    /* U+1FAE8, of 2022: [UNK], not nothing */
     };
-    struct tokenizer *t = load(VOCAB, true);
+    struct tokenizer *t = load(MODEL, true);
     uint32_t good;
 
     (void)state;
@@ -127,7 +129,7 @@ static void follows_unicode(void **state)
 
 static void says_what_it_cut_off(void **state)
 {
-    struct tokenizer *t = load(VOCAB, true);
+    struct tokenizer *t = load(MODEL, true);
     struct encoding e;
 
     (void)state;
@@ -156,7 +158,7 @@ static void refuses_invalid_utf8(void **state)
         {"cut\xe4\xb8", "byte 3 "},
         {"[SEP]\xc3[SEP]", "byte 5 "},
     };
-    struct tokenizer *t = load(VOCAB, true);
+    struct tokenizer *t = load(MODEL, true);
     struct encoding e, untouched;
 
     (void)state;
@@ -179,7 +181,7 @@ static void refuses_invalid_utf8(void **state)
 static void refuses_limits(void **state)
 {
     static char text[TOKENIZER_TEXT_BYTES_MAX + 2];
-    struct tokenizer *t = load(VOCAB, true);
+    struct tokenizer *t = load(MODEL, true);
     struct encoding e;
 
     (void)state;
@@ -199,7 +201,7 @@ static void holds_the_largest_expansion(void **state)
     static const char *const worst[] = {"\xe1\xbe\x82", "\xe4\xb8\xad", "\xce\x90",
                                         "\xcc\x80\xcc\xa3", "."};
     static char text[TOKENIZER_TEXT_BYTES_MAX + 1];
-    struct tokenizer *t = load(VOCAB, true);
+    struct tokenizer *t = load(MODEL, true);
 
     (void)state;
     for (size_t i = 0; i < ARRAY_LENGTH(worst); i++) {
@@ -228,7 +230,7 @@ static void reads_vocabularies_of_either_line_end(void **state)
     (void)state;
     folder_make(&f);
     folder_write(&f, "vocab.txt", vocab, sizeof(vocab) - 1);
-    t = load(folder_at(&f, "vocab.txt"), true);
+    t = load(f.path, true);
     assert_int_equal(tokenizer_size(t), 7);
     assert_int_equal(tokenizer_find(t, "a", &id), 0);
     assert_int_equal(id, 6);
@@ -253,7 +255,9 @@ static void refuses_bad_vocabularies(void **state)
         {"[PAD]\n[UNK]\n[CLS]\n", 18, -EINVAL, "no [SEP]"},
         {"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\0b\n", 28, -EINVAL, "NUL"},
         {"[PAD]\n[UNK]\n[CLS]\n[SEP]\n\xff\n", 26, -EILSEQ, "line 5 is not UTF-8"},
+        {"[PAD]\n[UNK]\n[CLS]\n[SEP]\na\n", 26, -EINVAL, "5 tokens, config.json says vocab_size 4"},
     };
+    const struct model_config config = {.vocab = 4};
     struct folder f;
 
     (void)state;
@@ -263,7 +267,7 @@ static void refuses_bad_vocabularies(void **state)
         struct err err = {0};
 
         folder_write(&f, "vocab.txt", bad[i].text, bad[i].count);
-        assert_int_equal(tokenizer_load(folder_at(&f, "vocab.txt"), true, &t, &err), bad[i].code);
+        assert_int_equal(tokenizer_load(f.path, &config, &t, &err), bad[i].code);
         assert_non_null(strstr(err.text, bad[i].says));
         assert_null(t);
     }
