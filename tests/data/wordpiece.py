@@ -99,4 +99,5 @@ def main():
         print(int(lower), limit, json.dumps(a), json.dumps(b), ' '.join(map(str, e.ids)), first, sep='\t')
 
 
-main()
+if __name__ == '__main__':
+    main()
