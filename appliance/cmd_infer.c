@@ -85,15 +85,9 @@ struct run {
     size_t count;
 };
 
-static const char *label_of(const struct run *r, const double logits[])
-{
-    return model_folder_label(r->owner.folder, logits_best(logits, r->owner.folder->plan->labels));
-}
-
 static bool differs(const struct run *r, const struct verdict *v)
 {
-    return r->options->compare &&
-           logits_best(v->logits, v->labels) != logits_best(v->float_logits, v->labels);
+    return r->options->compare && !verdict_agrees(&r->owner, v);
 }
 
 static json_t *numbers(const double values[], size_t count)
@@ -108,21 +102,22 @@ static json_t *numbers(const double values[], size_t count)
 static int print_json(const struct run *r, const struct verdict *v, struct err *err)
 {
     const struct client_figures *f = &v->figures;
-    json_t *line =
-        json_pack("{s:s, s:o, s:o, s:f, s:f, s:I, s:I, s:I, s:I}", "label", label_of(r, v->logits),
-                  "probabilities", numbers(v->probabilities, v->labels), "logits",
-                  numbers(v->logits, v->labels), "online_ms", f->online_ms, "offline_ms",
-                  f->offline_party_ms + f->offline_dealer_ms, "bytes_online",
-                  (json_int_t)f->bytes_online, "rounds_online", (json_int_t)f->rounds_online,
-                  "bytes_upload", (json_int_t)f->bytes_upload, "batch", (json_int_t)r->count);
+    json_t *line = json_object(),
+           *figures = json_pack("{s:o, s:f, s:f, s:I, s:I, s:I, s:I}", "logits",
+                                numbers(v->logits, v->labels), "online_ms", f->online_ms,
+                                "offline_ms", f->offline_party_ms + f->offline_dealer_ms,
+                                "bytes_online", (json_int_t)f->bytes_online, "rounds_online",
+                                (json_int_t)f->rounds_online, "bytes_upload",
+                                (json_int_t)f->bytes_upload, "batch", (json_int_t)r->count);
 
-    if (!line)
+    if (!line || !figures)
         return err_set(err, -ENOMEM, "no memory for the answer");
-    if (r->options->compare) {
-        json_object_set_new(line, "float_label", json_string(label_of(r, v->float_logits)));
-        json_object_set_new(line, "float_probabilities",
-                            numbers(v->float_probabilities, v->labels));
-    }
+    model_folder_describe(r->owner.folder, v->logits, v->probabilities, "", line);
+    json_object_update_missing(line, figures);
+    json_decref(figures);
+    if (r->options->compare)
+        model_folder_describe(r->owner.folder, v->float_logits, v->float_probabilities, "float_",
+                              line);
     tool_print_json(stdout, line);
     json_decref(line);
     return 0;
@@ -130,11 +125,24 @@ static int print_json(const struct run *r, const struct verdict *v, struct err *
 
 static void print_head(const struct run *r)
 {
-    printf("%-*s  %6s  %10s  %10s  %8s  %6s", r->label_width, "label", "prob.", "online ms",
-           "offline ms", "MB", "rounds");
+    bool score = r->owner.folder->config.regression;
+
+    printf("%-*s  %6s  %10s  %10s  %8s  %6s", r->label_width, score ? "" : "label",
+           score ? "score" : "prob.", "online ms", "offline ms", "MB", "rounds");
     if (r->options->compare)
-        printf("  %-*s  %6s ", r->label_width, "float", "prob.");
+        printf("  %-*s  %6s ", r->label_width, score ? "" : "float", score ? "float" : "prob.");
     printf("  text\n");
+}
+
+/* Label and probability, or the score. */
+static void print_answer(const struct run *r, const double logits[], const double probabilities[])
+{
+    bool score = r->owner.folder->config.regression;
+    size_t best = logits_best(logits, r->owner.folder->plan->labels);
+
+    printf("%-*.*s  %6.4f", r->label_width, r->label_width,
+           score ? "" : model_folder_label(r->owner.folder, best),
+           score ? logits[0] : probabilities[best]);
 }
 
 /* The text as a terminal can show it. */
@@ -151,14 +159,15 @@ static void print_row(const struct run *r, const struct verdict *v, const char *
 
     if (r->texts == 0)
         print_head(r);
-    printf("%-*.*s  %6.4f  %10.1f  %10.1f  %8.3f  %6" PRIu64, r->label_width, r->label_width,
-           label_of(r, v->logits), v->probabilities[logits_best(v->logits, v->labels)],
-           f->online_ms, f->offline_party_ms + f->offline_dealer_ms, (double)f->bytes_online / 1e6,
+    print_answer(r, v->logits, v->probabilities);
+    printf("  %10.1f  %10.1f  %8.3f  %6" PRIu64, f->online_ms,
+           f->offline_party_ms + f->offline_dealer_ms, (double)f->bytes_online / 1e6,
            f->rounds_online);
-    if (r->options->compare)
-        printf("  %-*.*s  %6.4f %c", r->label_width, r->label_width, label_of(r, v->float_logits),
-               v->float_probabilities[logits_best(v->float_logits, v->labels)],
-               differs(r, v) ? '!' : ' ');
+    if (r->options->compare) {
+        printf("  ");
+        print_answer(r, v->float_logits, v->float_probabilities);
+        printf(" %c", differs(r, v) ? '!' : ' ');
+    }
     printf("  ");
     print_text(text);
     if (pair) {
@@ -276,6 +285,16 @@ static int classify_arguments(struct run *r, struct err *err)
     return rc;
 }
 
+/* Of the column of labels: a score has none. */
+static int label_width(const struct model_folder *f)
+{
+    size_t width = f->config.regression ? 0 : strlen("label");
+
+    for (size_t i = 0; !f->config.regression && i < f->config.labels; i++)
+        width = MAX(width, MIN(strlen(model_folder_label(f, i)), (size_t)LABEL_WIDTH_MAX));
+    return (int)width;
+}
+
 static int classify_all(struct run *r, struct err *err)
 {
     size_t batch = r->options->batch;
@@ -286,11 +305,7 @@ static int classify_all(struct run *r, struct err *err)
         rc = err_set(err, -ENOMEM, "no memory for %zu texts", batch);
     for (size_t i = 0; rc == 0 && i < batch; i++)
         rc = verdict_new(&r->owner, &r->verdicts[i], err);
-    r->label_width = (int)strlen("label");
-    for (size_t i = 0; i < r->owner.folder->config.labels; i++)
-        r->label_width =
-            MAX(r->label_width,
-                (int)MIN(strlen(model_folder_label(r->owner.folder, i)), (size_t)LABEL_WIDTH_MAX));
+    r->label_width = label_width(r->owner.folder);
     if (rc == 0)
         rc = client_connect(r->owner.client, err);
     if (rc == 0)
@@ -313,8 +328,10 @@ static const char doc[] =
     "the answer. Times are the parties' own: online is what a query waits for, offline what the "
     "dealer and the parties did for it ahead. With --batch they, and what was sent, are of the "
     "whole job, which waits until there are B texts or no more to come.\n\n"
-    "Exit status: 0 done; 1 with --compare, a label differs from the float model's; 2 the command "
-    "line or the configuration is wrong; 3 failed.";
+    "The answer of a regression is a score: label and probabilities are null with --json.\n\n"
+    "Exit status: 0 done; 1 with --compare, a label differs from the float model's, or a score is "
+    "a hundredth off (of itself, and at least of 1); 2 the command line or the configuration is "
+    "wrong; 3 failed.";
 
 int cmd_infer(int argc, char **argv)
 {
@@ -347,7 +364,7 @@ int cmd_infer(int argc, char **argv)
     if (rc < 0)
         return tool_fail(&err, rc);
     if (run.differ)
-        fprintf(stderr, "mpcformer: %zu of %zu labels differ from the float model's\n", run.differ,
+        fprintf(stderr, "mpcformer: %zu of %zu answers differ from the float model's\n", run.differ,
                 run.texts);
     return run.differ ? EXIT_NEGATIVE : EXIT_OK;
 }

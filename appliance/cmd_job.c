@@ -123,17 +123,16 @@ static int print_answer(const struct model_folder *f, const double logits[], boo
 {
     size_t count = f->plan->labels, best = logits_best(logits, count);
     double *probabilities = calloc(count, sizeof(*probabilities));
-    json_t *line = json_object(), *array = json_array();
+    json_t *line = json_object();
 
-    if (!probabilities || !line || !array)
+    if (!probabilities || !line)
         return err_set(err, -ENOMEM, "no memory for the answer");
     logits_probabilities(logits, count, probabilities);
-    json_object_set_new(line, "label", json_string(model_folder_label(f, best)));
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(array, json_real(probabilities[i]));
-    json_object_set_new(line, "probabilities", array);
+    model_folder_describe(f, logits, probabilities, "", line);
     if (json)
         tool_print_json(stdout, line);
+    else if (f->config.regression)
+        printf("%.4f\n", logits[0]);
     else
         printf("%s %.4f\n", model_folder_label(f, best), probabilities[best]);
     json_decref(line);

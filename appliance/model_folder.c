@@ -5,6 +5,7 @@
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 static int check(const struct model_folder *f, const char *path, struct err *err)
@@ -89,6 +90,30 @@ int model_folder_encode(const struct model_folder *f, const char *text, const ch
 const char *model_folder_label(const struct model_folder *f, size_t index)
 {
     return f->config.label_names[index];
+}
+
+static void set(json_t *to, const char *prefix, const char *key, json_t *value)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "%s%s", prefix, key);
+    json_object_set_new(to, name, value);
+}
+
+void model_folder_describe(const struct model_folder *f, const double logits[],
+                           const double probabilities[], const char *prefix, json_t *to)
+{
+    size_t count = f->plan->labels;
+    json_t *array = f->config.regression ? json_null() : json_array();
+
+    for (size_t i = 0; json_is_array(array) && i < count; i++)
+        json_array_append_new(array, json_real(probabilities[i]));
+    set(to, prefix, "label",
+        f->config.regression ? json_null()
+                             : json_string(model_folder_label(f, logits_best(logits, count))));
+    set(to, prefix, "probabilities", array);
+    if (f->config.regression)
+        set(to, prefix, "score", json_real(logits[0]));
 }
 
 size_t logits_best(const double logits[], size_t count)

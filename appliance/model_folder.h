@@ -9,6 +9,8 @@
 #include "mpc/plan.h"
 #include "transformer/reference.h"
 
+#include <jansson.h>
+
 struct model_folder {
     struct model_config config;
     struct tokenizer *tokenizer;
@@ -33,6 +35,13 @@ MUST_CHECK int model_folder_encode(const struct model_folder *f, const char *tex
 
 /** The label of logit number @index: the string that config.json has. */
 const char *model_folder_label(const struct model_folder *f, size_t index);
+
+/**
+ * Into @to: @prefix with "label" and "probabilities" of an answer; of a regression, which has
+ * neither, both are null, and there is "score", the logit.
+ */
+void model_folder_describe(const struct model_folder *f, const double logits[],
+                           const double probabilities[], const char *prefix, json_t *to);
 
 /** Which of the @count logits is the largest. */
 size_t logits_best(const double logits[], size_t count);

@@ -3,6 +3,7 @@
 #include "appliance/tool.h"
 #include "base/secret.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,6 +68,15 @@ void verdict_free(struct verdict *v)
 {
     secret_free(v->logits, VERDICT_ARRAYS * v->labels * sizeof(*v->logits));
     *v = (struct verdict){.labels = 0};
+}
+
+bool verdict_agrees(const struct owner *o, const struct verdict *v)
+{
+    double score = v->float_logits[0];
+
+    if (o->folder->config.regression)
+        return fabs(v->logits[0] - score) <= OWNER_SCORE_TOLERANCE * fmax(1, fabs(score));
+    return logits_best(v->logits, v->labels) == logits_best(v->float_logits, v->labels);
 }
 
 static int conclude(const struct owner *o, const struct encoding *e, const double logits[],

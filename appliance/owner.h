@@ -9,6 +9,8 @@
 #include "appliance/client.h"
 #include "appliance/model_folder.h"
 
+#define OWNER_SCORE_TOLERANCE 0.01
+
 struct owner {
     struct config *config;
     struct model_folder *folder;
@@ -39,6 +41,10 @@ void owner_close(struct owner *o);
 /** Room for the answers of this owner's model. -ENOMEM. */
 MUST_CHECK int verdict_new(const struct owner *o, struct verdict *ret, struct err *err);
 void verdict_free(struct verdict *v);
+
+/** Whether private and float answer are one label or, of a regression, scores within
+ * OWNER_SCORE_TOLERANCE of the float one and at least of 1. */
+bool verdict_agrees(const struct owner *o, const struct verdict *v);
 
 /** Classify @text, with @pair unless NULL; in the clear too when the float model is there. */
 MUST_CHECK int owner_classify(struct owner *o, const char *text, const char *pair,
