@@ -16,6 +16,7 @@ TEXTS = ("a film to remember", "tired and far too long", "warm, funny and never 
          "the lead gives everything; the script gives nothing back",
          "my grandmother slept, my children cried and I envied them both, which for a comedy of "
          "this length and this price is really quite an achievement, if not the one they wanted")
+DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
 FORMATS = ((64, 16), (48, 12), (40, 11))
 
 
@@ -72,6 +73,26 @@ def pairs(cell, _):
     expect(len(answers.splitlines()) == 2, "two pairs on two lines")
     expect_text("TEXT<tab>TEXT", cell.run("infer", "--pair", "--config", "owner.conf", code=3,
                                           stdin=b"no tab\n"), "a line without a pair")
+
+
+def kinds(cell, _):
+    """RoBERTa, DistilBERT, and a regression whose weights are in two files: each in a lab."""
+    texts = [("a film to remember", "the caf\u00e9, isn't it? \U0001f600"), ("", "x")]
+    lines = "".join(f"{a}\t{b}\n" for a, b in texts).encode()
+    for kind in ("roberta", "distilbert", "regression"):
+        said = cell.run("lab", "--model", os.path.join(DATA, kind), "--", cell.tool, "infer",
+                        "--pair", "--compare", "--json", stdin=lines)
+        rows = [json.loads(line) for line in said.splitlines()]
+        expect(len(rows) == len(texts), f"{kind}: {said}")
+        for row in rows:
+            if kind == "regression":
+                expect(row["label"] is None and row["probabilities"] is None
+                       and [row["score"]] == row["logits"], f"a score: {row}")
+                expect(abs(row["score"] - row["float_score"]) < 0.01, f"a score: {row}")
+                continue
+            expect(row["label"] == row["float_label"] and "score" not in row, f"{kind}: {row}")
+            off = max(abs(a - b) for a, b in zip(row["probabilities"], row["float_probabilities"]))
+            expect(off < 0.005, f"{kind}: probabilities are {off} off: {row}")
 
 
 def job_files(cell, _):
@@ -245,7 +266,7 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
-CASES = (formats, lines, pairs, job_files, odd_texts, exit_codes, keygen, evaluate, bench, operators,
+CASES = (formats, lines, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, bench, operators,
          side_by_side)
 
 

@@ -153,6 +153,67 @@ static void has_the_defaults_of_hf(void **state)
     checkpoint_free(c);
 }
 
+/* HF's Trainer saves any of these; they change nothing. */
+static void takes_keys_that_change_nothing(void **state)
+{
+    static const char *const good[][2] = {
+        {"problem_type", "\"single_label_classification\""},
+        {"problem_type", "null"},
+        {"is_decoder", "false"},
+        {"pruned_heads", "{}"},
+        {"embedding_size", "21"},
+        {"position_embedding_type", "\"absolute\""},
+        {"pad_token_id", "3"}, /* RoBERTa's alone shifts positions */
+        {"use_cache", "true"},
+        {"gradient_checkpointing", "false"},
+    };
+    struct folder *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
+        struct checkpoint *c;
+
+        write_config_with(f, good[i][0], good[i][1]);
+        c = load(f->path);
+        assert_false(c->config.regression);
+        assert_int_equal(c->config.positions_max, 11);
+        checkpoint_free(c);
+    }
+}
+
+static void refuses_adapters(void **state)
+{
+    struct folder *f = *state;
+
+    folder_write(f, "adapter_config.json", "{}", 2);
+    expect_refusal(f, -ENOTSUP, "adapter_config.json: adapters are not supported");
+}
+
+static void refuses_other_tokenizers(void **state)
+{
+    static const char *const bad[] = {
+        "{\"tokenizer_class\":\"BertJapaneseTokenizer\"}",
+        "{\"tokenizer_class\":\"RobertaTokenizer\"}",
+        "{\"tokenizer_class\":\"BertTokenizerSlow\"}",
+        "{\"tokenizer_class\":1}",
+    };
+    static const char *const good[] = {
+        "{\"tokenizer_class\":\"BertTokenizer\"}",
+        "{\"tokenizer_class\":\"BertTokenizerFast\"}",
+        "{\"tokenizer_class\":\"DistilBertTokenizer\"}",
+        "{\"tokenizer_class\":null}",
+    };
+    struct folder *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        folder_write(f, "tokenizer_config.json", bad[i], strlen(bad[i]));
+        expect_refusal(f, -ENOTSUP, "is not supported with BertForSequenceClassification");
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(good); i++) {
+        folder_write(f, "tokenizer_config.json", good[i], strlen(good[i]));
+        checkpoint_free(load(f->path));
+    }
+}
+
 static void takes_names_without_prefix(void **state)
 {
     struct folder *f = *state;
@@ -200,10 +261,26 @@ static void refuses_bad_configs(void **state)
         {"architectures", "[\"BertForTokenClassification\"]", -ENOTSUP,
          "not BertForTokenClassification"},
         {"architectures", "[\"\\u001b[2J\"]", -ENOTSUP, "not (no printable text)"},
+        {"architectures", "[\"BertForMaskedLM\"]", -ENOTSUP, "not BertForMaskedLM"},
+        {"architectures", "[\"RobertaPreLayerNormForSequenceClassification\"]", -ENOTSUP,
+         "not RobertaPreLayerNormForSequenceClassification"},
+        {"architectures", "[\"XLMRobertaForSequenceClassification\"]", -ENOTSUP, "not XLMRoberta"},
+        {"architectures", "[\"AlbertForSequenceClassification\"]", -ENOTSUP,
+         "one of BertForSequenceClassification, RobertaForSequenceClassification, "
+         "DistilBertForSequenceClassification, not Albert"},
+        {"architectures", "[\"DebertaV2ForSequenceClassification\"]", -ENOTSUP, "not DebertaV2"},
         {"model_type", NULL, -EINVAL, "model_type"},
         {"model_type", "\"roberta\"", -ENOTSUP, "roberta"},
         {"position_embedding_type", "\"relative_key\"", -ENOTSUP, "relative_key"},
+        {"position_embedding_type", "\"rotary\"", -ENOTSUP, "rotary"},
+        {"embedding_size", "16", -ENOTSUP, "embedding_size other than hidden_size"},
+        {"auto_map", "{\"AutoModel\":\"modeling.Own\"}", -ENOTSUP, "auto_map names code"},
         {"is_decoder", "true", -ENOTSUP, "is_decoder"},
+        {"is_encoder_decoder", "true", -ENOTSUP, "is_encoder_decoder"},
+        {"problem_type", "\"multi_label_classification\"", -ENOTSUP,
+         "problem_type \"multi_label_classification\" is not known; it may be one of: "
+         "single_label_classification, regression"},
+        {"problem_type", "\"regression\"", -ENOTSUP, "a regression on 3 numbers"},
         {"add_cross_attention", "1", -ENOTSUP, "add_cross_attention"},
         {"pruned_heads", "{\"0\":[1]}", -ENOTSUP, "pruned_heads"},
         {"quantization_config", "{}", -ENOTSUP, "quantization_config"},
@@ -290,8 +367,8 @@ static void refuses_bad_weights(void **state)
     expect_refusal(f, -ENOENT, "model.safetensors");
 }
 
-/* An extra tensor at the end of the tiny model: @name of @bytes bytes. */
-static void write_weights_and(struct folder *f, const char *name)
+/* The tensors of @file, and one more at the end. */
+static void write_weights_and(struct folder *f, const char *file, const char *name)
 {
     struct writer header = {0}, data = {0};
     uint8_t *bytes = NULL;
@@ -299,7 +376,7 @@ static void write_weights_and(struct folder *f, const char *name)
     char extra[160];
     int n;
 
-    assert_int_equal(file_read(TEST_DATA "tiny.safetensors", 1 << 20, &bytes, &count, NULL), 0);
+    assert_int_equal(file_read(file, 1 << 20, &bytes, &count, NULL), 0);
     length = load_le64(bytes);
     end = count - 8 - length;
     while (bytes[8 + length - 1] != '}')
@@ -321,12 +398,77 @@ static void refuses_tensors_of_another_model(void **state)
 {
     struct folder *f = *state;
 
-    write_weights_and(f, "bert.embeddings.position_ids");
+    write_weights_and(f, TEST_DATA "tiny.safetensors", "bert.embeddings.position_ids");
     checkpoint_free(load(f->path));
-    write_weights_and(f, "bert.encoder.layer.0.adapter.weight");
+    write_weights_and(f, TEST_DATA "tiny.safetensors", "bert.encoder.layer.0.adapter.weight");
     expect_refusal(f, -EINVAL, "tensor bert.encoder.layer.0.adapter.weight is no part");
-    write_weights_and(f, "pooler.dense.bias");
+    write_weights_and(f, TEST_DATA "tiny.safetensors", "pooler.dense.bias");
     expect_refusal(f, -EINVAL, "has both pooler.dense.bias and bert.pooler.dense.bias");
+}
+
+static void copy(struct folder *f, const char *from, const char *name)
+{
+    uint8_t *bytes = NULL;
+    size_t count;
+
+    assert_int_equal(file_read(from, 1 << 20, &bytes, &count, NULL), 0);
+    folder_write(f, name, bytes, count);
+    free(bytes);
+}
+
+static void knows_what_roberta_leaves_unused(void **state)
+{
+    static const char weights[] = TEST_DATA "roberta/model.safetensors";
+    struct folder *f = *state;
+
+    copy(f, TEST_DATA "roberta/config.json", "config.json");
+    write_weights_and(f, weights, "roberta.pooler.dense.bias");
+    checkpoint_free(load(f->path));
+    write_weights_and(f, weights, "roberta.embeddings.position_ids");
+    checkpoint_free(load(f->path));
+    write_weights_and(f, weights, "roberta.pooler.dense.more");
+    expect_refusal(f, -EINVAL, "tensor roberta.pooler.dense.more is no part");
+    write_weights_and(f, weights, "bert.pooler.dense.bias");
+    expect_refusal(f, -EINVAL, "tensor bert.pooler.dense.bias is no part");
+}
+
+/* Edits of roberta's config.json, where positions start after the pad's. */
+static void refuses_positions_that_are_none(void **state)
+{
+    static const struct {
+        const char *from, *to, *says;
+    } bad[] = {
+        {"\"pad_token_id\": 1", "\"pad_token_id\":-1", "pad_token_id is no token of 1000"},
+        {"\"max_position_embeddings\": 34", "\"max_position_embeddings\":  2",
+         "max_position_embeddings 2 leaves no position"},
+        {"\"pad_token_id\": 1", "\"pad_token_id\":33", "max_position_embeddings 34 leaves no"},
+        /* not refused by name, but the table of positions does not fit */
+        {"\"max_position_embeddings\": 34", "\"max_position_embeddings\": 33",
+         "position_embeddings.weight has shape (34, 24); config.json asks for (33, 24)"},
+    };
+    struct folder *f = *state;
+    struct checkpoint *c;
+
+    copy(f, TEST_DATA "roberta/model.safetensors", "model.safetensors");
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        uint8_t *text = NULL, *at;
+        size_t count;
+
+        assert_int_equal(file_read(TEST_DATA "roberta/config.json", 1 << 20, &text, &count, NULL),
+                         0);
+        at = memmem(text, count, bad[i].from, strlen(bad[i].from));
+        assert_non_null(at);
+        memcpy(at, bad[i].to, strlen(bad[i].to));
+        folder_write(f, "config.json", text, count);
+        free(text);
+        expect_refusal(f, -EINVAL, bad[i].says);
+    }
+    copy(f, TEST_DATA "roberta/config.json", "config.json");
+    folder_write(f, "tokenizer_config.json", "{\"add_prefix_space\":true}", 25);
+    c = load(f->path);
+    assert_true(c->config.prefix_space);
+    assert_int_equal(c->config.positions_max, 32);
+    checkpoint_free(c);
 }
 
 static void refuses_damaged_values(void **state)
@@ -348,11 +490,16 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(loads_the_shipped_model, setup, teardown),
         cmocka_unit_test_setup_teardown(has_the_defaults_of_hf, setup, teardown),
+        cmocka_unit_test_setup_teardown(takes_keys_that_change_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(takes_names_without_prefix, setup, teardown),
         cmocka_unit_test_setup_teardown(reads_the_case_from_either_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_adapters, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_other_tokenizers, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_bad_configs, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_bad_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_tensors_of_another_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(knows_what_roberta_leaves_unused, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_positions_that_are_none, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_damaged_values, setup, teardown),
     };
 
