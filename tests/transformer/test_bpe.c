@@ -275,6 +275,44 @@ static void refuses_added_tokens(void **state)
     expect_refusal(f, -EINVAL, "added_tokens.json: not JSON");
 }
 
+/* A byte of @name is another, or half of it is gone. Returns how often it could be loaded. */
+static size_t damage(struct folder *f, const char *name, unsigned int rounds)
+{
+    unsigned int seed = 3;
+    uint8_t *bytes = NULL;
+    size_t count, loaded = 0;
+
+    assert_int_equal(file_read(folder_at(f, name), 1 << 20, &bytes, &count, NULL), 0);
+    for (unsigned int i = 0; i < rounds; i++) {
+        uint8_t *at = &bytes[(size_t)rand_r(&seed) % count], kept = *at;
+        struct tokenizer *t = NULL;
+        struct err err = {""};
+        struct encoding e;
+
+        *at = (uint8_t)(i % 3 ? '0' + rand_r(&seed) % 10 : rand_r(&seed));
+        folder_write(f, name, bytes, i % 8 ? count : count / 2);
+        *at = kept;
+        if (tokenizer_load(f->path, &config, &t, &err) < 0) {
+            assert_true(*err.text);
+            continue;
+        }
+        encode(t, "the plan of a party, isn't it?", &e);
+        tokenizer_free(t);
+        loaded++;
+    }
+    folder_write(f, name, bytes, count);
+    free(bytes);
+    return loaded;
+}
+
+/* Loading ends with a tokenizer that works, or with an error that says why not. */
+static void survives_damaged_files(void **state)
+{
+    size_t loaded = damage(*state, "vocab.json", 60) + damage(*state, "merges.txt", 60);
+
+    assert_true(loaded > 0 && loaded < 120);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -287,6 +325,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_bad_merges, setup, teardown),
         cmocka_unit_test_setup_teardown(says_which_file_is_missing, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_added_tokens, setup, teardown),
+        cmocka_unit_test_setup_teardown(survives_damaged_files, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

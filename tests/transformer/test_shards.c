@@ -188,6 +188,27 @@ static void refuses_too_many_files(void **state)
     expect_refusal(*state, -EFBIG, "more than 256 files");
 }
 
+/* A byte at a time: the index says another thing, or nothing, or what it did. */
+static void survives_a_damaged_index(void **state)
+{
+    char text[sizeof(good_index)];
+    unsigned int seed = 3;
+
+    for (size_t at = 0; at < sizeof(good_index) - 1; at++) {
+        struct shards *s = NULL;
+        struct err err = {""};
+
+        memcpy(text, good_index, sizeof(text));
+        text[at] = (char)rand_r(&seed);
+        folder_write(*state, INDEX, text, sizeof(text) - 1);
+        if (shards_open(((struct folder *)*state)->path, &s, &err) < 0)
+            assert_true(*err.text);
+        else
+            assert_int_equal(shards_count(s), 3);
+        shards_close(s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +219,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_a_damaged_shard, setup, teardown),
         cmocka_unit_test_setup_teardown(says_that_there_is_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_too_many_files, setup, teardown),
+        cmocka_unit_test_setup_teardown(survives_a_damaged_index, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
