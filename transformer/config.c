@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "transformer/document.h"
+#include "transformer/tokenizer_config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,32 +13,14 @@
 static const struct kind {
     const char *architecture, *type;
     const char *hidden, *layers, *heads, *intermediate, *hidden_act; /* keys */
-    const char *tokenizers[2]; /* values of tokenizer_class, less "Fast" */
 } kinds[MODEL_KINDS] = {
-    [MODEL_BERT] = {"BertForSequenceClassification",
-                    "bert",
-                    "hidden_size",
-                    "num_hidden_layers",
-                    "num_attention_heads",
-                    "intermediate_size",
-                    "hidden_act",
-                    {"BertTokenizer", "DistilBertTokenizer"}},
-    [MODEL_ROBERTA] = {"RobertaForSequenceClassification",
-                       "roberta",
-                       "hidden_size",
-                       "num_hidden_layers",
-                       "num_attention_heads",
-                       "intermediate_size",
-                       "hidden_act",
-                       {"RobertaTokenizer", "RobertaTokenizer"}},
-    [MODEL_DISTILBERT] = {"DistilBertForSequenceClassification",
-                          "distilbert",
-                          "dim",
-                          "n_layers",
-                          "n_heads",
-                          "hidden_dim",
-                          "activation",
-                          {"DistilBertTokenizer", "BertTokenizer"}},
+    [MODEL_BERT] = {"BertForSequenceClassification", "bert", "hidden_size", "num_hidden_layers",
+                    "num_attention_heads", "intermediate_size", "hidden_act"},
+    [MODEL_ROBERTA] = {"RobertaForSequenceClassification", "roberta", "hidden_size",
+                       "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                       "hidden_act"},
+    [MODEL_DISTILBERT] = {"DistilBertForSequenceClassification", "distilbert", "dim", "n_layers",
+                          "n_heads", "hidden_dim", "activation"},
 };
 
 static const char *const hidden_act_names[] = {
@@ -224,32 +207,22 @@ static int require_string(const struct document *d, const char *key, const char 
     return value ? name_index(d, key, value, &only, 1, &index, err) : 0;
 }
 
-/* Which kind it is; the names of those there are, for a message, at @ret_known. */
-static int find_kind(const char *architecture, enum model_kind *ret, char ret_known[KNOWN_MAX])
+static int get_kind(const struct document *d, struct model_config *c, struct err *err)
 {
-    const char *names[MODEL_KINDS];
+    const json_t *list = document_get(d, "architectures");
+    const char *name = json_string_value(json_array_get(list, 0)), *names[MODEL_KINDS];
+    char known[KNOWN_MAX];
     size_t index;
 
     for (size_t i = 0; i < MODEL_KINDS; i++)
         names[i] = kinds[i].architecture;
-    if (!name_find(architecture, names, MODEL_KINDS, &index, ret_known))
-        return -ENOTSUP;
-    *ret = (enum model_kind)index;
-    return 0;
-}
-
-static int get_kind(const struct document *d, struct model_config *c, struct err *err)
-{
-    const json_t *list = document_get(d, "architectures");
-    const char *name = json_string_value(json_array_get(list, 0));
-    char known[KNOWN_MAX];
-
-    if (find_kind(json_array_size(list) == 1 ? name : NULL, &c->kind, known) < 0)
+    if (!name_find(json_array_size(list) == 1 ? name : NULL, names, MODEL_KINDS, &index, known))
         return err_set(err, -ENOTSUP, "%s: architectures must be one of %s, not %.64s", d->path,
                        known, document_shown(name));
+    c->kind = (enum model_kind)index;
     if (!document_get(d, "model_type"))
         return err_set(err, -EINVAL, "%s: model_type is missing", d->path);
-    return require_string(d, "model_type", kinds[c->kind].type, err);
+    return require_string(d, "model_type", kinds[index].type, err);
 }
 
 /* Keys that make another model of it, and come with most checkpoints to say that they do not. */
@@ -381,78 +354,6 @@ static int get_labels(const struct document *d, struct model_config *c, struct e
     return rc < 0 ? rc : name_labels(d, names, c, err);
 }
 
-/* What tokenizer_config.json may change: the case; the rest must be BERT's way. */
-static int check_wordpiece(const struct document *d, bool known, struct model_config *c,
-                           struct err *err)
-{
-    bool said = false, lower = c->lower_case, strip = false, strips = false;
-    bool spaces_said = false, spaces = true;
-    int rc;
-
-    rc = document_bool(d, "do_lower_case", &said, &lower, err);
-    if (rc < 0)
-        return rc;
-    if (known && said && lower != c->lower_case)
-        return err_set(err, -EINVAL, "%s: do_lower_case differs from config.json", d->path);
-    c->lower_case = lower;
-    rc = document_bool(d, "strip_accents", &strip, &strips, err);
-    if (rc < 0)
-        return rc;
-    if (strip && strips != lower)
-        return err_set(err, -ENOTSUP, "%s: strip_accents other than do_lower_case is not supported",
-                       d->path);
-    rc = document_bool(d, "tokenize_chinese_chars", &spaces_said, &spaces, err);
-    if (rc < 0)
-        return rc;
-    if (!spaces)
-        return err_set(err, -ENOTSUP, "%s: tokenize_chinese_chars false is not supported", d->path);
-    return 0;
-}
-
-static int check_tokenizer(const struct document *d, bool known, struct model_config *c,
-                           struct err *err)
-{
-    const char *const *names = kinds[c->kind].tokenizers;
-    const json_t *class = document_get(d, "tokenizer_class");
-    const char *name = json_string_value(class);
-    size_t bytes = name ? strlen(name) : 0;
-    bool said = false;
-
-    if (bytes > 4 && !strcmp(name + bytes - 4, "Fast"))
-        bytes -= 4;
-    for (size_t i = 0; class && i < ARRAY_LENGTH(kinds->tokenizers); i++)
-        if (name && strlen(names[i]) == bytes && !memcmp(name, names[i], bytes))
-            class = NULL;
-    if (class)
-        return err_set(err, -ENOTSUP, "%s: tokenizer_class %.64s is not supported with %s; %s is",
-                       d->path, document_shown(name), kinds[c->kind].architecture, names[0]);
-    return c->kind == MODEL_ROBERTA
-               ? document_bool(d, "add_prefix_space", &said, &c->prefix_space, err)
-               : check_wordpiece(d, known, c, err);
-}
-
-static int get_tokenizer(const char *folder, const struct document *d, struct model_config *c,
-                         struct err *err)
-{
-    struct document tokenizer = {0};
-    struct err absent = {0};
-    bool known = false;
-    int rc;
-
-    c->lower_case = true;
-    rc = document_bool(d, "do_lower_case", &known, &c->lower_case, err);
-    if (rc < 0)
-        return rc;
-    rc = document_read(folder, "tokenizer_config.json", MODEL_JSON_BYTES_MAX, &tokenizer, &absent);
-    if (rc == -ENOENT)
-        return 0;
-    if (rc < 0)
-        return err_set(err, rc, "%s", err_text(&absent, rc));
-    rc = check_tokenizer(&tokenizer, known, c, err);
-    document_free(&tokenizer);
-    return rc;
-}
-
 int model_config_read(const char *folder, struct model_config *ret_config, struct err *err)
 {
     struct document d = {0};
@@ -478,7 +379,7 @@ int model_config_read(const char *folder, struct model_config *ret_config, struc
     if (rc == 0)
         rc = get_labels(&d, &c, err);
     if (rc == 0)
-        rc = get_tokenizer(folder, &d, &c, err);
+        rc = tokenizer_config_read(folder, &d, &c, err);
     document_free(&d);
     if (rc < 0)
         model_config_free(&c);
