@@ -17,6 +17,14 @@ TEXTS = ("a film to remember", "tired and far too long", "warm, funny and never 
          "my grandmother slept, my children cried and I envied them both, which for a comedy of "
          "this length and this price is really quite an achievement, if not the one they wanted")
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
+NOTHING = -0.763079707  # of regression, for an empty text, in kinds.tsv
+BY_HAND = """cd "$(dirname "$MPCFORMER_CONFIG")"
+    mpcformer job split --model model/client --output jobs ""
+    for p in party1 party0; do
+        mpcformer job submit --socket $p.control --input jobs/$p.job --output $p.answer --json
+    done | sed 's/.*"job":"\\([^"]*\\)".*/\\1/' > ids
+    for p in party1 party0; do mpcformer job wait --socket $p.control "$(head -n 1 ids)" >&2; done
+    mpcformer job reveal --json --model model/client party0.answer party1.answer"""
 FORMATS = ((64, 16), (48, 12), (40, 11))
 
 
@@ -93,6 +101,10 @@ def kinds(cell, _):
             expect(row["label"] == row["float_label"] and "score" not in row, f"{kind}: {row}")
             off = max(abs(a - b) for a, b in zip(row["probabilities"], row["float_probabilities"]))
             expect(off < 0.005, f"{kind}: probabilities are {off} off: {row}")
+    by_hand = json.loads(cell.run("lab", "--model", os.path.join(DATA, "regression"), "--", "sh",
+                                  "-ec", BY_HAND))
+    expect(by_hand["label"] is None and by_hand["probabilities"] is None
+           and abs(by_hand["score"] - NOTHING) < 0.01, f"a score by files: {by_hand}")
 
 
 def job_files(cell, _):
