@@ -12,6 +12,7 @@ int cmd_eval(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_share(int argc, char **argv);
 int cmd_keygen(int argc, char **argv);
+int cmd_host(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_job(int argc, char **argv);
