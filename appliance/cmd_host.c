@@ -18,10 +18,13 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Who leaves more out wants a profile of his own. */
+#define WITHOUT_MAX 32
+
 struct options {
     const char *verb, *root, *folder, *cpus;
-    const char *profile[PROFILE_FILES_MAX];
-    size_t profile_count;
+    const char *profile[PROFILE_FILES_MAX], *without[WITHOUT_MAX];
+    size_t profile_count, without_count;
     bool json, dry_run, yes;
 };
 
@@ -32,6 +35,7 @@ static const struct argp_option option_table[] = {
      "Compare with this profile; may be given several times (default: generic, and what the CPU "
      "and the network devices call for)",
      0},
+    {"without", 'x', "ID", 0, "Leave this entry out; may be given several times", 0},
     {"root", 'r', "TREE", 0, "A folder with the host's proc, sys and etc (default: this host)", 0},
     {"folder", OPTION_FOLDER, "DIR", 0, "Where the profiles are", 0},
     {"json", 'j', NULL, 0, "check: print one JSON object on one line", 0},
@@ -55,9 +59,9 @@ static error_t check_options(struct argp_state *state, const struct options *o)
         argp_error(state, "--json is for check only");
     if ((o->cpus || o->dry_run || o->yes) && !apply)
         argp_error(state, "--cpus, --dry-run and --yes are for apply only");
-    if (!check && !apply && (o->profile_count || o->folder))
-        argp_error(state, "revert undoes what was applied, whatever the profile: leave --profile "
-                          "and --folder out");
+    if (!check && !apply && (o->profile_count || o->without_count || o->folder))
+        argp_error(state, "revert undoes all that was applied: leave --profile, --without and "
+                          "--folder out");
     return 0;
 }
 
@@ -70,6 +74,11 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         if (o->profile_count == PROFILE_FILES_MAX)
             argp_error(state, "at most %d profiles", PROFILE_FILES_MAX);
         o->profile[o->profile_count++] = argument;
+        return 0;
+    case 'x':
+        if (o->without_count == WITHOUT_MAX)
+            argp_error(state, "at most %d entries are left out: write a profile", WITHOUT_MAX);
+        o->without[o->without_count++] = argument;
         return 0;
     case 'r':
         o->root = strcmp(argument, "/") == 0 ? "" : argument;
@@ -124,8 +133,11 @@ static int load(const struct options *o, struct profile **ret, struct err *err)
         rc = err_set(err, -errno, "%s: %s", o->root, strerror(errno));
     if (rc < 0)
         return rc;
-    return o->profile_count ? profile_load(folder, o->profile, o->profile_count, ret, err)
-                            : check_matching(folder, o->root, ret, err);
+    rc = o->profile_count ? profile_load(folder, o->profile, o->profile_count, ret, err)
+                          : check_matching(folder, o->root, ret, err);
+    for (size_t i = 0; rc == 0 && i < o->without_count; i++)
+        rc = profile_leave_out(*ret, o->without[i], err);
+    return rc;
 }
 
 /* --- check --- */
@@ -235,7 +247,8 @@ int cmd_host(int argc, char **argv)
 {
     static const struct argp argp = {
         option_table, take_option,
-        "check [--profile NAME]... [--json]\napply [--cpus LIST] [--dry-run | --yes]\nrevert",
+        "check [--profile NAME]... [--json]\napply [--profile NAME]... [--cpus LIST] [--dry-run | "
+        "--yes]\nrevert",
         "What this host must be set to: BIOS, kernel command line, huge pages, interrupts, network "
         "devices. check only reads, and needs no privilege; what this user cannot read is unknown, "
         "and a warning. apply and revert are root's."};

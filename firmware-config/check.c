@@ -1,5 +1,6 @@
 #include "firmware-config/check.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -69,9 +70,6 @@ static char *value_text(const struct profile_entry *e, const struct reading *r,
     else
         snprintf(shown, sizeof(shown), "%.*s%s", VALUE_SHOWN, *item->value ? item->value : "empty",
                  strlen(item->value) > VALUE_SHOWN ? "..." : "");
-    for (char *c = shown; *c; c++)
-        if ((unsigned char)*c < ' ')
-            *c = ' ';
     if (r->count > 1 && !met)
         n = asprintf(&text, "%s: %s", item->where, shown);
     else if (r->count > 1)
@@ -79,6 +77,14 @@ static char *value_text(const struct profile_entry *e, const struct reading *r,
     else
         n = asprintf(&text, "%s", shown);
     return n < 0 ? NULL : text;
+}
+
+/* A recorded tree may hold anything: neither a terminal nor JSON is to see it. */
+static void clean(char *text)
+{
+    for (char *c = text; c && *c; c++)
+        if ((unsigned char)*c < ' ' || (unsigned char)*c > '~')
+            *c = '?';
 }
 
 static int look(const struct profile_entry *e, const char *root, struct check_finding *ret)
@@ -98,6 +104,7 @@ static int look(const struct profile_entry *e, const char *root, struct check_fi
         ret->value = value_text(e, &r, item, met);
     }
     reading_free(&r);
+    clean(ret->value);
     return rc < 0 ? rc : ret->value ? 0 : -ENOMEM;
 }
 

@@ -6,6 +6,7 @@
 
 #include <libgen.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -124,6 +125,9 @@ static int plan_entry(struct planner *p, const struct check_finding *f, enum set
     FILE *out;
 
     if (!has_settings(f->entry, kind, &cpus) || (f->result == CHECK_PASS && !old))
+        return 0;
+    /* What this kernel does not have would be an error at each start. */
+    if (kind == SETTING_SYSCTL && f->result == CHECK_UNKNOWN && !old)
         return 0;
     if (cpus && !p->cpus && !old) {
         p->plan->left_out[p->plan->left_out_count++] = f;
@@ -275,6 +279,25 @@ static int write_one(const char *root, const struct drop_in *f, struct err *err)
     return rc < 0 ? rc : file_write(full, 0644, f->wanted, strlen(f->wanted), err);
 }
 
+/* Somebody may have taken a while to agree. */
+static int check_unchanged(const struct drop_ins *d, const json_t *list, struct err *err)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < SETTING_KINDS; i++) {
+        const struct drop_in *f = &d->file[i];
+        enum drop_in_state state;
+        char *text = NULL;
+
+        rc = look(d->root, f->file->path, list, &state, &text, err);
+        if (rc == 0 && (state != f->state || (text && strcmp(text, f->old) != 0)))
+            rc = err_set(err, -EBUSY, "%s%s: has changed meanwhile: apply again", d->root,
+                         f->file->path);
+        free(text);
+    }
+    return rc;
+}
+
 /* Either digest counts until the file is there. */
 static int note(const struct drop_ins *d, json_t *list, bool done)
 {
@@ -300,6 +323,8 @@ int drop_ins_write(const struct drop_ins *d, struct err *err)
 
     if (rc == 0)
         rc = drop_in_list_read(d->root, &list, &why);
+    if (rc == 0)
+        rc = check_unchanged(d, list, &why);
     if (rc == 0)
         rc = note(d, list, false);
     if (rc == 0)

@@ -1,19 +1,13 @@
 #include "firmware-config/expect.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct {
-    const char *word, *argument, *help;
-} kinds[] = {
-    [EXPECT_EQUAL] = {"=", "TEXT", "exactly this"},
-    [EXPECT_OTHER] = {"!=", "TEXT", "anything but this"},
-    [EXPECT_AT_LEAST] = {">=", "NUMBER", "a number, this or more"},
-    [EXPECT_AT_MOST] = {"<=", "NUMBER", "a number, this or less"},
-    [EXPECT_HAS] = {"has", "WORD...", "a list with all of these"},
-    [EXPECT_LACKS] = {"lacks", "TEXT", "a text without this in it"},
-    [EXPECT_SELECTS] = {"selects", "WORD...", "a list with one of these in [brackets]"},
-    [EXPECT_SET] = {"set", "", "not empty"},
+static const char *const words[] = {
+    [EXPECT_EQUAL] = "=",         [EXPECT_OTHER] = "!=", [EXPECT_AT_LEAST] = ">=",
+    [EXPECT_AT_MOST] = "<=",      [EXPECT_HAS] = "has",  [EXPECT_LACKS] = "lacks",
+    [EXPECT_SELECTS] = "selects", [EXPECT_SET] = "set",
 };
 
 static bool to_number(const char *text, long long *ret)
@@ -27,8 +21,8 @@ static bool to_number(const char *text, long long *ret)
 
 static int find_kind(const char *text, size_t bytes)
 {
-    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++)
-        if (strlen(kinds[i].word) == bytes && memcmp(kinds[i].word, text, bytes) == 0)
+    for (size_t i = 0; i < ARRAY_LENGTH(words); i++)
+        if (strlen(words[i]) == bytes && memcmp(words[i], text, bytes) == 0)
             return (int)i;
     return -1;
 }
@@ -106,10 +100,4 @@ bool expect_met(const struct expect *e, const char *value)
     default:
         return *value != 0;
     }
-}
-
-void expect_help(FILE *out)
-{
-    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++)
-        fprintf(out, "  %-8s %-8s %s\n", kinds[i].word, kinds[i].argument, kinds[i].help);
 }

@@ -4,8 +4,6 @@
 
 #include "base/base.h"
 
-#include <stdio.h>
-
 enum expect_kind {
     EXPECT_EQUAL,    /* = TEXT */
     EXPECT_OTHER,    /* != TEXT */
@@ -28,7 +26,5 @@ MUST_CHECK int expect_parse(const char *text, struct expect *ret, struct err *er
 
 /** Whether @value is as wanted; no number is never at least or at most anything. */
 bool expect_met(const struct expect *e, const char *value);
-
-void expect_help(FILE *out);
 
 #endif

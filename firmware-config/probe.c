@@ -5,6 +5,7 @@
 #include <glob.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -387,28 +388,34 @@ static int read_by_hand(const char *root, const char *argument, struct reading *
     return 0;
 }
 
-static const struct probe probes[] = {
-    {"file", "PATH", "the text of a file of /proc or /sys, of each where PATH has stars",
-     check_path, read_file},
-    {"sysctl", "NAME", "a kernel setting", check_sysctl, read_sysctl},
-    {"cmdline", "WORD", "a word of the kernel's command line: what stands after its =", NULL,
-     read_cmdline},
-    {"cpuinfo", "FIELD", "a field of /proc/cpuinfo, such as flags", NULL, read_cpuinfo},
-    {"count", "FOLDER", "how many entries a folder has", check_path, read_count},
-    {"lines", "PATH", "how many lines a file has", check_path, read_lines},
-    {"mount", "TYPE", "where a file system of this type is mounted", NULL, read_mount},
-    {"idle", "latency", "microseconds to leave each idle state that is switched on", check_idle,
-     read_idle},
-    {"by-hand", "COMMAND", "nothing: how a person looks at it", NULL, read_by_hand},
+static const struct probe *const probes[] = {
+    &(const struct probe){"file", "PATH", check_path, read_file},
+    &(const struct probe){"sysctl", "NAME", check_sysctl, read_sysctl},
+    &(const struct probe){"cmdline", "WORD", NULL, read_cmdline},
+    &(const struct probe){"cpuinfo", "FIELD", NULL, read_cpuinfo},
+    &(const struct probe){"count", "FOLDER", check_path, read_count},
+    &(const struct probe){"lines", "PATH", check_path, read_lines},
+    &(const struct probe){"mount", "TYPE", NULL, read_mount},
+    &(const struct probe){"idle", "latency", check_idle, read_idle},
+    &probe_pci,
+    &(const struct probe){"by-hand", "COMMAND", NULL, read_by_hand},
 };
 
 const struct probe *probe_find(const char *name, size_t bytes)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(probes); i++)
-        if (strlen(probes[i].name) == bytes && memcmp(probes[i].name, name, bytes) == 0)
-            return &probes[i];
-    return strlen(probe_pci.name) == bytes && memcmp(probe_pci.name, name, bytes) == 0 ? &probe_pci
-                                                                                       : NULL;
+        if (strlen(probes[i]->name) == bytes && memcmp(probes[i]->name, name, bytes) == 0)
+            return probes[i];
+    return NULL;
+}
+
+void probe_names(char ret[PROBE_NAMES_SIZE])
+{
+    int used = 0;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(probes) && used < PROBE_NAMES_SIZE; i++)
+        used += snprintf(ret + used, PROBE_NAMES_SIZE - (size_t)used, "%s%s", i ? ", " : "",
+                         probes[i]->name);
 }
 
 int probe_read(const struct probe *probe, const char *root, const char *argument,
@@ -420,11 +427,4 @@ int probe_read(const struct probe *probe, const char *root, const char *argument
     rc = probe->read(root, argument, ret);
     all_or_nothing(ret);
     return rc;
-}
-
-void probe_help(FILE *out)
-{
-    for (size_t i = 0; i < ARRAY_LENGTH(probes); i++)
-        fprintf(out, "  %-8s %-8s %s\n", probes[i].name, probes[i].argument, probes[i].help);
-    fprintf(out, "  %-8s %s\n  %-17s %s\n", probe_pci.name, probe_pci.argument, "", probe_pci.help);
 }

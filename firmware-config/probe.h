@@ -9,8 +9,6 @@
 
 #include "base/base.h"
 
-#include <stdio.h>
-
 /** Of a file, more is not looked at. */
 #define PROBE_FILE_MAX ((size_t)64 << 10)
 
@@ -28,7 +26,6 @@ struct reading {
 struct probe {
     const char *name;
     const char *argument; /* for people */
-    const char *help;
     /* What is wrong with an argument; NULL: any but an empty one is right. */
     int (*check)(const char *argument, struct err *err);
     int (*read)(const char *root, const char *argument, struct reading *ret);
@@ -45,8 +42,9 @@ MUST_CHECK int probe_read(const struct probe *probe, const char *root, const cha
                           struct reading *ret);
 void reading_free(struct reading *r);
 
-/** The table, for messages and --help. */
-void probe_help(FILE *out);
+/** All names, for a message. */
+#define PROBE_NAMES_SIZE 128
+void probe_names(char ret[PROBE_NAMES_SIZE]);
 
 /* --- for probes --- */
 

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -273,7 +274,6 @@ static int check_pci(const char *argument, struct err *err)
 const struct probe probe_pci = {
     "pci",
     "VENDOR[:DEVICE,...] link | max-read-request | relaxed-ordering | isolated-cpus",
-    "of network devices by their ids: \"full\" or how it is narrowed, bytes, on or off, \"near\"",
     check_pci,
     read_pci,
 };

@@ -1,10 +1,13 @@
 #include "firmware-config/profile.h"
 
 #include "base/file.h"
+#include "firmware-config/profile_entry.h"
 
 #include <dirent.h>
 #include <ini.h>
+#include <jansson.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -117,78 +120,7 @@ static int no_memory(struct parser *p)
     return p->rc = err_set(p->err, -ENOMEM, "no memory");
 }
 
-/* --- what an entry's values mean --- */
-
-static int parse_read(struct parser *p, struct profile_entry *e)
-{
-    const struct profile_values *v = &e->value[PROFILE_READ];
-    const char *text = v->text[0];
-    size_t bytes = strcspn(text, " ");
-    struct err detail = {""};
-
-    e->probe = probe_find(text, bytes);
-    e->argument = text + bytes + strspn(text + bytes, " ");
-    if (!e->probe)
-        return fail_text(p, v->line, "read", -EINVAL,
-                         "there is no probe \"%.*s\": file, sysctl, cmdline, cpuinfo, count, "
-                         "lines, mount, idle, pci or by-hand",
-                         (int)MIN(bytes, (size_t)40), text);
-    if (!*e->argument)
-        return fail_text(p, v->line, "read", -EINVAL, "write %s %s", e->probe->name,
-                         e->probe->argument);
-    if (e->probe->check && e->probe->check(e->argument, &detail) < 0)
-        return fail(p, v->line, "read", -EINVAL, &detail);
-    return 0;
-}
-
-static int parse_expect(struct parser *p, struct profile_entry *e)
-{
-    const struct profile_values *v = &e->value[PROFILE_EXPECT];
-    bool by_hand = strcmp(e->probe->name, "by-hand") == 0;
-    struct err detail = {""};
-
-    if (by_hand)
-        return v->count ? fail_text(p, v->line, "expect", -EINVAL,
-                                    "nothing is read by-hand, so nothing is compared: remove it")
-                        : 0;
-    if (!v->count)
-        return fail_text(p, e->line, "expect", -EINVAL, "is missing: add expect = ...");
-    if (expect_parse(v->text[0], &e->expect, &detail) < 0)
-        return fail(p, v->line, "expect", -EINVAL, &detail);
-    return 0;
-}
-
-static int parse_settings(struct parser *p, struct profile_entry *e)
-{
-    const struct profile_values *v = &e->value[PROFILE_SET];
-    struct err detail = {""};
-
-    if (!v->count && !e->value[PROFILE_BY_HAND].count)
-        return fail_text(p, e->line, "set", -EINVAL,
-                         "is missing: add set = ..., or by_hand = ... if no file sets it");
-    e->setting = calloc(v->count + 1, sizeof(*e->setting));
-    if (!e->setting)
-        return no_memory(p);
-    for (; e->setting_count < v->count; e->setting_count++)
-        if (setting_parse(v->text[e->setting_count], &e->setting[e->setting_count], &detail) < 0)
-            return fail(p, v->line, "set", -EINVAL, &detail);
-    return 0;
-}
-
-static int parse_words(struct parser *p, struct profile_entry *e)
-{
-    const struct profile_values *severity = &e->value[PROFILE_SEVERITY];
-    const struct profile_values *verified = &e->value[PROFILE_VERIFIED];
-
-    e->must = strcmp(severity->text[0], "fail") == 0;
-    if (!e->must && strcmp(severity->text[0], "warn") != 0)
-        return fail_text(p, severity->line, "severity", -EINVAL, "\"%.40s\": write fail or warn",
-                         severity->text[0]);
-    if (strcmp(verified->text[0], "no") != 0 && strncmp(verified->text[0], "yes (", 5) != 0)
-        return fail_text(p, verified->line, "verified", -EINVAL,
-                         "\"%.40s\": write no, or yes (HARDWARE, DATE)", verified->text[0]);
-    return 0;
-}
+/* --- sections --- */
 
 static int check_required(struct parser *p, const struct key *keys, size_t count,
                           const struct profile_values *values, unsigned int line)
@@ -204,6 +136,8 @@ static int check_required(struct parser *p, const struct key *keys, size_t count
 static int finish_section(struct parser *p)
 {
     struct profile_entry *e = p->entry;
+    struct profile_place where = {PROFILE_READ, p->line};
+    struct err detail = {""};
     int rc;
 
     if (!e)
@@ -211,12 +145,8 @@ static int finish_section(struct parser *p)
     p->entry = NULL;
     rc = check_required(p, entry_keys, PROFILE_KEYS, e->value, e->line);
     if (rc == 0)
-        rc = parse_read(p, e);
-    if (rc == 0)
-        rc = parse_expect(p, e);
-    if (rc == 0)
-        rc = parse_settings(p, e);
-    return rc < 0 ? rc : parse_words(p, e);
+        rc = profile_entry_parse(e, &where, &detail);
+    return rc < 0 ? fail(p, where.line, entry_keys[where.key].name, rc, &detail) : 0;
 }
 
 /* --- lines --- */
@@ -428,6 +358,16 @@ static int no_profile(const char *folder, const char *name, struct err *err)
                    text);
 }
 
+/* As jansson sees it, since all of it can end up there. */
+static bool is_utf8(const char *text)
+{
+    json_t *string = json_string(text);
+    bool valid = string;
+
+    json_decref(string);
+    return valid;
+}
+
 static int load_file(const char *folder, const char *name, struct profile *profile, struct err *err)
 {
     char path[PATH_MAX];
@@ -454,6 +394,8 @@ static int load_file(const char *folder, const char *name, struct profile *profi
         return rc;
     if (strlen((char *)text) != bytes)
         rc = err_set(err, -EINVAL, "%s: holds a NUL: this is to be a text file", path);
+    else if (!is_utf8((char *)text))
+        rc = err_set(err, -EINVAL, "%s: is not UTF-8: convert it", path);
     else
         rc = parse(&p, (char *)text);
     free(text);
@@ -477,15 +419,19 @@ int profile_load(const char *folder, const char *const names[], size_t count, st
     return rc;
 }
 
+static void entry_free(struct profile_entry *e)
+{
+    for (size_t k = 0; k < PROFILE_KEYS; k++)
+        values_free(&e->value[k]);
+    free(e->setting);
+}
+
 void profile_free(struct profile *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; i < p->entry_count; i++) {
-        for (size_t k = 0; k < PROFILE_KEYS; k++)
-            values_free(&p->entry[i].value[k]);
-        free(p->entry[i].setting);
-    }
+    for (size_t i = 0; i < p->entry_count; i++)
+        entry_free(&p->entry[i]);
     for (size_t i = 0; i < p->file_count; i++) {
         values_free(&p->file[i].include);
         values_free(&p->file[i].match);
@@ -500,6 +446,22 @@ const struct profile_entry *profile_find(const struct profile *p, const char *id
         if (strcmp(p->entry[i].id, id) == 0)
             return &p->entry[i];
     return NULL;
+}
+
+int profile_leave_out(struct profile *p, const char *id, struct err *err)
+{
+    size_t i = 0;
+
+    while (i < p->entry_count && strcmp(p->entry[i].id, id) != 0)
+        i++;
+    if (i == p->entry_count)
+        return err_set(err, -ENOENT,
+                       "there is no entry \"%.40s\" to leave out: `host check` lists "
+                       "them",
+                       id);
+    entry_free(&p->entry[i]);
+    memmove(&p->entry[i], &p->entry[i + 1], (--p->entry_count - i) * sizeof(*p->entry));
+    return 0;
 }
 
 static int is_profile(const struct dirent *e)

@@ -73,6 +73,9 @@ MUST_CHECK int profile_load(const char *folder, const char *const names[], size_
                             struct profile **ret, struct err *err);
 void profile_free(struct profile *p);
 
+/** Take an entry away; -ENOENT. */
+MUST_CHECK int profile_leave_out(struct profile *p, const char *id, struct err *err);
+
 /** NULL: there is none. */
 const struct profile_entry *profile_find(const struct profile *p, const char *id);
 

@@ -1,5 +1,6 @@
 #include "firmware-config/setting.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -123,10 +124,4 @@ int setting_line(const struct setting *s, const char *cpus, const char *others, 
     }
     *ret = line;
     return 0;
-}
-
-void setting_help(FILE *out)
-{
-    for (size_t i = 0; i < SETTING_KINDS; i++)
-        fprintf(out, "  %-10s %s\n  %-10s (%s)\n", files[i].name, files[i].help, "", files[i].path);
 }

@@ -7,8 +7,6 @@
 
 #include "base/base.h"
 
-#include <stdio.h>
-
 enum setting_kind {
     SETTING_SYSCTL,
     SETTING_MODPROBE,
@@ -25,7 +23,7 @@ struct setting {
 
 struct setting_file {
     const char *name;   /* as a profile says it */
-    const char *help;   /* for people */
+    const char *help;   /* what stands after it, for people */
     const char *path;   /* below the root */
     const char *effect; /* what makes a change count */
     const char *undo;   /* what makes its removal count */
@@ -48,7 +46,5 @@ bool setting_needs_cpus(const struct setting *s);
  */
 MUST_CHECK int setting_line(const struct setting *s, const char *cpus, const char *others,
                             char **ret);
-
-void setting_help(FILE *out);
 
 #endif

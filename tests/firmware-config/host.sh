@@ -22,6 +22,7 @@ ends 0 "$mpcformer" host check --root "$hosts/good"
 says "33 pass, 8 warn (8 of them unknown), 0 fail"
 ends 1 "$mpcformer" host check --root "$hosts/bad"
 says "fail     isolated-cpus"
+says "set       cmdline hugepages=128"
 says "set       cmdline isolcpus=domain,managed_irq,@cpus@"
 ends 0 "$mpcformer" host check --root "$hosts/unreadable"
 says "0 pass, 16 warn (16 of them unknown), 0 fail"
@@ -32,6 +33,12 @@ says "fail: amd-cpu"
 ends 1 "$mpcformer" host check --root "$hosts/bad" --json
 [ "$(wc -l <"$work/out")" = 1 ] || bad "more than a line of JSON"
 says '"profiles":["generic","amd-genoa","nvidia-connectx"],"pass":4,"warn":23,"fail":6,"unknown":7,"entries":[{"result":"fail","id":"huge-pages","wanted":">= 128","found":"0"'
+
+# An entry that somebody does without.
+ends 1 "$mpcformer" host check --root "$hosts/bad" --without connectx-slot -x connectx-ethernet
+says "4 pass, 23 warn (7 of them unknown), 4 fail"
+ends 3 "$mpcformer" host check --root "$hosts/bad" --without nonesuch
+says 'there is no entry "nonesuch" to leave out'
 
 # Wrong usage.
 ends 2 "$mpcformer" host
@@ -46,7 +53,7 @@ says "$work/nonesuch: No such file or directory"
 # Nothing without --yes, everything with it, and back.
 cp -r "$hosts/bad" "$work/host"
 ends 0 "$mpcformer" host apply --root "$work/host" --dry-run
-says "+vm.nr_hugepages = 128"
+says "+kernel.numa_balancing = 0"
 says "isolated-cpus: left out: say --cpus LIST"
 says "amd-bios: BIOS: the section"
 ends 3 "$mpcformer" host apply --root "$work/host"
@@ -56,7 +63,7 @@ ends 0 "$mpcformer" host apply --root "$work/host" --cpus 2-7 --yes
 says "update-grub, then reboot"
 # GRUB reads its fragment with a shell.
 line=$(GRUB_CMDLINE_LINUX=quiet && . "$work/host/etc/default/grub.d/90-mpcformer.cfg" && echo "$GRUB_CMDLINE_LINUX")
-[ "$line" = "quiet transparent_hugepage=madvise isolcpus=domain,managed_irq,2-7 irqaffinity=0-1 rcu_nocbs=2-7 nosmt processor.max_cstate=1 iommu=pt" ] ||
+[ "$line" = "quiet hugepagesz=2M hugepages=128 transparent_hugepage=madvise isolcpus=domain,managed_irq,2-7 irqaffinity=0-1 rcu_nocbs=2-7 nosmt processor.max_cstate=1 iommu=pt" ] ||
     bad "GRUB would say: $line"
 ends 0 "$mpcformer" host apply --root "$work/host" --yes
 says "No file changes."

@@ -130,13 +130,34 @@ static void test_unreadable(void **state)
     profile_free(p);
 }
 
+/* What a recorded tree holds reaches no terminal as it is. */
+static void test_strange_text(void **state)
+{
+    const char *name = "mine";
+    struct check c;
+    struct profile *p = NULL;
+    struct err err = {""};
+
+    (void)state;
+    folder_enter();
+    write_text("x", "\033[2J\xff\n\n");
+    write_text("mine.conf", "[profile]\ntitle = t\n[entry one]\nreason = r\nread = file /x\n"
+                            "expect = = 1\nseverity = fail\nby_hand = b\ncost = c\nsource = s\n"
+                            "verified = no\n");
+    assert_int_equal(profile_load(".", &name, 1, &p, &err), 0);
+    assert_int_equal(check_run(p, ".", &c, &err), 0);
+    assert_string_equal(c.finding[0].value, "?[2J?");
+    check_free(&c);
+    profile_free(p);
+    folder_leave();
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_good),
-        cmocka_unit_test(test_bad),
-        cmocka_unit_test(test_vm),
-        cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),
+        cmocka_unit_test(test_vm),           cmocka_unit_test(test_unreadable),
+        cmocka_unit_test(test_strange_text),
     };
 
     source = argc > 1 ? argv[1] : ".";

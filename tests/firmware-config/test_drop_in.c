@@ -24,6 +24,7 @@ static const char mine[] =
     "[entry x]\nreason = r\nread = sysctl vm.x\nexpect = >= 7\nset = sysctl vm.x = 7\n" REST
     "[entry y]\nreason = r\nread = sysctl vm.y\nexpect = = 1\nset = sysctl vm.y = 1\n"
     "set = modprobe options y z=1\n" REST
+    "[entry none]\nreason = r\nread = sysctl vm.none\nexpect = = 1\nset = sysctl vm.none = 1\n" REST
     "[entry cpus]\nreason = r\nread = file /sys/devices/system/cpu/isolated\nexpect = set\n"
     "set = cmdline isolcpus=@cpus@\nset = cmdline irqaffinity=@others@\n" REST
     "[entry rest]\nreason = r\nread = by-hand look\nset = hugetlbfs 1G\n"
@@ -114,8 +115,9 @@ static void test_there_and_back(void **state)
 
     (void)state;
     must_apply("1,3");
-    /* x has more than enough, which is left alone. */
+    /* x has more than enough, which is left alone; none is none of this kernel's. */
     expect_text(SYSCTL, "vm.x", false);
+    expect_text(SYSCTL, "vm.none", false);
     expect_text(SYSCTL, "\n# y\nvm.y = 1\n", true);
     expect_text(GRUB,
                 "\n# cpus\nGRUB_CMDLINE_LINUX=\"$GRUB_CMDLINE_LINUX isolcpus=1,3\"\n"
@@ -210,6 +212,51 @@ static void test_changed_since(void **state)
     expect_text(SYSCTL, "vm.y = 2\n", true);
 }
 
+/* Whoever is asked may take long to answer. */
+static void test_changed_meanwhile(void **state)
+{
+    const char *name = "mine";
+    struct profile *p = NULL;
+    struct check c = {NULL};
+    struct err err = {""};
+    struct drop_ins d;
+
+    (void)state;
+    assert_int_equal(profile_load(".", &name, 1, &p, &err), 0);
+    assert_int_equal(check_run(p, ROOT, &c, &err), 0);
+    assert_int_equal(drop_ins_plan(&c, ROOT, NULL, &d, &err), 0);
+    assert_int_equal(system("mkdir -p " ROOT "/etc/sysctl.d"), 0);
+    write_text(SYSCTL, "vm.y = 3\n");
+    assert_int_equal(drop_ins_write(&d, &err), -EBUSY);
+    assert_contains(err.text, SYSCTL ": has changed meanwhile: apply again");
+    expect_text(SYSCTL, "vm.y = 3\n", true);
+    assert_int_equal(access(ROOT "/var", F_OK), -1);
+    drop_ins_free(&d);
+    check_free(&c);
+    profile_free(p);
+}
+
+/* An entry that is left out is taken out. */
+static void test_left_out(void **state)
+{
+    struct err err = {""};
+    char *mark, text[sizeof(mine)];
+
+    (void)state;
+    must_apply("3");
+    memcpy(text, mine, sizeof(mine));
+    mark = strstr(text, "[entry cpus]");
+    assert_non_null(mark);
+    *mark = 0;
+    write_text("mine.conf", text);
+    must_apply(NULL);
+    assert_int_equal(access(GRUB, F_OK), -1);
+    expect_text(SYSCTL, "vm.y = 1\n", true);
+    assert_int_equal(revert(&err), 0);
+    assert_int_equal(removed_count, 2);
+    assert_int_equal(access(ROOT "/etc", F_OK), -1);
+}
+
 /* Killed after the list, before the files: what is there, old or new, is ours. */
 static void test_interrupted(void **state)
 {
@@ -275,6 +322,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_neighbours, make_host, leave_host),
         cmocka_unit_test_setup_teardown(test_foreign, make_host, leave_host),
         cmocka_unit_test_setup_teardown(test_changed_since, make_host, leave_host),
+        cmocka_unit_test_setup_teardown(test_changed_meanwhile, make_host, leave_host),
+        cmocka_unit_test_setup_teardown(test_left_out, make_host, leave_host),
         cmocka_unit_test_setup_teardown(test_interrupted, make_host, leave_host),
         cmocka_unit_test_setup_teardown(test_cpus, make_host, leave_host),
         cmocka_unit_test_setup_teardown(test_trouble, make_host, leave_host),

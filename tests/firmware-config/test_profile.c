@@ -1,6 +1,7 @@
 /* Profiles: the shipped ones, one of our own, and every way to be wrong with the message for it. */
 #include "tests/appliance/fixture.h"
 
+#include "base/file.h"
 #include "firmware-config/profile.h"
 
 #include <limits.h>
@@ -8,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 static const char *source;
 
@@ -44,8 +46,11 @@ static void test_shipped(void **state)
 static int load(const char *text, struct profile **ret, struct err *err)
 {
     const char *name = "mine";
+    FILE *f = fopen("mine.conf", "w"); /* not write_text(), which waits for the disk */
 
-    write_text("mine.conf", text);
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
     return profile_load(".", &name, 1, ret, err);
 }
 
@@ -128,7 +133,7 @@ static const struct {
      "mine.conf:12: `reasons`: there is no such key here: there are reason, read, expect"},
     {TITLE ENTRY "by_hand =\n", "mine.conf:12: `by_hand`: has no value: write one or remove it"},
     {TITLE "[entry one]\nreason = r\nread = shell id\nexpect = = 1\n" REST,
-     "mine.conf:5: `read`: there is no probe \"shell\": file, sysctl, "},
+     "mine.conf:5: `read`: there is no probe \"shell\": there are file, sysctl, "},
     {TITLE "[entry one]\nreason = r\nread = sysctl\nexpect = = 1\n" REST,
      "mine.conf:5: `read`: write sysctl NAME"},
     {TITLE "[entry one]\nreason = r\nread = file proc/x\nexpect = = 1\n" REST,
@@ -165,6 +170,7 @@ static const struct {
     {TITLE ENTRY "cost = a ; b\n",
      "mine.conf:12: a ; after a space: write another word, or # for a comment"},
     {TITLE ENTRY "source = " LONG LONG "\n", "at most 198 are read: go on in an indented line"},
+    {TITLE "# \xff\n", "mine.conf: is not UTF-8: convert it"},
     {TITLE "a\001b = c\n", "mine.conf:3: a control character"},
 };
 
@@ -180,6 +186,41 @@ static void test_wrong(void **state)
         assert_contains(err.text, wrong[i].message);
         assert_null(p);
     }
+}
+
+/* Bytes of a shipped file exchanged, put in and left out: taken, or refused with a reason. */
+static void test_noise(void **state)
+{
+    static const char marks[] = "\n =[]#;:\t\"@-a0\xc3";
+    unsigned int seed = (unsigned int)time(NULL), taken = 0;
+    struct err err = {""};
+    uint8_t *text = NULL;
+    char path[PATH_MAX];
+    size_t bytes;
+
+    (void)state;
+    print_message("seed %u\n", seed);
+    snprintf(path, sizeof(path), "%s/firmware-config/profiles/generic.conf", source);
+    assert_int_equal(file_read(path, PROFILE_FILE_MAX, &text, &bytes, &err), 0);
+    for (int i = 0; i < 1000; i++) {
+        size_t at = (size_t)rand_r(&seed) % bytes, cut = (size_t)rand_r(&seed) % 3;
+        struct profile *p = NULL;
+        char *noisy = NULL;
+
+        err.text[0] = 0;
+        assert_true(asprintf(&noisy, "%.*s%c%s", (int)at, (char *)text,
+                             marks[(size_t)rand_r(&seed) % (sizeof(marks) - 1)],
+                             (char *)text + MIN(at + cut, bytes)) > 0);
+        if (load(noisy, &p, &err) == 0)
+            taken++;
+        else
+            assert_contains(err.text, "mine.conf:");
+        profile_free(p);
+        free(noisy);
+    }
+    /* Most of a file is prose. */
+    assert_in_range(taken, 100, 999);
+    free(text);
 }
 
 static void test_no_file(void **state)
@@ -204,7 +245,8 @@ static void test_no_file(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shipped), cmocka_unit_test(test_own),     cmocka_unit_test(test_ring),
+        cmocka_unit_test(test_shipped), cmocka_unit_test(test_own),
+        cmocka_unit_test(test_ring),    cmocka_unit_test(test_noise),
         cmocka_unit_test(test_wrong),   cmocka_unit_test(test_no_file),
     };
     static char path[PATH_MAX];
