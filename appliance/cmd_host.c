@@ -247,7 +247,7 @@ int cmd_host(int argc, char **argv)
 {
     static const struct argp argp = {
         option_table, take_option,
-        "check [--profile NAME]... [--json]\napply [--profile NAME]... [--cpus LIST] [--dry-run | "
+        "check [--profile NAME]... [--json]\napply [--cpus LIST] [--dry-run | "
         "--yes]\nrevert",
         "What this host must be set to: BIOS, kernel command line, huge pages, interrupts, network "
         "devices. check only reads, and needs no privilege; what this user cannot read is unknown, "

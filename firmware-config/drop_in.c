@@ -384,7 +384,7 @@ int drop_ins_revert(const char *root, drop_ins_reverted *each, void *context, st
 
     if (rc == 0)
         rc = drop_in_list_read(root, &list, &why);
-    if (rc == 0 && json_array_size(json_object_get(list, "files")) == 0)
+    if (rc == 0 && access(full, F_OK) < 0)
         rc = err_set(&why, -ENOENT, "%s: nothing was applied, so there is nothing to undo", full);
     json_array_foreach(json_object_get(list, "files"), i, file)
     {

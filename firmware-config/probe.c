@@ -113,7 +113,7 @@ static int add_file(const char *root, const char *path, const char *where, struc
     return rc;
 }
 
-/* What is under one's feet must be known whole: one file that cannot be read is no reading. */
+/* A setting that is seen in part is not seen: one file that cannot be read makes all unknown. */
 static void all_or_nothing(struct reading *r)
 {
     char why[sizeof(r->why)];

@@ -55,21 +55,25 @@ static void values_free(struct profile_values *v)
     for (size_t i = 0; i < v->count; i++)
         free(v->text[i]);
     free(v->text);
+    free(v->line);
     memset(v, 0, sizeof(*v));
 }
 
 static int values_add(struct profile_values *v, const char *text, unsigned int line)
 {
-    char **more = realloc(v->text, (v->count + 1) * sizeof(*more));
+    char **texts = realloc(v->text, (v->count + 1) * sizeof(*texts));
+    unsigned int *lines = texts ? realloc(v->line, (v->count + 1) * sizeof(*lines)) : NULL;
 
-    if (!more)
+    if (texts)
+        v->text = texts;
+    if (!lines)
         return -ENOMEM;
-    v->text = more;
+    v->line = lines;
+    v->line[v->count] = line;
     v->text[v->count] = strdup(text);
     if (!v->text[v->count])
         return -ENOMEM;
-    if (v->count++ == 0)
-        v->line = line;
+    v->count++;
     return 0;
 }
 
@@ -271,7 +275,7 @@ static int take_value(struct parser *p, const struct key *key, struct profile_va
         rc = values_continue(v, value);
     else if (v->count && !key->repeats)
         return fail_text(p, p->line, key->name, -EEXIST, "stands twice, first on line %u: keep one",
-                         v->line);
+                         v->line[0]);
     else if (!*value)
         return fail_text(p, p->line, key->name, -EINVAL, "has no value: write one or remove it");
     else
@@ -309,7 +313,7 @@ static int check_match(struct parser *p)
         const struct profile_entry *e = profile_find(p->profile, match->text[i]);
 
         if (!e || e->file != p->file->name)
-            return fail_text(p, match->line, "match", -ENOENT,
+            return fail_text(p, match->line[i], "match", -ENOENT,
                              "this file has no entry \"%.40s\": name one that tells this hardware",
                              match->text[i]);
     }

@@ -34,8 +34,8 @@ enum profile_key {
 /** The values of a key, in the order in which they stand. */
 struct profile_values {
     char **text;
+    unsigned int *line;
     size_t count;
-    unsigned int line; /* of the first */
 };
 
 struct profile_entry {

@@ -47,7 +47,7 @@ static int parse_severity(struct profile_entry *e, struct err *err)
 static int parse_set(struct profile_entry *e, struct err *err)
 {
     const struct profile_values *v = &e->value[PROFILE_SET];
-    int rc = 0;
+    int rc;
 
     if (!v->count && !e->value[PROFILE_BY_HAND].count)
         return err_set(err, -EINVAL,
@@ -55,9 +55,13 @@ static int parse_set(struct profile_entry *e, struct err *err)
     e->setting = calloc(v->count + 1, sizeof(*e->setting));
     if (!e->setting)
         return err_set(err, -ENOMEM, "no memory");
-    for (; rc == 0 && e->setting_count < v->count; e->setting_count++)
+    while (e->setting_count < v->count) {
         rc = setting_parse(v->text[e->setting_count], &e->setting[e->setting_count], err);
-    return rc;
+        if (rc < 0)
+            return rc;
+        e->setting_count++;
+    }
+    return 0;
 }
 
 static int parse_verified(struct profile_entry *e, struct err *err)
@@ -85,7 +89,9 @@ int profile_entry_parse(struct profile_entry *e, struct profile_place *ret, stru
         int rc = parts[i].parse(e, err);
 
         if (rc < 0) {
-            *ret = (struct profile_place){parts[i].key, v->count ? v->line : e->line};
+            size_t at = parts[i].key == PROFILE_SET ? e->setting_count : 0;
+
+            *ret = (struct profile_place){parts[i].key, at < v->count ? v->line[at] : e->line};
             return rc;
         }
     }

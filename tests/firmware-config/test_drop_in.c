@@ -252,9 +252,15 @@ static void test_left_out(void **state)
     must_apply(NULL);
     assert_int_equal(access(GRUB, F_OK), -1);
     expect_text(SYSCTL, "vm.y = 1\n", true);
+
+    /* Nothing stays of what nobody wants any more, but folders and the list. */
+    write_text("mine.conf", "[profile]\ntitle = nothing\n");
+    must_apply(NULL);
+    assert_int_equal(access(SYSCTL, F_OK), -1);
     assert_int_equal(revert(&err), 0);
-    assert_int_equal(removed_count, 2);
+    assert_int_equal(removed_count, 0);
     assert_int_equal(access(ROOT "/etc", F_OK), -1);
+    assert_int_equal(access(ROOT "/var", F_OK), -1);
 }
 
 /* Killed after the list, before the files: what is there, old or new, is ours. */

@@ -160,8 +160,8 @@ static const struct {
     {TITLE "[entry one]\nreason = r\nread = sysctl vm.x\nexpect = = 1\nseverity = warn\ncost = "
            "c\nsource = s\nverified = no\n",
      "mine.conf:3: `set`: is missing: add set = ..., or by_hand = ..."},
-    {TITLE ENTRY "set = crontab x\n",
-     "`set`: \"crontab x\": a setting is of sysctl, modprobe, cmdline, udev or hugetlbfs"},
+    {TITLE ENTRY "set = crontab x\n", "mine.conf:12: `set`: \"crontab x\": a setting is of sysctl, "
+                                      "modprobe, cmdline, udev or hugetlbfs"},
     {TITLE ENTRY "set = sysctl swappiness\n", "`set`: \"swappiness\": write sysctl NAME = VALUE"},
     {TITLE ENTRY "set = modprobe blacklist x\n", "write modprobe options MODULE NAME=VALUE"},
     {TITLE ENTRY "set = cmdline a=\"$(id)\"\n", "write cmdline WORD[=VALUE]"},
@@ -202,7 +202,7 @@ static void test_noise(void **state)
     print_message("seed %u\n", seed);
     snprintf(path, sizeof(path), "%s/firmware-config/profiles/generic.conf", source);
     assert_int_equal(file_read(path, PROFILE_FILE_MAX, &text, &bytes, &err), 0);
-    for (int i = 0; i < 1000; i++) {
+    for (int i = 0; i < 300; i++) {
         size_t at = (size_t)rand_r(&seed) % bytes, cut = (size_t)rand_r(&seed) % 3;
         struct profile *p = NULL;
         char *noisy = NULL;
@@ -219,7 +219,7 @@ static void test_noise(void **state)
         free(noisy);
     }
     /* Most of a file is prose. */
-    assert_in_range(taken, 100, 999);
+    assert_in_range(taken, 30, 299);
     free(text);
 }
 
