@@ -31,6 +31,7 @@ static const struct op_kind *const kinds[OP_ID_END] = {
     [OP_VIEW] = &op_view,
     [OP_DIFFERENCE] = &op_difference,
     [OP_SPLINE] = &op_spline,
+    [OP_JOIN] = &op_join,
     [OP_OUTPUT] = &op_output,
 };
 

@@ -196,6 +196,10 @@ enum cut_attr {
     CUT_WHOLE = CUT_ATTRS,
     CUT_ATTRS_MAX,
 };
+enum output_in {
+    OUTPUT_LOGITS,
+    OUTPUT_OUTSIDE, /* elements outside of each of the plan's guards; if it has any */
+};
 enum square_attr { SQUARE_SUM_ROWS, SQUARE_ATTRS };
 enum truncate_attr {
     TRUNCATE_SHIFT,
@@ -228,6 +232,8 @@ enum length_mask_attr {
     LENGTH_MASK_FILL,
     LENGTH_MASK_ATTRS_MAX,
 };
+/* Of each input: FACTOR x + ADD. */
+enum join_attr { JOIN_FACTOR, JOIN_ADD, JOIN_ATTRS };
 enum dot_attr { DOT_FRAC, DOT_CONSTANT, DOT_FACTOR /* and more of them, one a column */ };
 enum lookup_attr {
     LOOKUP_TABLE,
@@ -389,6 +395,6 @@ MUST_CHECK int clear_check(struct clear *c, const struct op *op, const double *e
 extern const struct op_kind op_input, op_open_kind, op_cut, op_matmul, op_mul, op_square,
     op_truncate, op_affine, op_add, op_centre, op_row_sum, op_length_mask, op_length_scale,
     op_unmask, op_range, op_compare, op_bit_to_ring, op_dot, op_select, op_lookup, op_view,
-    op_difference, op_spline, op_output;
+    op_difference, op_spline, op_join, op_output;
 
 #endif

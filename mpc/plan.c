@@ -4,7 +4,9 @@
 #include "mpc/op.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct plan *plan_new(void)
 {
@@ -30,6 +32,7 @@ void plan_free(struct plan *plan)
         table_free(&plan->tables[i]);
     free(plan->variants);
     free(plan->tables);
+    free(plan->guards);
     free(plan->weights);
     free(plan);
 }
@@ -115,6 +118,25 @@ int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, cons
         return err_set(err, rc, "plan: no memory for a table");
     }
     *ret = (int64_t)plan->table_count++;
+    return 0;
+}
+
+int plan_add_guard(struct plan *plan, const char *name, size_t *ret, struct err *err)
+{
+    struct guard g = {""};
+    int rc;
+
+    snprintf(g.name, sizeof(g.name), "%s", name);
+    for (size_t i = 0; i < plan->guard_count; i++)
+        if (strcmp(plan->guards[i].name, g.name) == 0) {
+            *ret = i;
+            return 0;
+        }
+    rc = grow(&plan->guards, plan->guard_count, sizeof(g), PLAN_GUARDS_MAX, "guards", err);
+    if (rc < 0)
+        return rc;
+    *ret = plan->guard_count;
+    plan->guards[plan->guard_count++] = g;
     return 0;
 }
 
@@ -427,4 +449,15 @@ const struct variant *plan_variant_exact(const struct plan *plan, uint32_t token
     const struct variant *v = plan_variant_batch(plan, tokens, batch);
 
     return v && v->tokens == tokens && v->batch == batch ? v : NULL;
+}
+
+const struct guard *plan_outside(const struct plan *plan, const struct variant *v,
+                                 const int64_t answer[], size_t s)
+{
+    const int64_t *outside = answer + (size_t)v->batch * plan->labels + s * plan->guard_count;
+
+    for (size_t i = 0; i < plan->guard_count; i++)
+        if (outside[i])
+            return &plan->guards[i];
+    return NULL;
 }

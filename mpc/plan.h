@@ -17,7 +17,7 @@
 
 #include "mpc/ring.h"
 
-#define PLAN_VERSION        3
+#define PLAN_VERSION        4
 #define PLAN_ID_BYTES       16
 #define PLAN_HASH_BYTES     32
 #define PLAN_NAME_MAX       64
@@ -34,11 +34,13 @@
 #define PLAN_LABELS_MAX     1000
 #define PLAN_TOKENS_MAX     512
 #define PLAN_BATCH_MAX      32
-#define PLAN_ANSWERS_MAX    (PLAN_BATCH_MAX * PLAN_LABELS_MAX) /* values of an answer */
-#define PLAN_DIM_MAX        (1u << 24)        /* rows or columns of a wire or a weight */
-#define PLAN_ELEMENTS_MAX   ((size_t)1 << 28) /* of a wire or a weight */
-#define PLAN_VALUES_MAX     ((size_t)1 << 30) /* elements of all weights: three BERT-large */
-#define PLAN_WORDS_MAX      ((size_t)1 << 31) /* of a variant's arena, or of its tape */
+#define PLAN_GUARDS_MAX     1000
+#define PLAN_ANSWERS_MAX                                                                           \
+    (PLAN_BATCH_MAX * (PLAN_LABELS_MAX + PLAN_GUARDS_MAX)) /* values of an answer */
+#define PLAN_DIM_MAX      (1u << 24)        /* rows or columns of a wire or a weight */
+#define PLAN_ELEMENTS_MAX ((size_t)1 << 28) /* of a wire or a weight */
+#define PLAN_VALUES_MAX   ((size_t)1 << 30) /* elements of all weights: three BERT-large */
+#define PLAN_WORDS_MAX    ((size_t)1 << 31) /* of a variant's arena, or of its tape */
 
 enum wire_kind {
     WIRE_SHARE = 1, /* [x]: an additive share at each party */
@@ -93,6 +95,7 @@ enum op_id {
     OP_VIEW,
     OP_DIFFERENCE,
     OP_SPLINE,
+    OP_JOIN,
     OP_OUTPUT,
     OP_ID_END,
 };
@@ -145,6 +148,12 @@ struct table {
     uint64_t *pairs;
 };
 
+/* A place in the model where values are compared with the range that they were promised to keep to,
+ * when the plan runs. What is outside is counted, and the data owner alone learns how many. */
+struct guard {
+    char name[PLAN_NAME_MAX];
+};
+
 struct plan {
     uint8_t model_id[PLAN_ID_BYTES];
     uint8_t hash[PLAN_HASH_BYTES];
@@ -156,9 +165,10 @@ struct plan {
     /* SHA-256(salt || packed weights) of each party's share file, which holds its salt: a party
      * can tell that its share is of this split, and nobody can test a guess of the weights. */
     uint8_t commitment[2][PLAN_HASH_BYTES];
-    size_t weight_count, table_count, variant_count;
+    size_t weight_count, table_count, guard_count, variant_count;
     struct weight *weights;
     struct table *tables;
+    struct guard *guards;
     struct variant *variants;
 };
 
@@ -176,6 +186,9 @@ MUST_CHECK int plan_add_weight(struct plan *plan, const struct weight *w, uint32
 /** @entries: 2^bits rows of @cols; copied. @ret: the table's number. */
 MUST_CHECK int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols,
                               const int64_t *entries, int64_t *ret, struct err *err);
+
+/** The guard called @name, cut to what there is room for: one that is there, or a new one. */
+MUST_CHECK int plan_add_guard(struct plan *plan, const char *name, size_t *ret, struct err *err);
 
 /** Variants come in order of length, those of one length in order of @batch; the pointer stays good
  *  until the next one is added. */
@@ -213,11 +226,16 @@ const struct variant *plan_variant(const struct plan *plan, uint32_t tokens);
 /** The variant of exactly @tokens and @batch, or NULL. */
 const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens, uint32_t batch);
 
-/** Values of an answer of @v: plan->labels for each of its sequences. */
+/** Values of an answer of @v: plan->labels logits of each of its sequences, then of each sequence
+ *  how many elements are outside of each guard. */
 static inline size_t plan_answers(const struct plan *plan, const struct variant *v)
 {
-    return (size_t)v->batch * plan->labels;
+    return (size_t)v->batch * (plan->labels + plan->guard_count);
 }
+
+/** The first guard that elements of sequence @s are outside of, by an answer's values; or none. */
+const struct guard *plan_outside(const struct plan *plan, const struct variant *v,
+                                 const int64_t answer[], size_t s);
 
 static inline size_t wire_elements(const struct wire *w)
 {

@@ -43,6 +43,9 @@ static void write_lists(struct writer *w, const struct plan *plan)
         write_u8(w, t->cols);
         write_bytes(w, t->entries, ((size_t)t->cols << t->bits) * sizeof(*t->entries));
     }
+    write_u32(w, (uint32_t)plan->guard_count);
+    for (size_t i = 0; i < plan->guard_count; i++)
+        write_string(w, plan->guards[i].name);
     write_u32(w, (uint32_t)plan->variant_count);
     for (size_t i = 0; i < plan->variant_count; i++) {
         const struct variant *v = &plan->variants[i];
@@ -131,6 +134,25 @@ static int read_tables(struct reader *r, struct plan *plan, struct err *err)
     return rc;
 }
 
+static int read_guards(struct reader *r, struct plan *plan, struct err *err)
+{
+    uint32_t count = read_u32(r);
+    size_t number;
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && reader_ok(r) && i < count; i++) {
+        struct guard g = {""};
+
+        read_string(r, g.name, sizeof(g.name));
+        if (!reader_ok(r))
+            break;
+        rc = plan_add_guard(plan, g.name, &number, err);
+        if (rc == 0 && number != i)
+            rc = err_set(err, -EINVAL, "plan: two guards are called %s", g.name);
+    }
+    return rc;
+}
+
 static int read_op(struct reader *r, const struct plan *plan, struct variant *v, struct err *err)
 {
     struct op op = {.id = read_u8(r), .input_count = read_u8(r), .attr_count = read_u8(r)};
@@ -190,6 +212,8 @@ static int read_plan(struct reader *r, struct plan *plan, struct err *err)
     rc = read_weights(r, plan, err);
     if (rc == 0)
         rc = read_tables(r, plan, err);
+    if (rc == 0)
+        rc = read_guards(r, plan, err);
     if (rc == 0)
         rc = read_variants(r, plan, err);
     if (rc == 0 && !reader_done(r))

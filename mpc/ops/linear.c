@@ -73,7 +73,8 @@ const struct op_kind op_input = {
     .online = input_online,
 };
 
-/* --- output: this party's share of the answer, cut to l bits before it leaves --- */
+/* --- output: this party's share of the answer, cut to l bits before it leaves; and of how many
+ * elements are outside of each guard --- */
 
 static int output_infer(const struct plan *plan, const struct variant *v, const struct op *op,
                         struct wire *ret, struct err *err)
@@ -83,37 +84,53 @@ static int output_infer(const struct plan *plan, const struct variant *v, const 
 
     if (rc < 0)
         return rc;
-    in = &v->wires[op->in[0]];
+    in = &v->wires[op->in[OUTPUT_LOGITS]];
     if (in->ring != plan->ring || in->frac != plan->frac ||
-        wire_elements(in) != plan_answers(plan, v))
+        wire_elements(in) != (size_t)v->batch * plan->labels)
         return err_set(err, -EINVAL, "the answer is not %u times %u labels in the plan's format",
                        v->batch, plan->labels);
+    if ((op->input_count > OUTPUT_OUTSIDE) != (plan->guard_count > 0))
+        return err_set(err, -EINVAL, "%u inputs with %zu guards", op->input_count,
+                       plan->guard_count);
+    if (op->input_count > OUTPUT_OUTSIDE) {
+        in = operand_is_weight(op->in[OUTPUT_OUTSIDE]) ? NULL : &v->wires[op->in[OUTPUT_OUTSIDE]];
+        if (!in || in->kind != WIRE_SHARE || in->ring != plan->ring || in->rows != v->batch ||
+            in->cols != plan->guard_count)
+            return err_set(err, -EINVAL, "what is outside is not %u times %zu counts", v->batch,
+                           plan->guard_count);
+    }
     ret->kind = 0;
     return 0;
+}
+
+/* One after the other, cut to l bits. */
+static void give(const struct walk *w, const struct op *op, uint64_t *to)
+{
+    for (size_t i = 0; i < op->input_count; i++) {
+        const uint64_t *x = walk_at(w, op->in[i]);
+
+        for (size_t j = 0; j < wire_elements(op_wire(w, op->in[i])); j++)
+            *to++ = x[j] & ring_mask(w->plan->ring);
+    }
 }
 
 static int output_clear(struct clear *c, const struct op *op, struct err *err)
 {
     (void)err;
-    memcpy(c->output, walk_at(&c->walk, op->in[0]),
-           wire_elements(first_in(&c->walk, op)) * sizeof(*c->output));
+    give(&c->walk, op, c->output);
     return 0;
 }
 
 static int output_online(struct online *o, const struct op *op)
 {
-    const uint64_t *x = walk_at(&o->walk, op->in[0]);
-    const struct wire *in = first_in(&o->walk, op);
-
-    for (size_t i = 0; i < wire_elements(in); i++)
-        o->output[i] = x[i] & ring_mask(in->ring);
+    give(&o->walk, op, o->output);
     return 0;
 }
 
 const struct op_kind op_output = {
     .name = "output",
     .inputs_min = 1,
-    .inputs_max = 1,
+    .inputs_max = 2,
     .infer = output_infer,
     .cost = cost_nothing,
     .clear = output_clear,

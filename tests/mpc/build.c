@@ -302,6 +302,18 @@ uint32_t build_linear(struct build *b, uint32_t x, uint32_t weight, uint32_t bia
                   attrs, MATMUL_ATTRS);
 }
 
+uint32_t build_join(struct build *b, const uint32_t inputs[], size_t count, const int64_t attrs[])
+{
+    return add_op(b, OP_JOIN, inputs, count, attrs, JOIN_ATTRS * count);
+}
+
+void build_guard(struct build *b, const char *name)
+{
+    size_t number;
+
+    assert_int_equal(plan_add_guard(b->plan, name, &number, NULL), 0);
+}
+
 void build_answer(struct build *b, uint32_t y)
 {
     const struct wire *at = &b->v->wires[y];
@@ -309,7 +321,7 @@ void build_answer(struct build *b, uint32_t y)
     b->plan->labels = (uint32_t)wire_elements(at) / b->v->batch;
     if (at->frac != BUILD_FRAC)
         y = unary(b, OP_AFFINE, y, (int64_t[]){1, 0, BUILD_FRAC - at->frac}, AFFINE_ATTRS);
-    unary(b, OP_OUTPUT, y, NULL, 0);
+    add_op(b, OP_OUTPUT, (uint32_t[]){y, b->outside}, b->plan->guard_count ? 2 : 1, NULL, 0);
 }
 
 void build_seal(struct build *b)

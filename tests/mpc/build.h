@@ -28,6 +28,7 @@ struct build {
     unsigned int narrow; /* the ring of input and weights; 0: the plan's */
     uint32_t x;          /* the input: a share wire, tokens x columns, no fraction */
     int64_t *weights[BUILD_WEIGHTS_MAX]; /* by number */
+    uint32_t outside;                    /* counts of the plan's guards, if it has any */
 };
 
 /** A plan with one variant and its input; build_end() takes all of it back. */
@@ -98,6 +99,12 @@ uint32_t build_lookup(struct build *b, uint32_t x, unsigned int shift, uint32_t 
 /** @attrs by enum view_attr; no groups: one. */
 uint32_t build_view(struct build *b, uint32_t x, const int64_t attrs[VIEW_ATTRS]);
 
+/** @attrs by enum join_attr, of each input. */
+uint32_t build_join(struct build *b, const uint32_t inputs[], size_t count, const int64_t attrs[]);
+
+/** A guard of the plan. */
+void build_guard(struct build *b, const char *name);
+
 /** Gives no wire. */
 void build_range(struct build *b, uint32_t x, int64_t min, int64_t end);
 
@@ -109,7 +116,8 @@ uint32_t build_matmul(struct build *b, uint32_t x, uint32_t y, const int64_t att
 uint32_t build_linear(struct build *b, uint32_t x, uint32_t weight, uint32_t bias,
                       uint32_t residual, uint32_t gain);
 
-/** @y's elements, at whatever scale, are the answer; the plan is then complete and has its hash. */
+/** @y's elements, at whatever scale, are the answer, and b->outside of the guards; the plan is then
+ * complete and has its hash. */
 void build_finish(struct build *b, uint32_t y);
 
 /** The same in two steps, for a plan of more variants than one: an answer each, then build_seal().

@@ -254,6 +254,22 @@ static uint32_t view(struct build *b)
     return build_view(b, b->x, (int64_t[VIEW_ATTRS]){2, 2, 2, 10, 12, 2});
 }
 
+/* Counts of what is below -3, and of what is above 6. */
+static uint32_t outside(struct build *b)
+{
+    uint32_t x = build_join(b, (uint32_t[]){b->x, b->x}, 2, (int64_t[]){1, 3, -1, 6}), sums[2];
+    uint32_t bits = build_compare(b, build_open(b, x), (int64_t[]){0}, 1);
+
+    bits = build_bit_to_ring(b, bits);
+    for (size_t i = 0; i < 2; i++)
+        sums[i] = build_row_sum(
+            b, build_view(b, bits, (int64_t[VIEW_ATTRS]){1, 1, N * N, (int64_t)i * N * N}));
+    build_guard(b, "low");
+    build_guard(b, "high");
+    b->outside = build_join(b, sums, 2, (int64_t[]){-1, N * N, -1, N * N});
+    return x;
+}
+
 const struct sample samples[] = {
     {"input", input},
     {"open, unmask", unmask},
@@ -286,6 +302,7 @@ const struct sample samples[] = {
     {"length fill", length_fill},
     {"spline", spline},
     {"spline, times", spline_times},
+    {"join, outside", outside},
 };
 
 const size_t sample_count = ARRAY_LENGTH(samples);

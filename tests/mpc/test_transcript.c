@@ -226,6 +226,9 @@ static const struct golden {
     {"spline, times",
      {"c976f2a6a446aadb27ab6d1ac44bfe9767e3eb4010b5492e4659df13f86db95e",
       "8633aeea78cc1095ad4f71c8a240f53aee64a8072ac11388219434c99a9ef261"}},
+    {"join, outside",
+     {"1135ee82d76b779ba92c5795697cd6d1283741137576f28892cc2e2cc25fa2d0",
+      "cbc69f31e93a594a8d12b1c1cdaa6cb84c280c5db2e14c7a892db8f7003c7b5f"}},
 };
 
 static void transcript_of(const struct sample *s, char ret_hex[2][2 * HASH_BYTES + 1])
