@@ -1,5 +1,6 @@
 #include "appliance/bench_pair.h"
 
+#include "appliance/answer.h"
 #include "appliance/bench.h"
 #include "appliance/input.h"
 #include "appliance/link_exchange.h"
@@ -9,7 +10,6 @@
 #include "mpc/deal.h"
 #include "mpc/online.h"
 
-#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,7 +50,9 @@ struct bench_pair {
 
 static size_t output_bytes(const struct bench_pair *b)
 {
-    return PLAN_BATCH_MAX * b->compiled->plan->labels * sizeof(uint64_t);
+    const struct plan *plan = b->compiled->plan;
+
+    return PLAN_BATCH_MAX * (plan->labels + plan->guard_count) * sizeof(uint64_t);
 }
 
 /* --- both sides at once --- */
@@ -305,9 +307,9 @@ int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct e
         rc = input_share(plan, v, b->job, e, v->batch, inputs);
     if (rc == 0)
         rc = deal_and_run(b, ret_figures);
-    for (size_t i = 0; rc == 0 && i < plan_answers(plan, v); i++)
-        ret_logits[i] =
-            ldexp((double)ring_signed(s[0].output[i] + s[1].output[i], plan->ring), -plan->frac);
+    if (rc == 0)
+        answer_add(plan, v, (uint64_t *const[2]){s[0].output, s[1].output}, v->batch, ret_logits,
+                   ret_figures->outside);
     for (unsigned int p = 0; p < 2; p++) {
         secret_free(inputs[p], bytes);
         s[p].input = NULL;

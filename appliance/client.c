@@ -1,12 +1,12 @@
 #include "appliance/client.h"
 
+#include "appliance/answer.h"
 #include "appliance/input.h"
 #include "base/bytes.h"
 #include "base/random.h"
 #include "base/secret.h"
 #include "mpc/kernels.h"
 
-#include <math.h>
 #include <poll.h>
 #include <stdlib.h>
 
@@ -300,16 +300,6 @@ static int await(struct client *c, const struct question *q, struct answer answe
     return 0;
 }
 
-/* Of the first @count values: what follows answers no text. */
-static void add_shares(const struct plan *plan, const struct answer answers[2], size_t count,
-                       double ret_logits[])
-{
-    for (size_t i = 0; i < count; i++)
-        ret_logits[i] =
-            ldexp((double)ring_signed(answers[0].share[i] + answers[1].share[i], plan->ring),
-                  -plan->frac);
-}
-
 static void gather(const struct answer answers[2], struct client_figures *ret)
 {
     const struct message_result *a = &answers[0].result, *b = &answers[1].result;
@@ -369,8 +359,9 @@ static int run_job(struct client *c, struct question *q, double ret_logits[],
     if (rc == 0)
         rc = await(c, q, answers, err);
     if (rc == 0) {
-        add_shares(c->plan, answers, q->count * c->plan->labels, ret_logits);
         gather(answers, ret_figures);
+        answer_add(c->plan, q->variant, (uint64_t *const[2]){answers[0].share, answers[1].share},
+                   q->count, ret_logits, ret_figures->outside);
         ret_figures->bytes_upload = upload;
         ret_figures->wall_ns = time_ns() - start;
     }

@@ -17,6 +17,8 @@ struct client;
 
 /* What one job took, from what the parties measured. */
 struct client_figures {
+    /* Of each text: the guard that saw a value leave the plan's range, or NULL. */
+    const struct guard *outside[PLAN_BATCH_MAX];
     double online_ms;         /* the slower party, from the proposal to its output share */
     double offline_party_ms;  /* the slower party's preparation of the tape */
     double offline_dealer_ms; /* the dealer's making of it */
@@ -42,10 +44,10 @@ MUST_CHECK int client_connect(struct client *client, struct err *err);
 
 /**
  * Run one job on the @count texts at @e, in the smallest variant that holds them, connecting where
- * necessary. @ret_logits: plan->labels for each text. Blocks, a few
- * times timeout_ms at the most; a party that dies is noticed at once. -EREMOTEIO: a party refuses,
- * its reason in @err; -ETIMEDOUT, -ECONNRESET, -EPROTO.
- * CT: what is sent depends on the variant and on the lengths, both public.
+ * necessary. @ret_logits: plan->labels for each text, NaN where ret_figures->outside is set.
+ * Blocks, a few times timeout_ms at the most; a party that dies is noticed at once. -EREMOTEIO: a
+ * party refuses, its reason in @err; -ETIMEDOUT, -ECONNRESET, -EPROTO. CT: what is sent depends on
+ * the variant and on the lengths, both public.
  */
 MUST_CHECK int client_run(struct client *client, const struct encoding e[], size_t count,
                           double ret_logits[], struct client_figures *ret_figures, struct err *err);

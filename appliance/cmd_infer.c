@@ -1,4 +1,5 @@
 /* mpcformer infer: classify texts in private. */
+#include "appliance/answer.h"
 #include "appliance/bench.h"
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
@@ -7,6 +8,7 @@
 #include "base/secret.h"
 
 #include <argp.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +75,7 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
 struct run {
     const struct options *options;
     struct owner owner;
-    size_t texts, differ;
+    size_t texts, differ, outside;
     int label_width;
 
     /* Texts that wait for their job, and their answers. */
@@ -87,7 +89,7 @@ struct run {
 
 static bool differs(const struct run *r, const struct verdict *v)
 {
-    return r->options->compare && !verdict_agrees(&r->owner, v);
+    return r->options->compare && !v->outside && !verdict_agrees(&r->owner, v);
 }
 
 static json_t *numbers(const double values[], size_t count)
@@ -95,7 +97,7 @@ static json_t *numbers(const double values[], size_t count)
     json_t *array = json_array();
 
     for (size_t i = 0; i < count; i++)
-        json_array_append_new(array, json_real(values[i]));
+        json_array_append_new(array, isnan(values[i]) ? json_null() : json_real(values[i]));
     return array;
 }
 
@@ -103,7 +105,8 @@ static int print_json(const struct run *r, const struct verdict *v, struct err *
 {
     const struct client_figures *f = &v->figures;
     json_t *line = json_object(),
-           *figures = json_pack("{s:o, s:f, s:f, s:I, s:I, s:I, s:I}", "logits",
+           *figures = json_pack("{s:s?, s:o, s:f, s:f, s:I, s:I, s:I, s:I}", "outside",
+                                v->outside ? v->outside->name : NULL, "logits",
                                 numbers(v->logits, v->labels), "online_ms", f->online_ms,
                                 "offline_ms", f->offline_party_ms + f->offline_dealer_ms,
                                 "bytes_online", (json_int_t)f->bytes_online, "rounds_online",
@@ -141,7 +144,9 @@ static void print_answer(const struct run *r, const double logits[], const doubl
     size_t best = logits_best(logits, r->owner.folder->plan->labels);
 
     printf("%-*.*s  %6.4f", r->label_width, r->label_width,
-           score ? "" : model_folder_label(r->owner.folder, best),
+           isnan(logits[0]) ? "none"
+           : score          ? ""
+                            : model_folder_label(r->owner.folder, best),
            score ? logits[0] : probabilities[best]);
 }
 
@@ -177,6 +182,15 @@ static void print_row(const struct run *r, const struct verdict *v, const char *
     putchar('\n');
 }
 
+/* Of the text that was answered last. */
+static void warn_outside(struct run *r, const struct verdict *v)
+{
+    if (!v->outside)
+        return;
+    r->outside++;
+    fprintf(stderr, "mpcformer: text %zu: " ANSWER_OUTSIDE "\n", r->texts, v->outside->name);
+}
+
 static void forget(char *text)
 {
     if (text)
@@ -200,6 +214,7 @@ static int answer(struct run *r, struct err *err)
         if (rc == 0) {
             r->texts++;
             r->differ += differs(r, v);
+            warn_outside(r, v);
         }
         forget(r->waiting[i].text);
         forget(r->waiting[i].pair);
@@ -331,7 +346,8 @@ static const char doc[] =
     "The answer of a regression is a score: label and probabilities are null with --json.\n\n"
     "Exit status: 0 done; 1 with --compare, a label differs from the float model's, or a score is "
     "a hundredth off (of itself, and at least of 1); 2 the command line or the configuration is "
-    "wrong; 3 failed.";
+    "wrong; 3 failed; 4 a text has no answer (its label is none, or null, and outside says where), "
+    "since a value left the range that the plan was made for.";
 
 int cmd_infer(int argc, char **argv)
 {
@@ -366,5 +382,5 @@ int cmd_infer(int argc, char **argv)
     if (run.differ)
         fprintf(stderr, "mpcformer: %zu of %zu answers differ from the float model's\n", run.differ,
                 run.texts);
-    return run.differ ? EXIT_NEGATIVE : EXIT_OK;
+    return run.outside ? EXIT_OUTSIDE : run.differ ? EXIT_NEGATIVE : EXIT_OK;
 }

@@ -7,6 +7,7 @@
  *     "job list"                 -> "jobs": [{"job": ID, "state": STATE, "output": FILE, ...}]
  *     "job cancel" job           -> nothing more
  */
+#include "appliance/answer.h"
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/input.h"
@@ -19,7 +20,6 @@
 
 #include <argp.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -143,18 +143,22 @@ static int print_answer(const struct model_folder *f, const double logits[], boo
 static int reveal(const struct model_folder *f, const struct options *o, struct err *err)
 {
     const struct plan *plan = f->plan;
-    size_t bytes = plan->labels * sizeof(uint64_t);
+    const struct variant one = {.batch = 1};
+    size_t answers = plan_answers(plan, &one), bytes = answers * sizeof(uint64_t);
     uint64_t *share[2] = {secret_alloc(bytes), secret_alloc(bytes)};
+    const struct guard *outside = NULL;
     double *logits = secret_alloc(bytes);
     struct message_result result[2];
     int rc = share[0] && share[1] && logits ? 0 : err_set(err, -ENOMEM, "no memory");
 
     for (unsigned int p = 0; rc == 0 && p < 2; p++)
-        rc = answer_file_read(o->arguments[p], plan, p, &result[p], share[p], err);
+        rc = answer_file_read(o->arguments[p], plan, p, &result[p], share[p], answers, err);
     if (rc == 0 && memcmp(result[0].job, result[1].job, MESSAGE_ID_BYTES))
         rc = err_set(err, -EINVAL, "the two files answer two different jobs");
-    for (size_t i = 0; rc == 0 && i < plan->labels; i++)
-        logits[i] = ldexp((double)ring_signed(share[0][i] + share[1][i], plan->ring), -plan->frac);
+    if (rc == 0)
+        answer_add(plan, &one, share, 1, logits, &outside);
+    if (rc == 0 && outside)
+        rc = err_set(err, -ERANGE, ANSWER_OUTSIDE, outside->name);
     if (rc == 0)
         rc = print_answer(f, logits, o->json, err);
     secret_free(share[0], bytes);
@@ -380,7 +384,8 @@ int cmd_job(int argc, char **argv)
         "The data owner: split TEXT into a job file a party; reveal the answer from both parties' "
         "answer files. Each operator: submit his file, and give back the answer that is written; "
         "list, wait for and cancel jobs.\n\n"
-        "Exit status: 0 done; 2 wrong usage; 3 failed."};
+        "Exit status: 0 done; 2 wrong usage; 3 failed; 4 reveal: no answer, since a value left the "
+        "range that the plan was made for."};
     struct options o = {.socket = NULL};
     struct err err = {""};
     int rc;
@@ -388,5 +393,7 @@ int cmd_job(int argc, char **argv)
     if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
         return EXIT_USAGE;
     rc = find_verb(o.verb)->run(&o, &err);
-    return rc < 0 ? tool_fail(&err, rc) : EXIT_OK;
+    if (rc < 0)
+        tool_fail(&err, rc);
+    return rc == -ERANGE ? EXIT_OUTSIDE : rc < 0 ? EXIT_FAILED : EXIT_OK;
 }

@@ -134,7 +134,8 @@ int answer_file_write(const char *path, const struct plan *plan, unsigned int pa
 }
 
 int answer_file_read(const char *path, const struct plan *plan, unsigned int party,
-                     struct message_result *ret_result, uint64_t *ret_output, struct err *err)
+                     struct message_result *ret_result, uint64_t *ret_output, size_t answers,
+                     struct err *err)
 {
     struct message_result result;
     const uint8_t *hash, *packed;
@@ -149,14 +150,14 @@ int answer_file_read(const char *path, const struct plan *plan, unsigned int par
     whose = read_u8(&r);
     hash = read_bytes(&r, PLAN_HASH_BYTES);
     message_read_result(&r, &result);
-    packed = read_bytes(&r, message_share_bytes(plan, plan->labels));
+    packed = read_bytes(&r, message_share_bytes(plan, answers));
     if (!hash || memcmp(hash, plan->hash, PLAN_HASH_BYTES) || !reader_done(&r)) {
         rc = err_set(err, -EINVAL, "%s: it answers a job of another plan", path);
     } else if (whose != party) {
         rc = err_set(err, -EINVAL, "%s: it is party%u's answer; give party%u's here", path, whose,
                      party);
     } else {
-        kernels_here()->unpack(ret_output, packed, plan->labels, plan->ring);
+        kernels_here()->unpack(ret_output, packed, answers, plan->ring);
         *ret_result = result;
     }
     secret_wipe(bytes, count);

@@ -38,10 +38,9 @@ MUST_CHECK int answer_file_write(const char *path, const struct plan *plan, unsi
                                  const struct message_result *result, const uint64_t *output,
                                  size_t count, struct err *err);
 
-/** Of a job of one query. -EINVAL when it belongs to another plan or party, or is of more.
- * @ret_output: plan->labels values. */
+/** Of a job of @answers values. -EINVAL when it belongs to another plan or party, or is of more. */
 MUST_CHECK int answer_file_read(const char *path, const struct plan *plan, unsigned int party,
                                 struct message_result *ret_result, uint64_t *ret_output,
-                                struct err *err);
+                                size_t answers, struct err *err);
 
 #endif

@@ -104,16 +104,16 @@ void model_folder_describe(const struct model_folder *f, const double logits[],
                            const double probabilities[], const char *prefix, json_t *to)
 {
     size_t count = f->plan->labels;
-    json_t *array = f->config.regression ? json_null() : json_array();
+    bool none = isnan(logits[0]), classes = !none && !f->config.regression;
+    json_t *array = classes ? json_array() : json_null();
 
     for (size_t i = 0; json_is_array(array) && i < count; i++)
         json_array_append_new(array, json_real(probabilities[i]));
     set(to, prefix, "label",
-        f->config.regression ? json_null()
-                             : json_string(model_folder_label(f, logits_best(logits, count))));
+        classes ? json_string(model_folder_label(f, logits_best(logits, count))) : json_null());
     set(to, prefix, "probabilities", array);
     if (f->config.regression)
-        set(to, prefix, "score", json_real(logits[0]));
+        set(to, prefix, "score", none ? json_null() : json_real(logits[0]));
 }
 
 size_t logits_best(const double logits[], size_t count)

@@ -79,14 +79,17 @@ bool verdict_agrees(const struct owner *o, const struct verdict *v)
     return logits_best(v->logits, v->labels) == logits_best(v->float_logits, v->labels);
 }
 
-static int conclude(const struct owner *o, const struct encoding *e, const double logits[],
-                    const struct client_figures *figures, struct verdict *v, struct err *err)
+/* Of text @number of a job. */
+static int conclude(const struct owner *o, size_t number, const struct encoding *e,
+                    const double logits[], const struct client_figures *figures, struct verdict *v,
+                    struct err *err)
 {
     int rc = 0;
 
     v->tokens = e->count;
     v->dropped = e->dropped;
     v->figures = *figures;
+    v->outside = figures->outside[number];
     memcpy(v->logits, logits, v->labels * sizeof(*logits));
     logits_probabilities(v->logits, v->labels, v->probabilities);
     if (o->folder->checkpoint) {
@@ -107,7 +110,7 @@ int owner_classify_batch(struct owner *o, const struct encoding e[], size_t coun
                     : err_set(err, -ENOMEM, "no memory for the answer");
 
     for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = conclude(o, &e[i], logits + i * labels, &figures, &ret[i], err);
+        rc = conclude(o, i, &e[i], logits + i * labels, &figures, &ret[i], err);
     secret_free(logits, bytes);
     return rc;
 }

@@ -20,6 +20,7 @@ struct owner {
 /* Of one text. The arrays are secret memory: (labels) each. */
 struct verdict {
     size_t labels;
+    const struct guard *outside; /* not NULL: a value left the plan's range, nothing below holds */
     double *logits, *probabilities;
     double *float_logits, *float_probabilities; /* unset without a float model */
     size_t tokens, dropped;                     /* of the text */

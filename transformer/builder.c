@@ -93,9 +93,9 @@ uint32_t build_input(struct builder *b, unsigned int ring)
     return simple(b, OP_INPUT, OPERAND_NONE, OPERAND_NONE, attr, INPUT_ATTRS);
 }
 
-void build_output(struct builder *b, uint32_t x)
+void build_output(struct builder *b, uint32_t logits, uint32_t outside)
 {
-    simple(b, OP_OUTPUT, x, OPERAND_NONE, NULL, 0);
+    simple(b, OP_OUTPUT, logits, outside, NULL, 0);
 }
 
 uint32_t build_open(struct builder *b, uint32_t x)
@@ -381,6 +381,34 @@ uint32_t build_unmask(struct builder *b, uint32_t x)
     return simple(b, OP_UNMASK, x, OPERAND_NONE, NULL, 0);
 }
 
+uint32_t build_rows(struct builder *b, uint32_t x, size_t rows, size_t cols, size_t at,
+                    size_t stride)
+{
+    const int64_t attr[VIEW_ATTRS] = {
+        [VIEW_ROWS] = (int64_t)rows,  [VIEW_BLOCKS] = 1,
+        [VIEW_COLS] = (int64_t)cols,  [VIEW_OFFSET] = (int64_t)at,
+        [VIEW_ROW] = (int64_t)stride, [VIEW_GROUPS] = 1,
+    };
+
+    return simple(b, OP_VIEW, x, OPERAND_NONE, attr, VIEW_ATTRS);
+}
+
+uint32_t build_join(struct builder *b, const struct builder_join parts[], size_t count)
+{
+    struct op op = {
+        .id = OP_JOIN,
+        .input_count = (uint8_t)count,
+        .attr_count = (uint8_t)(JOIN_ATTRS * count),
+    };
+
+    for (size_t i = 0; i < count; i++) {
+        op.in[i] = parts[i].wire;
+        op.attr[JOIN_ATTRS * i + JOIN_FACTOR] = parts[i].factor;
+        op.attr[JOIN_ATTRS * i + JOIN_ADD] = parts[i].add;
+    }
+    return append(b, &op);
+}
+
 uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count)
 {
     const struct wire *w;
@@ -388,16 +416,7 @@ uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count)
     if (b->rc < 0)
         return OPERAND_NONE;
     w = &b->variant->wires[x];
-    return simple(b, OP_VIEW, x, OPERAND_NONE,
-                  (int64_t[VIEW_ATTRS]){
-                      [VIEW_ROWS] = w->rows,
-                      [VIEW_BLOCKS] = 1,
-                      [VIEW_COLS] = (int64_t)count,
-                      [VIEW_OFFSET] = (int64_t)at,
-                      [VIEW_ROW] = w->cols,
-                      [VIEW_GROUPS] = 1,
-                  },
-                  VIEW_ATTRS);
+    return build_rows(b, x, w->rows, count, at, w->cols);
 }
 
 uint32_t build_like(struct builder *b, uint32_t x, uint32_t like)

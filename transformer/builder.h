@@ -37,11 +37,15 @@ extern const char *const form_names[FORMS];
 /** "layer 0, scores", or without the layer. */
 void place_text(const struct place *at, char ret[PLACE_TEXT_MAX]);
 
+struct guard_lane;
+
 struct builder {
     struct plan *plan;
     struct variant *variant;
-    struct place at;      /* of what is appended from now on */
-    struct place *places; /* (operations so far); the caller frees */
+    struct place at;          /* of what is appended from now on */
+    struct place *places;     /* (operations so far); the caller frees */
+    struct guard_lane *lanes; /* of guards (transformer/guard.h); the caller frees */
+    size_t lane_count;
     unsigned int without; /* bit i: not in form i */
     int rc;
     struct err *err;
@@ -55,7 +59,9 @@ struct batch_view {
 
 /** One-hot rows, in a ring of @ring bits. */
 uint32_t build_input(struct builder *b, unsigned int ring);
-void build_output(struct builder *b, uint32_t x);
+
+/** @outside: as build_outside() makes it, or OPERAND_NONE. */
+void build_output(struct builder *b, uint32_t logits, uint32_t outside);
 uint32_t build_open(struct builder *b, uint32_t x);
 
 /** x / 2^shift, with @frac fraction bits whatever @x says: a power of two is free here. */
@@ -140,6 +146,17 @@ uint32_t build_like(struct builder *b, uint32_t x, uint32_t like);
  *  @group apart. */
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,
                       size_t stride, size_t groups, size_t group);
+
+/** @rows rows of @cols elements, the first from element @at on, @stride apart. */
+uint32_t build_rows(struct builder *b, uint32_t x, size_t rows, size_t cols, size_t at,
+                    size_t stride);
+
+/** factor x + add of each of @count wires, at most PLAN_INPUTS_MAX, a row a sequence. */
+struct builder_join {
+    uint32_t wire;
+    int64_t factor, add;
+};
+uint32_t build_join(struct builder *b, const struct builder_join parts[], size_t count);
 
 static inline bool build_without(const struct builder *b, enum form form)
 {

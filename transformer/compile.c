@@ -97,6 +97,7 @@ static int build_variants(struct compiled *m, const struct compile_options *o,
         if (b.rc == 0)
             encoder_build(&b, parts);
         m->places[i] = b.places;
+        free(b.lanes);
         if (b.rc < 0)
             return b.rc;
     }

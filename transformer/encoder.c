@@ -1,5 +1,7 @@
 #include "transformer/encoder.h"
 
+#include "transformer/guard.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -234,6 +236,7 @@ static uint32_t build_tanh(struct encoder *e, uint32_t x, int weight_frac, int64
 
     /* One step more than the last row of the positive half is the first of the negative one. */
     build_range(b, x, -top, top - (top >> (TANH_BITS - 1)));
+    build_guard(b, x, -top, top - (top >> (TANH_BITS - 1)));
     x = build_cut(b, x, weight_frac, f);
     x = build_lookup(b, x, f + range + 1 - TANH_BITS, x, table, 2 * f);
     return build_truncate(b, x, f, f);
@@ -273,5 +276,6 @@ void encoder_build(struct builder *b, const struct encoder_parts *parts)
     at(&e, "classifier", -1);
     x = build_linear(b, build_open(b, x), e.batch, w->classifier, w->classifier_bias, OPERAND_NONE,
                      OPERAND_NONE);
-    build_output(b, build_truncate(b, x, f->classifier, f->frac));
+    x = build_truncate(b, x, f->classifier, f->frac);
+    build_output(b, x, build_outside(b));
 }

@@ -287,6 +287,8 @@ int format_attention(const struct formats *f, size_t layer, enum softmax_act act
     a.inverse.frac = MIN((int)lrint(0.5 * (sum + log2(row.least) + log2(row.most))),
                          f->ring - 4 - f->tables->mantissa + a.inverse.lo);
     a.context_frac = MIN(sum - a.inverse.frac, a.weight_frac + f->frac - 1);
+    a.inverse.lo_proven = act != SOFTMAX_2QUAD;
+    a.inverse.hi_proven = act == SOFTMAX_EXP;
     if (a.weight_frac < 2 || a.inverse.hi < high + (more > 0) || a.inverse.lo > low - (less > 0) ||
         a.inverse.frac < high + 4 || a.weight_frac + a.inverse.hi <= f->tables->mantissa)
         return refuse(f, "attention over its row sum", layer, row.most, err);

@@ -1,5 +1,7 @@
 #include "transformer/inverse.h"
 
+#include "transformer/guard.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -207,6 +209,7 @@ static uint32_t scale_back(struct builder *b, const struct scale *s, uint32_t y)
 uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k)
 {
     int frac = build_frac(b, x) - k->shift, g = k->tables->mantissa, spare;
+    int64_t least, end;
     struct scale s;
     uint32_t t, y;
 
@@ -217,8 +220,10 @@ uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k)
                         b->at.what, k->lo, k->hi + 1, frac);
     if (b->rc < 0)
         return OPERAND_NONE;
-    build_range(b, x, (int64_t)1 << (frac + k->lo + k->shift),
-                (int64_t)1 << (frac + k->hi + 1 + k->shift));
+    least = (int64_t)1 << (frac + k->lo + k->shift);
+    end = (int64_t)1 << (frac + k->hi + 1 + k->shift);
+    build_range(b, x, least, end);
+    build_guard(b, x, k->lo_proven ? GUARD_NO_MIN : least, k->hi_proven ? GUARD_NO_END : end);
     s = find_scale(b, x, k);
     t = build_cut(b, scale_up(b, &s), frac + k->hi - g, g);
     y = build_lookup(b, t, g + LINE_DOMAIN - line_bits(b->plan), t, k->tables->line[k->kind],

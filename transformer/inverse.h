@@ -7,8 +7,8 @@
  * the upper bits of x, two rounds; where there are many, or the range is wide, from comparisons
  * with the powers of two between, which take less tape.
  *
- * Out of range the result would be silently wrong: a range operation says what was promised, which
- * the clear executor checks.
+ * Out of range the result would be wrong: a range operation says what was promised, which the clear
+ * executor checks, and a guard (transformer/guard.h) counts what does not keep to it.
  */
 #ifndef TRANSFORMER_INVERSE_H
 #define TRANSFORMER_INVERSE_H
@@ -27,9 +27,10 @@ struct inverse_tables {
 
 struct inverse {
     enum inverse_kind kind;
-    int lo, hi; /* powers of two: 2^lo <= x < 2^(hi+1); hi is even for a root */
-    int shift;  /* x comes with as many bits too many, 0 if none */
-    int frac;   /* fraction bits of what comes out */
+    int lo, hi;                /* powers of two: 2^lo <= x < 2^(hi+1); hi is even for a root */
+    int shift;                 /* x comes with as many bits too many, 0 if none */
+    int frac;                  /* fraction bits of what comes out */
+    bool lo_proven, hi_proven; /* that end of the range needs no guard */
     const struct inverse_tables *tables;
 };
 

@@ -15,7 +15,7 @@ struct run {
     struct clear_report **reports; /* (variant, operation) */
     double *worst;           /* (sample): the largest error of a logit against the float one */
     double *reference;       /* (label) */
-    int64_t *floor, *random; /* (label) */
+    int64_t *floor, *random; /* (label, then guard) */
     double squares, deviation_max; /* of random rounding against the floor, in units */
     size_t deviations;
     struct trial result;
@@ -71,6 +71,7 @@ static int run_clear(struct run *r, const struct variant *v, const uint64_t *inp
                      enum clear_rounding rounding, uint64_t number, int64_t *ret, struct err *err)
 {
     uint8_t seed[PRG_SEED_BYTES] = {0};
+    const struct guard *outside;
     size_t variant = (size_t)(v - r->m->plan->variants);
     struct err why = {0};
     int rc;
@@ -78,7 +79,14 @@ static int run_clear(struct run *r, const struct variant *v, const uint64_t *inp
     store_le64(seed, number);
     rc = clear_run(r->m->plan, v, (const uint64_t *const *)r->m->weights, input, &length, rounding,
                    seed, r->reports[variant], ret, &why);
-    return rc < 0 ? explain(r, variant, rc, &why, err) : 0;
+    if (rc < 0)
+        return explain(r, variant, rc, &why, err);
+    outside = plan_outside(r->m->plan, v, ret, 0);
+    return outside ? err_set(err, -ERANGE,
+                             "%s, %u tokens: a sample comes nearer than a sixteenth to an end of "
+                             "the range that it was compiled for",
+                             outside->name, v->tokens)
+                   : 0;
 }
 
 static void note_deviation(struct run *r)
@@ -126,8 +134,14 @@ static double headroom(const struct op *op, const struct clear_report *report)
 {
     double bits = report->headroom_bits;
 
-    if (op->id == OP_RANGE)
-        bits = fmin(bits, log2(report->value_min / (double)op->attr[RANGE_MIN]));
+    double least = (double)op->attr[RANGE_MIN], seen = report->value_min;
+
+    if (op->id != OP_RANGE)
+        return bits;
+    if (least > 0)
+        bits = fmin(bits, log2(seen / least));
+    else if (seen < 0)
+        bits = fmin(bits, log2(least / seen));
     return bits;
 }
 
@@ -178,8 +192,8 @@ static int allocate(struct run *r)
 
     r->worst = calloc(r->o->sample_count, sizeof(*r->worst));
     r->reference = calloc(plan->labels, sizeof(*r->reference));
-    r->floor = calloc(plan->labels, sizeof(*r->floor));
-    r->random = calloc(plan->labels, sizeof(*r->random));
+    r->floor = calloc(plan->labels + plan->guard_count, sizeof(*r->floor));
+    r->random = calloc(plan->labels + plan->guard_count, sizeof(*r->random));
     r->reports = calloc(plan->variant_count, sizeof(*r->reports));
     if (!r->worst || !r->reference || !r->floor || !r->random || !r->reports)
         return -ENOMEM;

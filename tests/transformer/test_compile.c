@@ -22,6 +22,8 @@
 #define MODEL      SOURCE_ROOT "/models/sst2-tiny"
 #define LABELS_MAX 8
 #define BATCH_MAX  3
+#define GUARDS_MAX 32
+#define VALUES_MAX (BATCH_MAX * (LABELS_MAX + GUARDS_MAX)) /* of an answer */
 
 static const char *const sentences[] = {
     "A warm, funny film that earns every tear.",
@@ -177,13 +179,13 @@ static void check_answers(struct replay *r, const struct compiled *m, const stru
                           const struct variant *v, const struct encoding e[], double error)
 {
     const struct plan *plan = m->plan;
-    int64_t output[BATCH_MAX * LABELS_MAX], clear[BATCH_MAX * LABELS_MAX];
+    int64_t output[VALUES_MAX], clear[VALUES_MAX];
     const uint8_t seed[PRG_SEED_BYTES] = {0};
     uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
     uint32_t lengths[BATCH_MAX];
 
     assert_non_null(input);
-    assert_true(v->batch <= BATCH_MAX);
+    assert_true(v->batch <= BATCH_MAX && plan->guard_count <= GUARDS_MAX);
     for (size_t s = 0; s < v->batch; s++)
         lengths[s] = (uint32_t)e[s].count;
     assert_int_equal(compile_input(plan, v, e, input, NULL), 0);
@@ -191,8 +193,10 @@ static void check_answers(struct replay *r, const struct compiled *m, const stru
     assert_int_equal(clear_run(plan, v, (const uint64_t *const *)m->weights, input, lengths,
                                CLEAR_FLOOR, seed, NULL, clear, NULL),
                      0);
-    for (size_t s = 0; s < v->batch; s++)
+    for (size_t s = 0; s < v->batch; s++) {
+        assert_null(plan_outside(plan, v, output, s));
         check_logits(plan, v, output + s * plan->labels, clear + s * plan->labels, c, &e[s], error);
+    }
     check_cost(r, v);
     free(input);
 }
@@ -682,7 +686,7 @@ static void a_batch_answers_each_as_if_alone(void **state)
     struct fixture *f = *state;
     struct compile_options o = options_of(f, 48, 12);
     const struct variant *one, *three;
-    int64_t together[BATCH_MAX * LABELS_MAX], alone[LABELS_MAX];
+    int64_t together[VALUES_MAX], alone[VALUES_MAX];
     const uint8_t seed[PRG_SEED_BYTES] = {0};
     struct encoding texts[BATCH_MAX];
     uint32_t lengths[BATCH_MAX];

@@ -82,7 +82,7 @@ static void finish(struct machine *m, struct builder *b, uint32_t y, bool privat
     m->plan->labels = (uint32_t)(wire_elements(&b->variant->wires[y]) / ROWS);
     if (build_frac(b, y) != m->plan->frac)
         y = build_affine(b, y, 1, 0, m->plan->frac);
-    build_output(b, y);
+    build_output(b, y, OPERAND_NONE);
     free(b->places);
     if (b->rc < 0 || plan_finish(m->plan, &err) < 0)
         fail_msg("%s", err.text);

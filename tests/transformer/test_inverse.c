@@ -39,6 +39,8 @@ static struct plan *make(const struct shape *s)
                         .hi = s->hi,
                         .shift = s->shift,
                         .frac = OUT_FRAC,
+                        .lo_proven = true,
+                        .hi_proven = true,
                         .tables = &tables};
     uint32_t x;
 
@@ -50,7 +52,7 @@ static struct plan *make(const struct shape *s)
     assert_int_equal(inverse_add_tables(plan, MANTISSA, s->factor, &tables, NULL), 0);
     assert_int_equal(plan_add_variant(plan, COUNT, 1, &b.variant, NULL), 0);
     x = build_affine(&b, build_input(&b, RING), (int64_t)1 << s->shift, 0, FRAC + s->shift);
-    build_output(&b, build_inverse(&b, x, &k));
+    build_output(&b, build_inverse(&b, x, &k), OPERAND_NONE);
     free(b.places);
     assert_int_equal(b.rc, 0);
     assert_int_equal(plan_finish(plan, NULL), 0);
