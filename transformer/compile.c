@@ -110,6 +110,7 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     struct operands operands = {0};
     struct formats formats = {0};
     struct ranges seen = {0};
+    struct bounds bounds = {0};
     struct inverse_tables tables;
     struct functions functions;
     struct encoder_parts parts = {
@@ -126,7 +127,9 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     if (rc == 0)
         rc = ranges_measure(c, o->samples, o->sample_count, &seen, err);
     if (rc == 0)
-        rc = formats_choose(&c->config, &seen, embedding_top(c), o->ring, o->frac,
+        rc = bounds_prove(c, o->frac, &bounds, err);
+    if (rc == 0)
+        rc = formats_choose(&c->config, &seen, &bounds, embedding_top(c), o->ring, o->frac,
                             !(o->without >> FORM_NARROW & 1), &tables, &formats, err);
     if (rc == 0 && model_head_act(c->config.kind) == HIDDEN_TANH)
         rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &parts.tanh_table, err);
@@ -134,7 +137,13 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
         rc = fold_weights(m, c, &formats, o->tokens[o->token_count - 1], &operands, err);
     if (rc == 0)
         rc = build_variants(m, o, &parts, err);
+    if (rc == 0) {
+        m->promises = formats.promises;
+        m->promise_count = formats.promise_count;
+        formats.promises = NULL;
+    }
     free(operands.layers);
+    bounds_free(&bounds);
     formats_free(&formats);
     ranges_free(&seen);
     return rc;
@@ -197,6 +206,7 @@ void compiled_free(struct compiled *m)
     for (size_t i = 0; m->places && i < m->plan->variant_count; i++)
         free(m->places[i]);
     free(m->places);
+    free(m->promises);
     free(m->weights);
     plan_free(m->plan);
     free(m);

@@ -14,6 +14,7 @@
 #include "mpc/plan.h"
 #include "transformer/builder.h"
 #include "transformer/checkpoint.h"
+#include "transformer/ranges.h"
 #include "transformer/tokenizer.h"
 
 struct compile_options {
@@ -32,6 +33,8 @@ struct compiled {
     struct plan *plan;     /* error_bound is 0 until trial_run() has found one */
     int64_t **weights;     /* by number, at each weight's scale; secret memory */
     struct place **places; /* (variant, operation): where in the model each operation stands */
+    struct promise *promises;
+    size_t promise_count;
 };
 
 /**

@@ -28,6 +28,20 @@ static uint32_t cut_open(struct encoder *e, uint32_t x, int weight_frac)
     return build_open(e->b, build_truncate(e->b, x, weight_frac, e->f->frac));
 }
 
+/* Of a wire that is nowhere negative. */
+static void guard_end(struct builder *b, uint32_t x, int64_t end)
+{
+    build_range(b, x, 0, end);
+    build_guard(b, x, GUARD_NO_MIN, end);
+}
+
+/* The sum of squares of every row of @x, opened, is below @end; 0: it need not be looked at. */
+static void guard_length(struct builder *b, uint32_t x, int64_t end)
+{
+    if (end)
+        guard_end(b, build_square(b, x, true), end);
+}
+
 /* LayerNorm without gain and bias: shares of n^ at the plan's scale. */
 static uint32_t normalise(struct encoder *e, uint32_t z, const struct norm_format *k)
 {
@@ -195,12 +209,17 @@ static uint32_t layer(struct encoder *e, size_t i, uint32_t share, bool last)
     heads = last ? project_last(e, i, n, residual) : project(e, i, n);
     rows = e->batch * heads.rows;
     x = attend(e, &heads, functions->softmax, &attention);
+    guard_length(b, x, k->context_end);
     x = build_linear(b, x, rows, w->attention, w->attention_bias, residual, w->attention_gain);
     at(e, "LayerNorm after attention", number);
     n = build_open(b, normalise(e, x, &k->attention_norm));
     at(e, "feed-forward", number);
     x = build_linear(b, n, rows, w->up, w->up_bias, OPERAND_NONE, OPERAND_NONE);
-    x = build_open(b, build_activation(b, x, k->up, functions->hidden, e->functions));
+    x = build_activation(b, x, k->up, functions->hidden, e->functions);
+    if (k->hidden_sum_end)
+        guard_end(b, build_row_sum(b, x), k->hidden_sum_end);
+    x = build_open(b, x);
+    guard_length(b, x, k->hidden_end);
     x = build_linear(b, x, rows, w->down, w->down_bias, n, w->down_gain);
     at(e, "LayerNorm after feed-forward", number);
     return normalise(e, x, &k->output_norm);
@@ -236,7 +255,8 @@ static uint32_t build_tanh(struct encoder *e, uint32_t x, int weight_frac, int64
 
     /* One step more than the last row of the positive half is the first of the negative one. */
     build_range(b, x, -top, top - (top >> (TANH_BITS - 1)));
-    build_guard(b, x, -top, top - (top >> (TANH_BITS - 1)));
+    if (!e->f->tanh_proven)
+        build_guard(b, x, -top, top - (top >> (TANH_BITS - 1)));
     x = build_cut(b, x, weight_frac, f);
     x = build_lookup(b, x, f + range + 1 - TANH_BITS, x, table, 2 * f);
     return build_truncate(b, x, f, f);

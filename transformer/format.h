@@ -2,14 +2,17 @@
  * format: the scales and ranges of one compiled model, chosen from what its values reach.
  *
  * A product is truncated faithfully while it stays below 2^(ring-2); a weight's own fraction bits
- * are as many as leave RANGES_MARGIN_BITS above the largest product seen, at most FORMAT_MORE_BITS
- * over the plan's. A range for an inverse is what was seen and the same margin on both sides. Where
- * the format has not that much room the margin shrinks, down to one bit; below that the model is
- * refused with -ERANGE and the place.
+ * are as many as leave room for the largest product that there can be (transformer/bounds.h), at
+ * most FORMAT_MORE_BITS over the plan's. Where that is too much to ask, a guard watches the length
+ * of the rows that come in; where even that cannot be trusted, RANGES_MARGIN_BITS above the largest
+ * product seen must do. A range for an inverse is what was seen and the same margin on both sides,
+ * and guarded. Where the format has not that much room the margin shrinks, down to one bit; below
+ * that the model is refused with -ERANGE and the place. Each choice is noted as a promise.
  */
 #ifndef TRANSFORMER_FORMAT_H
 #define TRANSFORMER_FORMAT_H
 
+#include "transformer/bounds.h"
 #include "transformer/inverse.h"
 #include "transformer/ranges.h"
 
@@ -28,7 +31,11 @@ struct layer_format {
     int qkv, attention, up, down; /* fraction bits of weights */
     struct norm_format attention_norm, output_norm;
     struct span row; /* a row of weights of attention, divided by its tokens; not of exponentials */
-    double context_top; /* of the context, divided by the row sum */
+    double value_top; /* of values, and so of the context */
+
+    /* Ends of guarded sums, in units; 0: none is needed. Of squares of a row of the context, and of
+     * what the activation makes; of that row itself. */
+    int64_t context_end, hidden_end, hidden_sum_end;
 };
 
 /* Of a layer's attention, by variant: the row sum grows with the tokens. */
@@ -43,10 +50,13 @@ struct formats {
     int input_ring; /* of one-hot rows and embedding tables: as narrow as holds their sum */
     int table;      /* fraction bits of the embedding tables */
     int tanh_range; /* the pooler's tanh is looked up between -2^tanh_range and 2^tanh_range */
+    bool tanh_proven;
     int pooler, classifier;
     size_t hidden, head;
     struct norm_format embedding_norm;
     struct layer_format *layers;
+    struct promise *promises;
+    size_t promise_count;
     const struct inverse_tables *tables; /* the caller's */
 };
 
@@ -54,9 +64,9 @@ struct formats {
  *  embeddings that the tables can give; @narrow: they may have a ring of their own. The caller
  * calls formats_free() on success. */
 MUST_CHECK int formats_choose(const struct model_config *k, const struct ranges *seen,
-                              double embedding_top, unsigned int ring, unsigned int frac,
-                              bool narrow, const struct inverse_tables *tables, struct formats *ret,
-                              struct err *err);
+                              const struct bounds *bounds, double embedding_top, unsigned int ring,
+                              unsigned int frac, bool narrow, const struct inverse_tables *tables,
+                              struct formats *ret, struct err *err);
 void formats_free(struct formats *f);
 
 /** Fraction bits of the inverses' mantissas in a ring: their products must fit it. */

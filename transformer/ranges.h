@@ -2,9 +2,10 @@
  * ranges: what a model's values reach on sample text, as the float reference computes them.
  *
  * The compiler picks scales and ranges from these with a margin on both sides, RANGES_MARGIN_BITS
- * powers of two, or what the number format has room for. A value outside a plan's range at run time
- * would be silently wrong, and no party can see it: sample text should be like the text to come,
- * and hold the longest of it.
+ * powers of two, or what the number format has room for. Where it cannot prove that every text
+ * keeps to a range (transformer/bounds.h) a guard watches it at run time (transformer/guard.h), and
+ * a text that leaves it has no answer: sample text should be like the text to come, and hold the
+ * longest of it.
  */
 #ifndef TRANSFORMER_RANGES_H
 #define TRANSFORMER_RANGES_H
@@ -12,6 +13,20 @@
 #include "transformer/reference.h"
 
 #define RANGES_MARGIN_BITS 4
+
+/* Why no value that a plan computes with is ever out of its format without its owner's knowing. */
+enum promise_kind {
+    PROMISE_PROVEN,  /* by the weights, for every text */
+    PROMISE_GUARDED, /* the run counts what breaks it */
+    PROMISE_SAMPLED, /* it was kept on sample text, which is all that is known */
+    PROMISE_KINDS,
+};
+struct promise {
+    const char *what;
+    int layer; /* -1 outside the layers */
+    enum promise_kind kind;
+    double most, holds; /* what any text can reach, or INFINITY; what the format holds */
+};
 
 struct span {
     double least, most;
