@@ -18,6 +18,9 @@
 
 #define DEFAULT_MODEL "sst2-tiny"
 
+/* So that a lab starts at once, and says the same as long as nobody asks for more. */
+#define RING_DEFAULT "64"
+
 struct options {
     const char *model, *ring, *frac, *tokens, *batch, *state; /* NULL: the default */
     unsigned int workers;
@@ -31,7 +34,7 @@ enum { OPTION_SHAPE = 256 };
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0,
      "The model, a folder in the HF layout (default: the " DEFAULT_MODEL " that comes along)", 0},
-    {"ring", 'r', "BITS", 0, "Ring width, as `mpcformer share` takes it", 0},
+    {"ring", 'r', "BITS", 0, "Ring width, as `mpcformer share` takes it (" RING_DEFAULT ")", 0},
     {"frac", 'f', "BITS", 0, "Fraction bits, likewise", 0},
     {"tokens", 't', "LIST", 0, "Lengths that are planned for, likewise", 0},
     {"batch", 'b', "LIST", 0, "Queries at once that are planned for, likewise", 0},
@@ -130,7 +133,7 @@ static int share(void *context)
         const char *option, *value;
     } given[] = {{"--model", s->model},
                  {"--out", s->out},
-                 {"--ring", s->options->ring},
+                 {"--ring", s->options->ring ? s->options->ring : RING_DEFAULT},
                  {"--frac", s->options->frac},
                  {"--tokens", s->options->tokens},
                  {"--batch", s->options->batch}};

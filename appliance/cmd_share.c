@@ -9,32 +9,27 @@
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/share_files.h"
+#include "appliance/share_report.h"
 #include "appliance/tool.h"
-#include "base/bytes.h"
 #include "base/file.h"
 #include "base/secret.h"
-#include "mpc/cost.h"
 #include "transformer/sample.h"
-#include "transformer/trial.h"
 
 #include <argp.h>
 #include <libgen.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define SAMPLE_BYTES_MAX ((size_t)16 << 20)
-#define RING_DEFAULT     64
-
-/* Of each ring, where accuracy and headroom are in balance. */
-static const unsigned int frac_default[RING_BITS_MAX / 8 + 1] = {
-    [4] = 8, [5] = 11, [6] = 12, [7] = 14, [8] = 16};
+#define RING_DEFAULT     64 /* with --frac alone */
 
 struct options {
     const char *model, *out, *sample;
-    unsigned int ring, frac; /* frac 0: the ring's default */
+    unsigned int ring, frac; /* ring 0: the one to recommend; frac 0: the ring's default */
+    bool ring_set;
+    bool report; /* recommend, and write nothing */
     uint32_t tokens[PLAN_VARIANTS_MAX];
     size_t token_count; /* 0: the default buckets */
     uint32_t batches[PLAN_BATCH_MAX];
@@ -45,8 +40,10 @@ struct options {
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0, "The checkpoint: config.json, weights (safetensors), vocabulary", 0},
     {"out", 'o', "DIR", 0, "Where plan and shares go; made if it is not there", 0},
-    {"ring", 'r', "L", 0, "Bits of a number: 32, 40, 48, 56 or 64 (64); 48 is faster", 0},
+    {"ring", 'r', "L", 0,
+     "Bits of a number: 32, 40, 48, 56 or 64, or auto, the narrowest that will do (auto)", 0},
     {"frac", 'f', "F", 0, "Fraction bits of them (16 of 64, 12 of 48)", 0},
+    {"report", 'R', NULL, 0, "Try every ring, say what speaks for it, and write nothing", 0},
     {"sample", 's', "FILE", 0, "Sample text, a line each, like the text to come", 0},
     {"tokens", 't', "LIST", 0, "Length buckets, such as 32,128 (16, 32, 64 ... the longest)", 0},
     {"batch", 'b', "LIST", 0,
@@ -139,8 +136,8 @@ struct job {
     struct checkpoint *checkpoint;
     struct tokenizer *tokenizer;
     struct samples samples;
-    struct compiled *compiled;
-    struct trial trial;
+    struct candidate candidates[RECOMMEND_RINGS];
+    size_t best; /* of them */
 };
 
 /* Overwritten line by line, and only where somebody looks. */
@@ -196,32 +193,39 @@ static int load_samples(struct job *j, const struct compile_options *c, struct e
                   : 0;
 }
 
-static int compile_and_try(struct job *j, const struct compile_options *c, struct err *err)
+static int try_formats(struct job *j, const struct compile_options *c, struct err *err)
 {
     const struct trial_options trial = {.checkpoint = j->checkpoint,
                                         .samples = j->samples.encodings,
                                         .sample_count = j->samples.count,
                                         .random_runs = 1,
                                         .progress = say_trial};
+    struct candidate *one = &j->candidates[0];
     int rc;
 
     say("compiling", 0, 0);
-    rc = compile_model(j->checkpoint, c, &j->compiled, err);
-    return rc < 0 ? rc : trial_run(j->compiled, &trial, &j->trial, err);
+    if (!j->o->ring)
+        return recommend(c, &trial, j->o->report, j->candidates, &j->best, err);
+    one->ring = j->o->ring;
+    one->frac = j->o->frac ? j->o->frac : recommend_frac(j->o->ring);
+    rc = candidate_try(one, c, &trial);
+    return rc < 0 ? err_set(err, rc, "%s", err_text(&one->why, rc)) : 0;
 }
 
 static int work(struct job *j, struct err *err)
 {
     uint32_t buckets[PLAN_VARIANTS_MAX];
     char name[PATH_MAX];
-    struct compile_options c = {.ring = j->o->ring,
+    struct compile_options c = {.ring = j->o->ring ? j->o->ring : RING_DEFAULT,
                                 .frac = j->o->frac,
                                 .tokens = j->o->tokens,
                                 .token_count = j->o->token_count,
                                 .batches = j->o->batches,
                                 .batch_count = j->o->batch_count};
-    int rc = check_outputs(j->o, err);
+    int rc = j->o->report ? 0 : check_outputs(j->o, err);
 
+    if (!c.frac)
+        c.frac = recommend_frac(c.ring);
     if (rc == 0)
         rc = load_model(j, err);
     if (rc < 0)
@@ -239,77 +243,18 @@ static int work(struct job *j, struct err *err)
     c.name = basename(name);
     c.samples = j->samples.encodings;
     c.sample_count = j->samples.count;
-    rc = compile_and_try(j, &c, err);
-    return rc < 0 ? rc : write_all(j->o, j->checkpoint->config.kind, j->compiled, err);
+    rc = try_formats(j, &c, err);
+    return rc < 0 || j->o->report ? rc
+                                  : write_all(j->o, j->checkpoint->config.kind,
+                                              j->candidates[j->best].compiled, err);
 }
 
 static void job_free(struct job *j)
 {
-    compiled_free(j->compiled);
+    candidates_free(j->candidates);
     samples_free(&j->samples);
     tokenizer_free(j->tokenizer);
     checkpoint_free(j->checkpoint);
-}
-
-/* --- the report --- */
-
-static json_t *rounded(double bits)
-{
-    return json_real(round(bits * 100) / 100);
-}
-
-static json_t *describe_headroom(const struct trial *t)
-{
-    json_t *list = json_array();
-    char at[PLACE_TEXT_MAX];
-
-    for (size_t i = 0; i < OP_ID_END; i++) {
-        const struct trial_row *row = &t->rows[i];
-
-        if (!row->seen)
-            continue;
-        place_text(&row->at, at);
-        json_array_append_new(list, json_pack("{s:s, s:o, s:i, s:i, s:s}", "operation",
-                                              op_kind((unsigned int)i)->name, "headroom_bits",
-                                              rounded(row->headroom_bits), "tokens",
-                                              (int)row->tokens, "number", (int)row->op, "at", at));
-    }
-    return list;
-}
-
-static json_t *describe_variants(const struct plan *plan)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < plan->variant_count; i++) {
-        const struct variant *v = &plan->variants[i];
-        struct cost c;
-
-        cost_variant(plan, v, &c, NULL);
-        json_array_append_new(
-            list, json_pack("{s:i, s:i, s:I, s:I, s:I, s:I}", "tokens", (int)v->tokens, "batch",
-                            (int)v->batch, "bytes_online", (json_int_t)c.bytes_online,
-                            "rounds_online", (json_int_t)c.rounds_online, "bytes_tape",
-                            (json_int_t)c.bytes_tape, "macs_online", (json_int_t)c.macs_online));
-    }
-    return list;
-}
-
-static json_t *describe(const struct job *j)
-{
-    const struct plan *plan = j->compiled->plan;
-    const struct trial *t = &j->trial;
-    char id[2 * PLAN_ID_BYTES + 1], hash[2 * PLAN_HASH_BYTES + 1];
-
-    hex_encode(plan->model_id, PLAN_ID_BYTES, id);
-    hex_encode(plan->hash, PLAN_HASH_BYTES, hash);
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:o, s:f, s:I, s:I, s:f, s:f, s:o, s:o}",
-                     "model_id", id, "plan_hash", hash, "out", j->o->out, "ring", (int)plan->ring,
-                     "frac", (int)plan->frac, "headroom_bits", rounded(t->headroom_bits),
-                     "error_bound", t->error_bound, "samples", (json_int_t)t->samples,
-                     "samples_same_label", (json_int_t)t->agree, "float_error_median",
-                     t->float_error_median, "float_error_max", t->float_error_max, "headroom",
-                     describe_headroom(t), "variants", describe_variants(plan));
 }
 
 /* --- options --- */
@@ -365,12 +310,17 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         o->sample = argument;
         return 0;
     case 'r':
-        o->ring = take_number(state, "ring", argument, RING_BITS_MAX);
-        if (!ring_valid(o->ring))
-            argp_error(state, "--ring %s: not 32, 40, 48, 56 or 64", argument);
+        o->ring =
+            strcmp(argument, "auto") ? take_number(state, "ring", argument, RING_BITS_MAX) : 0;
+        if (o->ring && !ring_valid(o->ring))
+            argp_error(state, "--ring %s: not auto, 32, 40, 48, 56 or 64", argument);
+        o->ring_set = true;
         return 0;
     case 'f':
         o->frac = take_number(state, "frac", argument, RING_BITS_MAX);
+        return 0;
+    case 'R':
+        o->report = true;
         return 0;
     case 't':
         take_tokens(state, argument, o);
@@ -385,8 +335,14 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         argp_error(state, "\"%s\": share takes options only", argument);
         return 0;
     case ARGP_KEY_END:
-        if (!o->model || !o->out)
-            argp_error(state, "say --model DIR and --out DIR");
+        if (!o->model || !o->out != o->report)
+            argp_error(state, "say --model DIR and either --out DIR or --report");
+        if (o->report && (o->ring || o->frac))
+            argp_error(state, "--report tries every ring, with its own fraction bits");
+        if (o->frac && !o->ring_set)
+            o->ring = RING_DEFAULT;
+        if (o->frac && !o->ring)
+            argp_error(state, "--frac %u: of which --ring?", o->frac);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -398,36 +354,65 @@ static const char doc[] =
     "Each party gets its share file and the plan; the dealer and data owners get the plan (data "
     "owners the folder OUT/client). A share alone says nothing; both together are the weights, so "
     "send them different ways.\n\n"
-    "headroom_bits is how many times the nearest value on the sample text could double before the "
-    "number format fails; error_bound is what rounding may move a logit by, found by trial.";
+    "Without --ring the narrowest number format is taken of which every sample keeps its label, "
+    "with "
+    "twice the error too, three bits are left in the range that the samples come nearest to "
+    "leaving, "
+    "and no promise rests on the samples alone: what weights do not prove is guarded when the plan "
+    "runs, and a text that leaves a range has no answer. headroom_bits is how many times a value "
+    "could double there; error_bound is what rounding may move a logit by, found by trial; "
+    "squares_bits are the powers of two by which a layer's squares of 2quad, or relus of 2relu, "
+    "are "
+    "scaled.\n\n"
+    "Exit status: 0 done; 2 wrong usage; 3 failed, or no number format will do.";
+
+/* Without what is certain anyway, and what only somebody who looks for a fault wants. */
+static void print_people(json_t *report)
+{
+    json_t *promises = json_object_get(report, "promises");
+
+    for (size_t i = json_array_size(promises); i-- > 0;)
+        if (!strcmp(json_string_value(json_object_get(json_array_get(promises, i), "promise")),
+                    "proven"))
+            json_array_remove(promises, i);
+    json_object_del(report, "headroom");
+    tool_print_people(stdout, report);
+}
+
+/* Of all that was tried, and of the one that was taken, or NULL. */
+static int print_report(const struct job *j, const struct candidate *best)
+{
+    json_t *report = share_report(j->candidates, best, j->o->out);
+
+    if (!report)
+        return -ENOMEM;
+    if (j->o->json)
+        tool_print_json(stdout, report);
+    else
+        print_people(report);
+    json_decref(report);
+    return 0;
+}
 
 int cmd_share(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options options = {.ring = RING_DEFAULT, .batches = {1}, .batch_count = 1};
+    struct options options = {.batches = {1}, .batch_count = 1};
     struct job job = {.o = &options};
     struct err err = {""};
-    json_t *report;
     int rc;
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_USAGE;
-    if (!options.frac)
-        options.frac = frac_default[options.ring / 8];
     rc = work(&job, &err);
     say("", 0, 0);
     if (rc < 0) {
+        if (options.report && job.candidates[0].tried)
+            (void)!print_report(&job, NULL);
         job_free(&job);
         return tool_fail(&err, rc);
     }
-    report = describe(&job);
+    rc = print_report(&job, &job.candidates[job.best]);
     job_free(&job);
-    if (!report)
-        return tool_fail(NULL, -ENOMEM);
-    if (options.json)
-        tool_print_json(stdout, report);
-    else
-        tool_print_people(stdout, report);
-    json_decref(report);
-    return EXIT_OK;
+    return rc < 0 ? tool_fail(NULL, rc) : EXIT_OK;
 }

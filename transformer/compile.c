@@ -110,6 +110,7 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
     struct operands operands = {0};
     struct formats formats = {0};
     struct ranges seen = {0};
+    const struct ranges *reached = o->seen ? o->seen : &seen;
     struct bounds bounds = {0};
     struct inverse_tables tables;
     struct functions functions;
@@ -124,12 +125,12 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
 
     if (rc == 0)
         rc = functions_add(m->plan, &c->config, &functions, err);
-    if (rc == 0)
+    if (rc == 0 && !o->seen)
         rc = ranges_measure(c, o->samples, o->sample_count, &seen, err);
     if (rc == 0)
         rc = bounds_prove(c, o->frac, &bounds, err);
     if (rc == 0)
-        rc = formats_choose(&c->config, &seen, &bounds, embedding_top(c), o->ring, o->frac,
+        rc = formats_choose(&c->config, reached, &bounds, embedding_top(c), o->ring, o->frac,
                             !(o->without >> FORM_NARROW & 1), &tables, &formats, err);
     if (rc == 0 && model_head_act(c->config.kind) == HIDDEN_TANH)
         rc = encoder_add_tanh(m->plan, (int)o->frac, formats.tanh_range, &parts.tanh_table, err);

@@ -26,7 +26,8 @@ struct compile_options {
     size_t batch_count;
     const struct encoding *samples; /* the text that ranges are taken from */
     size_t sample_count;
-    unsigned int without; /* bit i: leave out the cheaper form i (enum form) */
+    const struct ranges *seen; /* what they reach; NULL: it is measured */
+    unsigned int without;      /* bit i: leave out the cheaper form i (enum form) */
 };
 
 struct compiled {

@@ -14,6 +14,7 @@ struct run {
     const struct trial_options *o;
     struct clear_report **reports; /* (variant, operation) */
     double *worst;           /* (sample): the largest error of a logit against the float one */
+    double *apart;           /* (sample): the two best logits of the float one */
     double *reference;       /* (label) */
     int64_t *floor, *random; /* (label, then guard) */
     double squares, deviation_max; /* of random rounding against the floor, in units */
@@ -29,6 +30,18 @@ static size_t top_label(const int64_t *v, size_t count)
         if (v[i] > v[best])
             best = i;
     return best;
+}
+
+/* The two largest; INFINITY where there is one. */
+static double apart(const double *v, size_t count)
+{
+    double first = -INFINITY, second = -INFINITY;
+
+    for (size_t i = 0; i < count; i++) {
+        second = fmax(second, fmin(first, v[i]));
+        first = fmax(first, v[i]);
+    }
+    return first - second;
 }
 
 static int compare_float(struct run *r, size_t sample, struct err *err)
@@ -49,6 +62,7 @@ static int compare_float(struct run *r, size_t sample, struct err *err)
             best = i;
     }
     r->worst[sample] = worst;
+    r->apart[sample] = apart(r->reference, plan->labels);
     r->result.agree += best == top_label(r->floor, plan->labels);
     return 0;
 }
@@ -145,6 +159,31 @@ static double headroom(const struct op *op, const struct clear_report *report)
     return bits;
 }
 
+/* Of the ends of a range that a guard watches; the others are certain. */
+static double guarded_headroom(const struct variant *v, const struct op *range,
+                               const struct clear_report *report)
+{
+    double bits = INFINITY;
+
+    for (size_t i = range->index; i < v->op_count; i++)
+        for (size_t j = 0; v->ops[i].id == OP_JOIN && j < v->ops[i].input_count; j++)
+            if (v->ops[i].in[j] == range->in[0])
+                bits = fmin(bits, v->ops[i].attr[JOIN_ATTRS * j + JOIN_FACTOR] < 0
+                                      ? report->headroom_bits
+                                      : headroom(range, report));
+    return bits;
+}
+
+static void collect_guarded(struct run *r, size_t variant, size_t op)
+{
+    const struct variant *v = &r->m->plan->variants[variant];
+    struct trial_row *row = &r->result.guarded;
+    double bits = guarded_headroom(v, &v->ops[op], &r->reports[variant][op]);
+
+    if (bits < (row->seen ? row->headroom_bits : INFINITY))
+        *row = (struct trial_row){true, r->m->places[variant][op], v->tokens, (uint32_t)op, bits};
+}
+
 static void collect(struct run *r)
 {
     r->result.headroom_bits = INFINITY;
@@ -156,6 +195,8 @@ static void collect(struct run *r)
             struct trial_row *row = &r->result.rows[v->ops[j].id];
             double bits = headroom(&v->ops[j], report);
 
+            if (v->ops[j].id == OP_RANGE && report->value_max > 0)
+                collect_guarded(r, i, j);
             if (report->value_max <= 0 || (row->seen && row->headroom_bits <= bits))
                 continue;
             *row = (struct trial_row){true, r->m->places[i][j], v->tokens, (uint32_t)j, bits};
@@ -180,6 +221,10 @@ static void conclude(struct run *r)
     units = fmax(fmax(units, TRIAL_TIMES * r->deviation_max), TRIAL_UNITS_MIN);
     t->error_bound = plan->error_bound = ldexp(units, -plan->frac);
     t->samples = r->o->sample_count;
+    t->label_room = INFINITY;
+    for (size_t i = 0; r->o->checkpoint && i < t->samples; i++)
+        if (r->apart[i] >= TRIAL_UNDECIDED)
+            t->label_room = fmin(t->label_room, r->apart[i] / 2 / (r->worst[i] + t->error_bound));
     qsort(r->worst, t->samples, sizeof(*r->worst), order);
     t->float_error_median = r->worst[t->samples / 2];
     t->float_error_max = r->worst[t->samples - 1];
@@ -191,11 +236,12 @@ static int allocate(struct run *r)
     const struct plan *plan = r->m->plan;
 
     r->worst = calloc(r->o->sample_count, sizeof(*r->worst));
+    r->apart = calloc(r->o->sample_count, sizeof(*r->apart));
     r->reference = calloc(plan->labels, sizeof(*r->reference));
     r->floor = calloc(plan->labels + plan->guard_count, sizeof(*r->floor));
     r->random = calloc(plan->labels + plan->guard_count, sizeof(*r->random));
     r->reports = calloc(plan->variant_count, sizeof(*r->reports));
-    if (!r->worst || !r->reference || !r->floor || !r->random || !r->reports)
+    if (!r->worst || !r->apart || !r->reference || !r->floor || !r->random || !r->reports)
         return -ENOMEM;
     for (size_t i = 0; i < plan->variant_count; i++) {
         r->reports[i] = calloc(plan->variants[i].op_count, sizeof(**r->reports));
@@ -211,6 +257,7 @@ static void release(struct run *r)
         free(r->reports[i]);
     free(r->reports);
     free(r->worst);
+    free(r->apart);
     free(r->reference);
     free(r->floor);
     free(r->random);

@@ -18,6 +18,7 @@
 #define TRIAL_SPREADS   8
 #define TRIAL_TIMES     4
 #define TRIAL_UNITS_MIN 16
+#define TRIAL_UNDECIDED (1.0 / 64)
 
 struct trial_options {
     const struct checkpoint *checkpoint; /* to compare with; or NULL */
@@ -36,9 +37,17 @@ struct trial_row {
     double headroom_bits; /* log2(limit / value); of a range, of its nearer end */
 };
 
+/*
+ * label_room: how many times the private error could grow before a sample's label changes: half of
+ * how far its two best logits are apart in float, over the sample's own distance from float and the
+ * bound together; the least of all samples. Two logits that are nearer than TRIAL_UNDECIDED are a
+ * label by chance, and a regression has none: those do not count.
+ */
 struct trial {
     struct trial_row rows[OP_ID_END];
+    struct trial_row guarded;                   /* of the ranges' ends that guards watch */
     double headroom_bits;                       /* the least of all */
+    double label_room;                          /* see below; with a checkpoint */
     double error_bound;                         /* of a logit against the clear executor */
     double float_error_median, float_error_max; /* of a sample's worst logit; with a checkpoint */
     size_t agree, samples;                      /* same label as the float reference */
