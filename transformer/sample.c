@@ -137,7 +137,7 @@ int samples_make(const struct tokenizer *t, const char *text, const uint32_t *to
 
     if (rc < 0)
         return rc;
-    s.capacity = l.count + l.count / PAIR_EVERY + 1 + token_count;
+    s.capacity = l.count + l.count / PAIR_EVERY + 1 + token_count + 1;
     s.encodings = secret_alloc(s.capacity * sizeof(*s.encodings));
     if (!s.encodings)
         rc = err_set(err, -ENOMEM, "no memory for %zu samples", s.capacity);
@@ -148,6 +148,8 @@ int samples_make(const struct tokenizer *t, const char *text, const uint32_t *to
     }
     for (size_t i = 0; rc == 0 && i < token_count; i++)
         rc = fill_bucket(t, &l, i, tokens[i], &s, err);
+    if (rc == 0)
+        rc = encode(t, &(struct lines){.at = (const char *[]){""}}, 0, NULL, most, &s, err);
     lines_free(&l);
     if (rc < 0)
         samples_free(&s);

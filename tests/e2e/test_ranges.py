@@ -108,7 +108,7 @@ def loud_value(m):
 def loud_unit(m):
     """What its activation makes of a word, summed."""
     of = m.direction()
-    m.see("encoder.layer.0.intermediate.dense", of, 2, "encoder.layer.0.attention.output.LayerNorm")
+    m.see("encoder.layer.0.intermediate.dense", of, 6, "encoder.layer.0.attention.output.LayerNorm")
     return "layer 0, (feed-forward|LayerNorm after feed-forward)", 8
 
 
