@@ -193,7 +193,8 @@ static int read_data(const struct options *o, size_t labels, struct samples *ret
 
 struct score {
     size_t n, right, float_right, agree;
-    double *errors; /* (n): of a sentence's worst logit */
+    size_t outside; /* sentences without an answer: they left the plan's range */
+    double *errors; /* (n): of a sentence's worst logit; 0 without an answer */
     double online_ms;
 };
 
@@ -203,12 +204,13 @@ static void count_sample(struct score *s, const struct sample *sample, const str
     size_t float_best = logits_best(v->float_logits, v->labels);
     double worst = 0;
 
-    for (size_t i = 0; i < v->labels; i++)
+    for (size_t i = 0; !v->outside && i < v->labels; i++)
         worst = fmax(worst, fabs(v->logits[i] - v->float_logits[i]));
     s->errors[s->n++] = worst;
-    s->right += best == sample->label;
+    s->outside += v->outside != NULL;
+    s->right += !v->outside && best == sample->label;
     s->float_right += float_best == sample->label;
-    s->agree += best == float_best;
+    s->agree += !v->outside && best == float_best;
     s->online_ms += v->figures.online_ms;
 }
 
@@ -248,11 +250,12 @@ static int print_score(const struct options *o, struct score *s, size_t bad, str
 {
     double n = (double)s->n;
     double median = tool_median(s->errors, s->n);
-    json_t *score = json_pack(
-        "{s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I}", "n", (json_int_t)s->n, "metric",
-        "accuracy", "private", (double)s->right / n, "float", (double)s->float_right / n, "agree",
-        (double)s->agree / n, "logit_error_max", s->errors[s->n - 1], "logit_error_median", median,
-        "online_ms_mean", s->online_ms / n, "bad_lines", (json_int_t)bad);
+    json_t *score = json_pack("{s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "n",
+                              (json_int_t)s->n, "metric", "accuracy", "private",
+                              (double)s->right / n, "float", (double)s->float_right / n, "agree",
+                              (double)s->agree / n, "logit_error_max", s->errors[s->n - 1],
+                              "logit_error_median", median, "online_ms_mean", s->online_ms / n,
+                              "bad_lines", (json_int_t)bad, "outside", (json_int_t)s->outside);
 
     if (!score)
         return err_set(err, -ENOMEM, "no memory for the result");
@@ -287,7 +290,9 @@ static const char doc[] =
     "FILE is laid out as GLUE's SST-2: a first line `sentence<tab>label`, then a sentence and the "
     "number of its label a line. Lines that are not are named, counted and left out. `private` and "
     "`float` are fractions of right labels, `agree` of sentences with the same label in both; the "
-    "logit error of a sentence is that of its worst logit.";
+    "logit error of a sentence is that of its worst logit. A sentence that leaves the range that "
+    "the "
+    "plan was made for has no label, and counts as wrong: `outside` says how many.";
 
 int cmd_eval(int argc, char **argv)
 {
