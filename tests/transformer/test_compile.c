@@ -544,6 +544,70 @@ static void an_embedding_may_round_up_to_a_power_of_two(void **state)
     edge_end(&e);
 }
 
+/* How many operations of a kind stand at a place of the only variant. */
+static size_t operations_at(const struct compiled *m, const char *what, enum op_id id)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < m->plan->variants[0].op_count; i++)
+        count += m->plan->variants[0].ops[i].id == id && !strcmp(m->places[0][i].what, what);
+    return count;
+}
+
+/*
+ * Units that all look along one direction, so far that squares of what they make could wrap: their
+ * sum is guarded, too, and a word that is nothing but that direction breaks it.
+ */
+static void a_sum_is_guarded_where_a_length_cannot_be(void **state)
+{
+    static const uint32_t tokens[] = {6}, lengths[] = {3};
+    const struct encoding ordinary = {.count = 3, .ids = {1, 7, 3}};
+    const struct encoding odd = {.count = 3, .ids = {15, 15, 15}};
+    const struct compile_options o = {.ring = 48,
+                                      .frac = 12,
+                                      .tokens = tokens,
+                                      .token_count = 1,
+                                      .samples = &ordinary,
+                                      .sample_count = 1};
+    struct model_config k = small;
+    int64_t output[LABELS_MAX + GUARDS_MAX];
+    const struct variant *v;
+    struct replay *r;
+    uint64_t *input;
+    struct edge e;
+
+    (void)state;
+    k.intermediate = 8;
+    assert_int_equal(model_config_set_hidden(&k, "quad", NULL), 0);
+    assert_int_equal(model_config_set_softmax(&k, "2quad", NULL), 0);
+    assert_int_equal(checkpoint_random(&k, 1, &e.c, NULL), 0);
+    for (size_t i = 0; i < k.hidden; i++) {
+        double along = (i % 2 ? 1 : -1) / sqrt((double)k.hidden);
+
+        set(&e, &e.c->word_embeddings[15 * k.hidden + i], (float)(0.3 * along));
+        for (size_t unit = 0; unit < k.intermediate; unit++)
+            set(&e, &e.c->layers[0].intermediate_w[unit * k.hidden + i], (float)(13 * along));
+    }
+    /* What they make cancels out, which no bound can know. */
+    for (size_t i = 0; i < k.hidden * k.intermediate; i++)
+        set(&e, &e.c->layers[0].output_w[i], (i / k.intermediate + i) % 2 ? 0.3f : -0.3f);
+    e.m = compile(e.c, &o);
+    assert_int_equal(operations_at(e.m, "feed-forward", OP_ROW_SUM), 1);
+    try_out(e.m, e.c, &ordinary, 1);
+    v = e.m->plan->variants;
+    r = replay_new(e.m->plan, (const int64_t *const *)e.m->weights, kernels_here());
+    check_answer(r, e.m, e.c, v, &ordinary, 0.05);
+    input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
+    assert_non_null(input);
+    assert_int_equal(compile_input(e.m->plan, v, &odd, input, NULL), 0);
+    assert_int_equal(replay_run(r, v, lengths, input, output), 0);
+    assert_non_null(plan_outside(e.m->plan, v, output, 0));
+    assert_string_equal(plan_outside(e.m->plan, v, output, 0)->name, "layer 0, feed-forward");
+    free(input);
+    replay_free(r);
+    edge_end(&e);
+}
+
 /* The step that might find the first row of the negative half is out of tanh's range. */
 static void tanh_ends_before_its_last_step(void **state)
 {
@@ -839,6 +903,7 @@ int main(void)
         cmocka_unit_test(every_layer_has_functions_of_its_own),
         cmocka_unit_test(every_form_can_be_left_out),
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
+        cmocka_unit_test(a_sum_is_guarded_where_a_length_cannot_be),
         cmocka_unit_test(tanh_ends_before_its_last_step),
         cmocka_unit_test(a_batch_answers_each_as_if_alone),
         cmocka_unit_test(a_batch_has_the_operations_of_one),
