@@ -335,13 +335,14 @@ static void prove_head(struct proof *p, struct bounds *b)
     const struct checkpoint *c = p->c;
     size_t hidden = c->config.hidden;
     struct image x = image_of(p, c->pooler_w, c->pooler_b, 0, hidden, 0);
+    double most = model_head_act(c->config.kind) == HIDDEN_TANH ? 1 : x.element;
 
     b->pooler = x.element;
     for (size_t o = 0; o < c->config.labels; o++) {
         double sum = fabs((double)c->classifier_b[o]);
 
         for (size_t i = 0; i < hidden; i++)
-            sum += fabs((double)c->classifier_w[o * hidden + i]) + p->rounding;
+            sum += most * (fabs((double)c->classifier_w[o * hidden + i]) + p->rounding);
         b->logits = fmax(b->logits, (1 + BOUNDS_SLACK) * sum);
     }
 }

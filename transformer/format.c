@@ -342,14 +342,15 @@ static int choose_head(const struct choice *k)
 {
     struct formats *f = k->f;
     double top = ranges_top(k->seen, REFERENCE_POOLER, 0), most = k->bounds->pooler;
+    bool tanh = model_head_act(k->config->kind) == HIDDEN_TANH;
     int rc = choose_weight(k, "pooler", -1, top, most, &f->pooler);
 
     f->tanh_range = MAX(bits_of(top) + RANGES_MARGIN_BITS, TANH_RANGE_MIN);
     f->tanh_range = MIN(f->tanh_range, TANH_RANGE_MAX);
-    if (rc == 0 && model_head_act(k->config->kind) == HIDDEN_TANH && bits_of(top) > f->tanh_range)
+    if (rc == 0 && tanh && bits_of(top) > f->tanh_range)
         return refuse(f, "pooler", 0, top, k->err);
     f->tanh_proven = tanh_proven(f, most);
-    if (rc == 0)
+    if (rc == 0 && tanh)
         rc = note(k, "range of tanh", -1, f->tanh_proven ? PROMISE_PROVEN : PROMISE_GUARDED, most,
                   ldexp(1, f->tanh_range));
     return rc < 0 ? rc
