@@ -65,16 +65,18 @@ static struct plan *make(unsigned int ring, const struct ends ends[GUARDS])
 static int64_t value(unsigned int ring, const struct ends *e)
 {
     int64_t top = ((int64_t)1 << (ring - 3)) - 1;
-    const int64_t near[] = {e->least,
-                            e->least - 1,
-                            e->end - 1,
-                            e->end,
+    int64_t least = e->least == GUARD_NO_MIN ? 0 : e->least,
+            end = e->end == GUARD_NO_END ? 0 : e->end;
+    const int64_t near[] = {least,
+                            least - 1,
+                            end - 1,
+                            end,
                             0,
                             -top,
                             top,
                             random_in(-top, top),
-                            e->least + e->least / 16 + 1,
-                            e->end - e->end / 16 - 1};
+                            least + least / 16 + 1,
+                            end - end / 16 - 1};
     int64_t x = near[random_word() % ARRAY_LENGTH(near)];
 
     return x > top || x < -top ? top : x;
