@@ -1,44 +1,66 @@
 /* mpcformer eval: a task's metric, in private and with the float model side by side. */
+#include "appliance/bench.h"
 #include "appliance/cmd.h"
+#include "appliance/evaluate.h"
 #include "appliance/exit.h"
-#include "appliance/owner.h"
+#include "appliance/score.h"
 #include "appliance/tool.h"
 
 #include <argp.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#define BAD_LINES_SHOWN 10
-#define PROGRESS_NS     UINT64_C(200000000)
+#define BAD_LINES_SHOWN  10
+#define PROGRESS_DEFAULT 60 /* seconds */
+#define NUMBER_MAX       1000000000
 
 struct options {
-    const char *config, *model, *data;
-    unsigned long limit; /* 0: all */
-    bool json;
+    const char *config, *model, *data, *results;
+    const struct task *task;
+    size_t limit, batch; /* limit 0: all */
+    unsigned int progress_s;
+    bool float_only, check, strict, json;
 };
+
+enum { OPTION_FLOAT = 256, OPTION_CHECK, OPTION_STRICT, OPTION_PROGRESS };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', "FILE", 0, "The owner's configuration (default: $" TOOL_CONFIG_VARIABLE ")", 0},
-    {"task", 't', "TASK", 0, "SST-2, which is the default", 0},
-    {"data", 'd', "FILE", 0, "Lines of sentence<tab>label under a line that says so", 0},
-    {"limit", 'l', "N", 0, "Stop after N sentences", 0},
+    {"task", 't', "TASK", 0, "The task that FILE is of (SST-2)", 0},
+    {"data", 'd', "FILE", 0, "Its rows, laid out as GLUE's", 0},
+    {"limit", 'l', "N", 0, "Stop after N rows", 0},
+    {"results", 'r', "FILE", 0,
+     "Keep every row's result there, and go on after those that are there already", 0},
+    {"batch", 'b', "B", 0, "Rows at once, in one job (1)", 0},
     {"model", 'm', "DIR", 0,
      "Where the float model is (default: in the folder that the configuration names)", 0},
+    {"float-only", OPTION_FLOAT, NULL, 0, "Ask nobody: the float model in --model DIR alone", 0},
+    {"check", OPTION_CHECK, NULL, 0, "Ask no model: read FILE and count its rows and labels", 0},
+    {"strict", OPTION_STRICT, NULL, 0, "Refuse a file that has a bad line", 0},
+    {"progress", OPTION_PROGRESS, "SECONDS", 0,
+     "Say as often how far it is, where standard error is no terminal (60; 0: never)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
 
-static error_t take_limit(struct argp_state *state, const char *text, unsigned long *ret_limit)
+static const struct task *find_task(struct argp_state *state, const char *name)
 {
-    char *end;
+    const struct task *t = task_find(name);
+    char names[256];
 
-    errno = 0;
-    *ret_limit = strtoul(text, &end, 10);
-    if (*text < '0' || *text > '9' || *end || errno || *ret_limit < 1)
-        argp_error(state, "--limit %s: a number from 1 on", text);
-    return 0;
+    task_names(names, sizeof(names));
+    if (!t)
+        argp_error(state, "--task %s: there are %s", name, names);
+    return t;
+}
+
+static void check_options(struct argp_state *state, const struct options *o)
+{
+    if (!o->data)
+        argp_error(state, "say --data FILE");
+    if (o->float_only && !o->model)
+        argp_error(state, "--float-only is of the model in --model DIR: name it");
+    if (o->check && (o->float_only || o->results))
+        argp_error(state, "--check asks no model");
 }
 
 static error_t take_option(int key, char *argument, struct argp_state *state)
@@ -50,23 +72,44 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         options->config = argument;
         return 0;
     case 't':
-        if (strcmp(argument, "SST-2") != 0)
-            argp_error(state, "--task %s: this version knows SST-2", argument);
+        options->task = find_task(state, argument);
         return 0;
     case 'd':
         options->data = argument;
         return 0;
     case 'l':
-        return take_limit(state, argument, &options->limit);
+        options->limit = bench_number(state, "limit", argument, 1, NUMBER_MAX);
+        return 0;
+    case 'r':
+        options->results = argument;
+        return 0;
+    case 'b':
+        options->batch = bench_number(state, "batch", argument, 1, PLAN_BATCH_MAX);
+        return 0;
     case 'm':
         options->model = argument;
+        return 0;
+    case OPTION_FLOAT:
+        options->float_only = true;
+        return 0;
+    case OPTION_CHECK:
+        options->check = true;
+        return 0;
+    case OPTION_STRICT:
+        options->strict = true;
+        return 0;
+    case OPTION_PROGRESS:
+        options->progress_s =
+            (unsigned int)bench_number(state, "progress", argument, 0, NUMBER_MAX);
         return 0;
     case 'j':
         options->json = true;
         return 0;
+    case ARGP_KEY_ARG:
+        argp_error(state, "\"%s\": options only", argument);
+        return 0;
     case ARGP_KEY_END:
-        if (!options->data)
-            argp_error(state, "say --data FILE");
+        check_options(state, options);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -75,244 +118,156 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
 
 /* --- the data --- */
 
-struct sample {
-    char *text;
-    size_t label;
+struct complaints {
+    const struct options *options;
+    size_t count;
 };
 
-struct samples {
-    struct sample *at;
-    size_t count, bad;
-};
-
-static void samples_free(struct samples *s)
+static void complain(void *context, size_t line, const char *what)
 {
-    for (size_t i = 0; i < s->count; i++)
-        free(s->at[i].text);
-    free(s->at);
+    struct complaints *c = context;
+
+    if (++c->count <= BAD_LINES_SHOWN)
+        fprintf(stderr, "mpcformer: %s:%zu: the line %s; left out\n", c->options->data, line, what);
 }
 
-/* What is wrong with a line; NULL when nothing is. */
-static const char *read_line(char *line, size_t count, size_t labels, struct sample *ret)
+static int read_data(const struct options *o, struct task_data *ret, struct err *err)
 {
-    char *tab = strrchr(line, '\t'), *end;
-    unsigned long label;
+    struct complaints complaints = {.options = o};
+    const struct task_listener listener = {complain, &complaints};
+    int rc = task_read(o->task, o->data, o->limit, &listener, ret, err);
 
-    if (strlen(line) != count)
-        return "holds a NUL";
-    if (!tab)
-        return "has no tab: it is to be sentence<tab>label";
-    if (memchr(line, '\t', (size_t)(tab - line)))
-        return "has more than two columns";
-    if (line + strspn(line, " ") == tab)
-        return "has no sentence";
-    label = strtoul(tab + 1, &end, 10);
-    if (tab[1] < '0' || tab[1] > '9' || *end)
-        return "has no number as its label";
-    if (label >= labels)
-        return "has a label that the model does not have";
-    *tab = 0;
-    ret->text = line;
-    ret->label = label;
-    return NULL;
+    if (complaints.count > BAD_LINES_SHOWN)
+        fprintf(stderr, "mpcformer: %s: %zu bad lines in all\n", o->data, complaints.count);
+    if (rc == 0 && o->strict && ret->bad) {
+        rc = err_set(err, -EINVAL, "%s: %zu bad lines, and --strict takes none", o->data, ret->bad);
+        task_data_free(ret);
+    }
+    return rc;
 }
 
-static int add_sample(struct samples *s, const struct sample *found, struct err *err)
+static int print(const struct options *o, json_t *figures, struct err *err)
 {
-    struct sample *more = s->at;
-
-    if ((s->count & (s->count - 1)) == 0)
-        more = realloc(s->at, (s->count ? 2 * s->count : 1) * sizeof(*more));
-    if (!more)
-        return err_set(err, -ENOMEM, "no memory for the data");
-    s->at = more;
-    s->at[s->count].label = found->label;
-    s->at[s->count].text = strdup(found->text);
-    if (!s->at[s->count].text)
-        return err_set(err, -ENOMEM, "no memory for the data");
-    s->count++;
+    if (!figures)
+        return err_set(err, -ENOMEM, "no memory for the result");
+    if (o->json)
+        tool_print_json(stdout, figures);
+    else
+        tool_print_people(stdout, figures);
+    json_decref(figures);
     return 0;
 }
 
-static size_t chomp(char *line, size_t count)
+static int print_counts(const struct options *o, const struct task_data *data, struct err *err)
 {
-    while (count && (line[count - 1] == '\n' || line[count - 1] == '\r'))
-        line[--count] = 0;
-    return count;
-}
+    json_t *figures = json_pack("{s:s, s:I, s:I}", "task", o->task->name, "n",
+                                (json_int_t)data->count, "bad_lines", (json_int_t)data->bad);
+    json_t *labels = json_object();
 
-static int read_lines(FILE *in, const struct options *o, size_t labels, struct samples *ret,
-                      struct err *err)
-{
-    size_t size = 0, number = 0;
-    char *line = NULL;
-    ssize_t got;
-    int rc = 0;
+    for (size_t i = 0; i < o->task->label_count; i++) {
+        size_t count = 0;
 
-    while (rc == 0 && (got = getline(&line, &size, in)) >= 0 &&
-           (!o->limit || ret->count < o->limit)) {
-        size_t count = chomp(line, (size_t)got);
-        struct sample found;
-        const char *wrong;
-
-        if (++number == 1) {
-            if (strcmp(line, "sentence\tlabel") != 0)
-                rc =
-                    err_set(err, -EINVAL, "%s:1: it is to say sentence<tab>label (SST-2)", o->data);
-            continue;
-        }
-        wrong = read_line(line, count, labels, &found);
-        if (!wrong)
-            rc = add_sample(ret, &found, err);
-        else if (++ret->bad <= BAD_LINES_SHOWN)
-            fprintf(stderr, "mpcformer: %s:%zu: %s; left out\n", o->data, number, wrong);
+        for (size_t j = 0; j < data->count; j++)
+            count += data->rows[j].label == (double)i;
+        json_object_set_new(labels, o->task->labels[i], json_integer((json_int_t)count));
     }
-    if (rc == 0 && ferror(in))
-        rc = err_set(err, -EIO, "%s cannot be read", o->data);
-    if (rc == 0 && !ret->count)
-        rc = err_set(err, -EINVAL, "%s: there is no sentence in it", o->data);
-    free(line);
-    return rc;
-}
-
-static int read_data(const struct options *o, size_t labels, struct samples *ret, struct err *err)
-{
-    FILE *in = fopen(o->data, "re");
-    int rc;
-
-    if (!in)
-        return err_set(err, -errno, "%s: %s", o->data, strerror(errno));
-    rc = read_lines(in, o, labels, ret, err);
-    fclose(in);
-    if (ret->bad > BAD_LINES_SHOWN)
-        fprintf(stderr, "mpcformer: %s: %zu bad lines in all\n", o->data, ret->bad);
-    return rc;
+    if (o->task->label_count)
+        json_object_set(figures, "labels", labels);
+    json_decref(labels);
+    return print(o, figures, err);
 }
 
 /* --- the figures --- */
 
-struct score {
-    size_t n, right, float_right, agree;
-    size_t outside; /* sentences without an answer: they left the plan's range */
-    double *errors; /* (n): of a sentence's worst logit; 0 without an answer */
-    double online_ms;
-};
-
-static void count_sample(struct score *s, const struct sample *sample, const struct verdict *v)
+static int print_score(const struct options *o, const struct results *r,
+                       const struct task_data *data, size_t before, struct err *err)
 {
-    size_t best = logits_best(v->logits, v->labels);
-    size_t float_best = logits_best(v->float_logits, v->labels);
-    double worst = 0;
+    json_t *score = NULL;
+    int rc = score_describe(r, data->count, &score, err);
 
-    for (size_t i = 0; !v->outside && i < v->labels; i++)
-        worst = fmax(worst, fabs(v->logits[i] - v->float_logits[i]));
-    s->errors[s->n++] = worst;
-    s->outside += v->outside != NULL;
-    s->right += !v->outside && best == sample->label;
-    s->float_right += float_best == sample->label;
-    s->agree += !v->outside && best == float_best;
-    s->online_ms += v->figures.online_ms;
+    if (rc < 0)
+        return rc;
+    json_object_set_new(score, "bad_lines", json_integer((json_int_t)data->bad));
+    json_object_set(score, "labels_by", json_object_get(r->head, "labels_by"));
+    json_object_set_new(score, "rows_kept", json_integer((json_int_t)MIN(before, data->count)));
+    return print(o, score, err);
 }
 
-static void show_progress(const struct score *s, size_t all, uint64_t start, uint64_t *last)
+static int run(const struct options *o, struct owner *owner, struct err *err)
 {
-    uint64_t now = time_ns();
-    double seconds = (double)(now - start) / 1e9, rate = (double)s->n / seconds;
+    struct results results = {.head = NULL};
+    struct task_data data = {.rows = NULL};
+    size_t before = 0;
+    int rc = read_data(o, &data, err);
 
-    if (!isatty(STDERR_FILENO) || (now - *last < PROGRESS_NS && s->n < all))
-        return;
-    *last = now;
-    fprintf(stderr, "\r%zu of %zu, %.2f a second, %.0f s left, agree %.4f   %s", s->n, all, rate,
-            (double)(all - s->n) / rate, (double)s->agree / (double)s->n, s->n == all ? "\n" : "");
-}
+    if (rc == 0 && o->check) {
+        rc = print_counts(o, &data, err);
+    } else if (rc == 0) {
+        const struct evaluation e = {.owner = owner,
+                                     .task = o->task,
+                                     .data = &data,
+                                     .data_path = o->data,
+                                     .results_path = o->results,
+                                     .model_path = o->model,
+                                     .batch = o->batch,
+                                     .progress_s = o->progress_s};
 
-static int run_samples(struct owner *o, const struct samples *samples, struct score *ret,
-                       struct err *err)
-{
-    uint64_t start = time_ns(), last = 0;
-    struct verdict v = {.labels = 0};
-    int rc = verdict_new(o, &v, err);
-
-    if (rc == 0)
-        rc = client_connect(o->client, err);
-    for (size_t i = 0; rc == 0 && i < samples->count; i++) {
-        rc = owner_classify(o, samples->at[i].text, NULL, &v, err);
-        if (rc == 0) {
-            count_sample(ret, &samples->at[i], &v);
-            show_progress(ret, samples->count, start, &last);
-        }
+        rc = evaluate(&e, &results, &before, err);
+        if (rc == 0)
+            rc = print_score(o, &results, &data, before, err);
     }
-    verdict_free(&v);
+    results_free(&results);
+    task_data_free(&data);
     return rc;
 }
 
-static int print_score(const struct options *o, struct score *s, size_t bad, struct err *err)
+/* Whom to ask. */
+static int open_owner(const struct options *o, struct owner *ret, struct err *err)
 {
-    double n = (double)s->n;
-    double median = tool_median(s->errors, s->n);
-    json_t *score = json_pack("{s:I, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "n",
-                              (json_int_t)s->n, "metric", "accuracy", "private",
-                              (double)s->right / n, "float", (double)s->float_right / n, "agree",
-                              (double)s->agree / n, "logit_error_max", s->errors[s->n - 1],
-                              "logit_error_median", median, "online_ms_mean", s->online_ms / n,
-                              "bad_lines", (json_int_t)bad, "outside", (json_int_t)s->outside);
+    const char *path;
+    int rc;
 
-    if (!score)
-        return err_set(err, -ENOMEM, "no memory for the result");
-    if (o->json)
-        tool_print_json(stdout, score);
-    else
-        tool_print_people(stdout, score);
-    json_decref(score);
-    return 0;
-}
-
-static int evaluate(struct owner *owner, const struct options *o, struct err *err)
-{
-    struct samples samples = {.at = NULL};
-    struct score score = {.n = 0};
-    int rc = read_data(o, owner->folder->config.labels, &samples, err);
-
-    if (rc == 0) {
-        score.errors = calloc(samples.count, sizeof(*score.errors));
-        rc = score.errors ? run_samples(owner, &samples, &score, err)
-                          : err_set(err, -ENOMEM, "no memory for the result");
-    }
+    if (o->check)
+        return 0;
+    if (o->float_only)
+        return model_folder_open_float(o->model, &ret->folder, err);
+    rc = owner_config_path(o->config, &path, err);
     if (rc == 0)
-        rc = print_score(o, &score, samples.bad, err);
-    free(score.errors);
-    samples_free(&samples);
-    return rc;
+        rc = owner_open(path, true, o->model, ret, err);
+    return rc < 0 ? rc : owner_check_batch(ret, o->batch, err);
 }
 
 static const char doc[] =
     "Evaluate the model that the parties serve, in private, beside the float model here.\v"
-    "FILE is laid out as GLUE's SST-2: a first line `sentence<tab>label`, then a sentence and the "
-    "number of its label a line. Lines that are not are named, counted and left out. `private` and "
-    "`float` are fractions of right labels, `agree` of sentences with the same label in both; the "
-    "logit error of a sentence is that of its worst logit. A sentence that leaves the range that "
-    "the "
-    "plan was made for has no label, and counts as wrong: `outside` says how many.";
+    "TASK is CoLA, SST-2, MRPC, STS-B, QQP, MNLI, MNLI-mm, QNLI, RTE or IMDb, and FILE a file of "
+    "its rows with labels as GLUE has it (MRPC: or as Microsoft does; IMDb: "
+    "sentence<tab>label). Lines that are none of the task's rows are named, counted and left out. "
+    "A label is "
+    "the model's of that name, or, where its names are others, of that number in GLUE's order.\n\n"
+    "`private` and `float` are the task's metric, from 0 to 1 (a correlation: from -1 on); `agree` "
+    "is the part of rows with the same answer in both, or scores at most 0.1 apart; the logit "
+    "error of a row is that of its worst logit. An interval holds 95 %.\n\n"
+    "With --results, whatever ends the run, the same command goes on where it stopped; "
+    "`mpcformer report` draws what is in FILE.";
 
 int cmd_eval(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options options = {.config = NULL};
+    struct options options = {
+        .task = task_find("SST-2"), .batch = 1, .progress_s = PROGRESS_DEFAULT};
     struct owner owner = {.config = NULL};
     struct err err = {""};
-    const char *path;
     int rc;
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_USAGE;
-    rc = owner_config_path(options.config, &path, &err);
-    if (rc == 0)
-        rc = owner_open(path, true, options.model, &owner, &err);
+    rc = open_owner(&options, &owner, &err);
     if (rc < 0) {
+        owner_close(&owner);
         tool_fail(&err, rc);
         return EXIT_USAGE;
     }
-    rc = evaluate(&owner, &options, &err);
+    rc = run(&options, &owner, &err);
     owner_close(&owner);
     return rc < 0 ? tool_fail(&err, rc) : EXIT_OK;
 }

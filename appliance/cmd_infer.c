@@ -363,15 +363,10 @@ int cmd_infer(int argc, char **argv)
     rc = owner_config_path(options.config, &path, &err);
     if (rc == 0)
         rc = owner_open(path, options.compare, options.model, &run.owner, &err);
-    if (rc == 0 && !plan_variant_batch(run.owner.folder->plan, 1, (uint32_t)options.batch)) {
-        owner_close(&run.owner);
-        rc = err_set(
-            &err, -EINVAL,
-            "--batch %zu: the plan has no variant for as many texts at once; its owner makes "
-            "one with `mpcformer share --batch`",
-            options.batch);
-    }
+    if (rc == 0)
+        rc = owner_check_batch(&run.owner, options.batch, &err);
     if (rc < 0) {
+        owner_close(&run.owner);
         tool_fail(&err, rc);
         return EXIT_USAGE;
     }

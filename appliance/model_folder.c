@@ -19,6 +19,14 @@ static int check(const struct model_folder *f, const char *path, struct err *err
     return 0;
 }
 
+/* Its config.json and its vocabulary. */
+static int read_text(struct model_folder *f, const char *path, struct err *err)
+{
+    int rc = model_config_read(path, &f->config, err);
+
+    return rc < 0 ? rc : tokenizer_load(path, &f->config, &f->tokenizer, err);
+}
+
 int model_folder_open(const char *path, struct model_folder **ret_folder, struct err *err)
 {
     struct model_folder *f = calloc(1, sizeof(*f));
@@ -27,14 +35,13 @@ int model_folder_open(const char *path, struct model_folder **ret_folder, struct
 
     if (!f)
         return err_set(err, -ENOMEM, "no memory for a model");
-    if (file_path(plan, sizeof(plan), path, "plan.mpcf") < 0)
-        rc = err_set(err, -ENAMETOOLONG, "%s: path too long", path);
+    rc = file_path(plan, sizeof(plan), path, "plan.mpcf");
+    if (rc < 0)
+        err_set(err, rc, "%s: path too long", path);
     else
         rc = plan_load(plan, &f->plan, err);
     if (rc == 0)
-        rc = model_config_read(path, &f->config, err);
-    if (rc == 0)
-        rc = tokenizer_load(path, &f->config, &f->tokenizer, err);
+        rc = read_text(f, path, err);
     if (rc == 0)
         rc = check(f, path, err);
     if (rc < 0)
@@ -78,12 +85,30 @@ int model_folder_load_float(struct model_folder *f, const char *path, struct err
     return 0;
 }
 
+int model_folder_open_float(const char *path, struct model_folder **ret_folder, struct err *err)
+{
+    struct model_folder *f = calloc(1, sizeof(*f));
+    int rc;
+
+    if (!f)
+        return err_set(err, -ENOMEM, "no memory for a model");
+    rc = read_text(f, path, err);
+    if (rc == 0)
+        rc = checkpoint_load(path, &f->checkpoint, err);
+    if (rc < 0)
+        model_folder_free(f);
+    else
+        *ret_folder = f;
+    return rc;
+}
+
 int model_folder_encode(const struct model_folder *f, const char *text, const char *pair,
                         struct encoding *ret, struct err *err)
 {
-    size_t longest = f->plan->variants[f->plan->variant_count - 1].tokens;
+    size_t longest = MIN(f->config.positions_max, (size_t)ENCODING_TOKENS_MAX);
 
-    longest = MIN(longest, MIN(f->config.positions_max, (size_t)ENCODING_TOKENS_MAX));
+    if (f->plan)
+        longest = MIN(longest, f->plan->variants[f->plan->variant_count - 1].tokens);
     return tokenizer_encode(f->tokenizer, text, pair, longest, ret, err);
 }
 

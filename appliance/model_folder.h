@@ -14,7 +14,7 @@
 struct model_folder {
     struct model_config config;
     struct tokenizer *tokenizer;
-    struct plan *plan;
+    struct plan *plan;             /* NULL after model_folder_open_float() */
     struct checkpoint *checkpoint; /* NULL until model_folder_load_float() */
 };
 
@@ -29,7 +29,12 @@ void model_folder_free(struct model_folder *f);
  */
 MUST_CHECK int model_folder_load_float(struct model_folder *f, const char *path, struct err *err);
 
-/** Tokenize, cut to the plan's longest variant. @ret lies in secret memory. */
+/** The float model in @path alone, as its owner has it: no plan. */
+MUST_CHECK int model_folder_open_float(const char *path, struct model_folder **ret_folder,
+                                       struct err *err);
+
+/** Tokenize, cut to the plan's longest variant, or to what the model takes where there is none.
+ * @ret lies in secret memory. */
 MUST_CHECK int model_folder_encode(const struct model_folder *f, const char *text, const char *pair,
                                    struct encoding *ret, struct err *err);
 

@@ -49,9 +49,19 @@ void owner_close(struct owner *o)
     *o = (struct owner){.config = NULL};
 }
 
+int owner_check_batch(const struct owner *o, size_t batch, struct err *err)
+{
+    if (!plan_variant_batch(o->folder->plan, 1, (uint32_t)batch))
+        return err_set(err, -EINVAL,
+                       "--batch %zu: the plan has no variant for as many texts at once; its owner "
+                       "makes one with `mpcformer share --batch`",
+                       batch);
+    return 0;
+}
+
 int verdict_new(const struct owner *o, struct verdict *ret, struct err *err)
 {
-    size_t labels = o->folder->plan->labels;
+    size_t labels = o->folder->config.labels;
     double *all = secret_alloc(VERDICT_ARRAYS * labels * sizeof(*all));
 
     if (!all)

@@ -39,6 +39,9 @@ MUST_CHECK int owner_open(const char *path, bool compare, const char *model,
                           struct owner *ret_owner, struct err *err);
 void owner_close(struct owner *o);
 
+/** -EINVAL, and what to do, where the plan has no variant for @batch texts at once. */
+MUST_CHECK int owner_check_batch(const struct owner *o, size_t batch, struct err *err);
+
 /** Room for the answers of this owner's model. -ENOMEM. */
 MUST_CHECK int verdict_new(const struct owner *o, struct verdict *ret, struct err *err);
 void verdict_free(struct verdict *v);
