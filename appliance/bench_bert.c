@@ -10,6 +10,7 @@
  * are held against the clear executor's.
  */
 #include "appliance/bench.h"
+#include "appliance/bench_memory.h"
 #include "appliance/bench_model.h"
 #include "appliance/bench_pair.h"
 #include "appliance/bench_usage.h"
@@ -144,11 +145,11 @@ static int compile_random(struct bench *b, struct err *err)
     if (rc == 0)
         rc = bench_model_compile(&b->o->model, checkpoint, samples, 0, &b->compiled, err);
     checkpoint_free(checkpoint);
-    if (rc == 0)
-        rc = trial_run(b->compiled, &trial, &report, err);
-    if (rc == 0)
-        b->variant = plan_variant_exact(b->compiled->plan, b->o->model.tokens, b->o->model.batch);
-    return rc;
+    if (rc < 0)
+        return rc;
+    b->variant = plan_variant_exact(b->compiled->plan, b->o->model.tokens, b->o->model.batch);
+    rc = bench_memory_check(b->compiled, b->variant, !b->o->memory, err);
+    return rc < 0 ? rc : trial_run(b->compiled, &trial, &report, err);
 }
 
 /* Of job @job. */

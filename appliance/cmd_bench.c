@@ -15,6 +15,7 @@ static const struct bench {
     const char *help;
 } benches[] = {
     {"bert", bench_bert, "a private query of a BERT of any shape, with random weights"},
+    {"functions", bench_functions, "what each pair of MPCFormer's functions costs, as a table"},
     {"forms", bench_forms, "what each cheaper form of the protocol saves, by the plan alone"},
     {"product", bench_product, "the ring product on one core"},
     {"kernels", bench_kernels, "the passes around it and the PRG, each beside its reference"},

@@ -77,6 +77,36 @@ def functions(options):
                 bench(options, "forms", "--softmax-act", "max", code=2), "a bad softmax")
 
 
+def table(options):
+    """A row a pair and length, what `bench bert` says of it, and the speed-up over the first pair."""
+    words = ("functions", *SHAPE, "--link", "mem", "--tokens")
+    p = subprocess.run([options.tool, "bench", *words, "8,16", "--json"], capture_output=True,
+                       timeout=120 * PATIENCE)
+    expect(p.returncode == 0, f"bench functions: exit {p.returncode}: {p.stderr}")
+    rows = [json.loads(line) for line in p.stdout.splitlines()]
+    pairs = [f"{hidden}+{softmax}" for softmax in ("softmax", "2relu", "2quad")
+             for hidden in ("gelu", "quad")]
+    expect([(r["tokens"], r["functions"]) for r in rows] == [(n, p) for n in (8, 16) for p in pairs],
+           f"rows: {rows}")
+    for i, r in enumerate(rows):
+        base = rows[i - i % len(pairs)]
+        expect(r["correct"] is True, f"{r['functions']}: {r}")
+        for name in ("online", "total"):
+            expect(math.isclose(r[f"speedup_{name}"] * r[f"{name}_ms_median"],
+                                base[f"{name}_ms_median"]), f"speed-up of {r}")
+        expect(i % len(pairs) == 0 or r["bytes_online"] < base["bytes_online"], f"bytes of {r}")
+    expect(rows[0]["model"] == "1 layers of 32" and rows[-1]["speedup_mpcformer"] == 5.26, f"{rows}")
+    said = subprocess.run([options.tool, "bench", "functions", "--layers", "100", "--hidden", "8192",
+                           "--heads", "64", "--tokens", "8", "--only", "quad+2quad"],
+                          capture_output=True, text=True, timeout=120 * PATIENCE)
+    expect(said.returncode == 1, f"what fits nowhere: exit {said.returncode}: {said}")
+    expect_text("quad\\+2quad .*memory", said.stdout, "what fits nowhere")
+    expect_text("--only gelu\\+cubic: there are",
+                bench(options, "functions", "--only", "gelu+cubic", code=2), "a bad pair")
+    expect_text("--link pigeon: there are mem",
+                bench(options, "functions", "--link", "pigeon", code=2), "a bad link")
+
+
 def forms(options):
     """A row without each form, one with all and one with none; what runs is the one with all."""
     model = SHAPE[:SHAPE.index("--repeat")]
@@ -163,7 +193,7 @@ def main():
     options = parse_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
-        failed = run_cases((bert, functions, forms, link) + ((compare,) if options.long else ()), options,
+        failed = run_cases((bert, functions, table, forms, link) + ((compare,) if options.long else ()), options,
                            options)
         if os.listdir(folder):
             failed += 1
