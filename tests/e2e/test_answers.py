@@ -5,9 +5,11 @@ and pairs, alone and side by side, and exit codes that scripts can rely on.
 import hashlib
 import json
 import os
+import subprocess
 import sys
+import time
 
-from cell import NAMES, check_row, expect, expect_text, run_cell
+from cell import NAMES, PATIENCE, check_row, expect, expect_text, run_cell
 
 TEXTS = ("a film to remember", "tired and far too long", "warm, funny and never cruel",
          "the jokes are old and the songs are worse", "a small wonder", "I want my evening back",
@@ -213,9 +215,84 @@ def evaluate(cell, options):
         f.write("no label\nfine\t7\n")
     p = cell.run(*words, "--limit", "20", timeout=120)
     expect(json.loads(p)["n"] == len(texts), "eval counts lines that are none")
+    expect_text("bad lines, and --strict takes none", cell.run(*words, "--strict", code=3), "--strict")
     expect_text("sentence<tab>label", cell.run("eval", "--config", "owner.conf", "--data",
                                                "owner.conf", code=3), "eval of no task")
+    expect_text("--task SST-3: there are CoLA, SST-2", cell.run(*words, "--task", "SST-3", code=2),
+                "an unknown task")
+    expect_text("the model has 2 labels, MNLI 3", cell.run(
+        *words[:-1], "--task", "MNLI", "--data", write_mnli(cell), code=3), "another task's model")
     return f"{r['n']} sentences, logit error at most {r['logit_error_max']:.1e}"
+
+
+def write_mnli(cell):
+    with open(cell.path("mnli.tsv"), "w") as f:
+        f.write("sentence1\tsentence2\tgold_label\nIt rains.\tIt is wet.\tentailment\n")
+    return "mnli.tsv"
+
+
+def read_rows(path):
+    """The rows of a results file, but for a last line that was cut off."""
+    with open(path) as f:
+        lines = f.read().split("\n")[:-1]
+    return [json.loads(line) for line in lines[1:]]
+
+
+def resume(cell, options):
+    """An evaluation that is killed anywhere goes on; one that was not killed says the same."""
+    count = 80 if options.long else 24
+    with open(cell.path("long.tsv"), "w") as f:
+        f.write("sentence\tlabel\n" + "".join(f"{TEXTS[i % len(TEXTS)]} {i}\t{i % 2}\n"
+                                              for i in range(count)))
+    words = ("eval", "--config", "owner.conf", "--data", "long.tsv", "--json")
+    kept = (*words, "--results", "kept.jsonl")
+    file, kills, had = cell.path("kept.jsonl"), 0, 0
+    while kills < 3:
+        p = subprocess.Popen([cell.tool, *kept], cwd=cell.folder, stdout=subprocess.DEVNULL,
+                             stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 30 * PATIENCE
+        while p.poll() is None and not (os.path.exists(file) and len(read_rows(file)) >= had + 3):
+            expect(time.monotonic() < deadline, "no rows in 30 s")
+            time.sleep(0.01)
+        p.kill()
+        p.wait()
+        kills += 1
+        rows = read_rows(file)
+        expect(len(rows) >= had + 3, f"{len(rows)} rows after {had} and 3 more")
+        expect([r["index"] for r in rows] == list(range(len(rows))), f"rows: {rows}")
+        had = len(rows)
+    with open(file, "a") as f:
+        f.write('{"index":')
+    again = json.loads(cell.run(*kept, timeout=120))
+    expect(again["n"] == count and again["rows_kept"] == had, f"{had} rows, and {again}")
+    rows = read_rows(file)
+    expect(len(rows) == count, f"{len(rows)} rows")
+    whole = json.loads(cell.run(*words, timeout=120))
+    # A private logit is off by other roundings in each run.
+    for key in ("n", "metric", "private", "float", "agree", "private_interval"):
+        expect(whole[key] == again[key], f"{key}: {whole[key]}, and resumed {again[key]}")
+    right = sum((r["private"][1] > r["private"][0]) == r["label"] for r in rows) / count
+    expect(abs(right - again["private"]) < 1e-9, f"{again['private']}, and by its rows {right}")
+    for r in rows:
+        for at, key in ((1, "bytes_online"), (2, "rounds_online")):
+            expect(sum(op[at] for op in r["ops"].values()) == r[key], f"{key} of {r}")
+    for more, what in ((("--limit", 3), "rows_kept 3"), ((), f"rows_kept {count}")):
+        r = json.loads(cell.run(*kept, *more))
+        expect(f"rows_kept {r['rows_kept']}" == what, f"all there: {r}")
+    with open(cell.path("other.tsv"), "w") as f:
+        f.write("sentence\tlabel\nanother\t1\n")
+    other = (*kept[:4], "other.tsv", *kept[5:])
+    expect_text("results of another data file", cell.run(*other, code=3), "another file's results")
+    with open(file) as f:
+        lines = f.readlines()
+    with open(file, "w") as f:
+        f.writelines(lines[:4] + ["\n"] + lines[4:])
+    expect_text("kept.jsonl:5: damaged", cell.run(*kept, code=3), "damaged results")
+    expect_text("no results of an evaluation",
+                cell.run(*words, "--results", "owner.conf", code=3), "no results")
+    alone = json.loads(cell.run("eval", "--float-only", "--model", cell.model, *words[3:]))
+    expect(alone["float"] == whole["float"] and "private" not in alone, f"float alone: {alone}")
+    return f"{kills} kills, {had} of {count} rows before the last run"
 
 
 def bench(cell, _):
@@ -278,8 +355,8 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
-CASES = (formats, lines, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, bench, operators,
-         side_by_side)
+CASES = (formats, lines, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
+         operators, side_by_side)
 
 
 def begin(cell):
