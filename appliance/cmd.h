@@ -9,6 +9,7 @@
 int cmd_lab(int argc, char **argv);
 int cmd_infer(int argc, char **argv);
 int cmd_eval(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_share(int argc, char **argv);
 int cmd_keygen(int argc, char **argv);

@@ -21,6 +21,7 @@ static const struct subcommand subcommands[] = {
     {"lab", cmd_lab, "party0, party1 and dealer on this machine, to try things"},
     {"infer", cmd_infer, "classify texts in private"},
     {"eval", cmd_eval, "a task's metric, in private and with the float model"},
+    {"report", cmd_report, "evaluations and a speed table as one HTML page"},
     {"bench", cmd_bench, "measure a model, the ring product, the share link"},
     {"keygen", cmd_keygen, "make an authority, keys and certificates; show fingerprints"},
     {"share", cmd_share, "compile a model and split its weights between the parties"},

@@ -119,6 +119,14 @@ static bool read_logits(const json_t *list, size_t count, double ret[])
     return json_array_size(list) == count;
 }
 
+unsigned int results_op(const char *name)
+{
+    for (unsigned int id = 1; id < OP_ID_END; id++)
+        if (strcmp(op_kind(id)->name, name) == 0)
+            return id;
+    return 0;
+}
+
 static bool read_ops(json_t *all, struct result_cost ret[OP_ID_END])
 {
     const char *name;
@@ -126,11 +134,9 @@ static bool read_ops(json_t *all, struct result_cost ret[OP_ID_END])
 
     json_object_foreach(all, name, of)
     {
-        unsigned int id = 1;
+        unsigned int id = results_op(name);
 
-        while (id < OP_ID_END && strcmp(op_kind(id)->name, name) != 0)
-            id++;
-        if (id == OP_ID_END || json_array_size(of) != 3)
+        if (!id || json_array_size(of) != 3)
             return false;
         ret[id] = (struct result_cost){json_number_value(json_array_get(of, 0)),
                                        json_number_value(json_array_get(of, 1)),

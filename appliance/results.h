@@ -44,6 +44,9 @@ struct result {
     uint64_t bytes_online, rounds_online;
 };
 
+/** The operation of that name; 0: there is none. */
+unsigned int results_op(const char *name);
+
 /* By operation kind, of a row: its part of its job. */
 struct result_cost {
     double ms, bytes, rounds;

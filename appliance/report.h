@@ -1,0 +1,39 @@
+/*
+ * report: evaluations and a speed table as one HTML page, which needs nothing beside it: no script,
+ * no style sheet, no picture from elsewhere. It is XML too.
+ */
+#ifndef APPLIANCE_REPORT_H
+#define APPLIANCE_REPORT_H
+
+#include "appliance/results.h"
+
+#define REPORT_EVALS_MAX 256
+
+struct report {
+    struct results *evals; /* (eval_count) */
+    size_t eval_count;
+    json_t
+        *speed; /* rows of `mpcformer bench functions --json`, or of `bench bert --json`; or NULL */
+};
+
+/** The page, malloced, and without its NUL @ret_count bytes. -ENOMEM; -EINVAL: a row of r->speed
+ * has an operation that is not known. */
+MUST_CHECK int report_page(const struct report *r, char **ret_page, size_t *ret_count,
+                           struct err *err);
+
+/** What is of a kind of operation, in a bar. */
+struct report_bar {
+    char label[160];
+    double part[OP_ID_END];
+};
+
+/** Text between tags, escaped. */
+void report_text(FILE *out, const char *text);
+
+/** A bar a row, stacked by kind of operation, and what each colour is. */
+void report_bars(FILE *out, const char *unit, const struct report_bar bars[], size_t count);
+
+/** How many rows are off by how much: of the private evaluation @r. */
+void report_errors(FILE *out, const struct results *r);
+
+#endif
