@@ -147,7 +147,8 @@ static void count_errors(const struct results *r, struct histogram_of_errors *re
         double at = (height_of(score_error(r, i)) - ret->first) * BINS_A_DECADE;
         size_t bin = MIN((size_t)at, (size_t)ret->count * BINS_A_DECADE - 1);
 
-        ret->most = MAX(ret->most, ++ret->bin[bin]);
+        ret->bin[bin]++;
+        ret->most = MAX(ret->most, ret->bin[bin]);
     }
 }
 
