@@ -265,7 +265,7 @@ static json_t *name_model(const struct options *o)
             return json_string(known[i].name);
         return json_sprintf("%s, %s of %s layers", known[i].name, layers, known[i].layers);
     }
-    return json_sprintf("%s layers of %s", layers, hidden);
+    return json_sprintf("%s layer%s of %s", layers, strcmp(layers, "1") == 0 ? "" : "s", hidden);
 }
 
 static double number_of(const json_t *row, const char *key)

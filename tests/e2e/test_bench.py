@@ -95,7 +95,7 @@ def table(options):
             expect(math.isclose(r[f"speedup_{name}"] * r[f"{name}_ms_median"],
                                 base[f"{name}_ms_median"]), f"speed-up of {r}")
         expect(i % len(pairs) == 0 or r["bytes_online"] < base["bytes_online"], f"bytes of {r}")
-    expect(rows[0]["model"] == "1 layers of 32" and rows[-1]["speedup_mpcformer"] == 5.26, f"{rows}")
+    expect(rows[0]["model"] == "1 layer of 32" and rows[-1]["speedup_mpcformer"] == 5.26, f"{rows}")
     said = subprocess.run([options.tool, "bench", "functions", "--layers", "100", "--hidden", "8192",
                            "--heads", "64", "--tokens", "8", "--only", "quad+2quad"],
                           capture_output=True, text=True, timeout=120 * PATIENCE)

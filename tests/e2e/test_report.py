@@ -180,9 +180,37 @@ def speed(options):
         expect(math.isclose(got, wanted, rel_tol=1e-4), f"{unit}: {got}, not {wanted}")
 
 
+def paper(options):
+    """bench/paper makes all of it, and the second time only what is not there."""
+    tool = os.path.join(os.path.dirname(__file__), "..", "..", "bench", "paper")
+    build = os.path.dirname(os.path.dirname(options.tool))
+    with tempfile.TemporaryDirectory() as folder:
+        data, out = os.path.join(folder, "a.tsv"), os.path.join(folder, "out")
+        with open(data, "w", encoding="utf-8") as f:
+            f.write("sentence\tlabel\na fine film\t1\nbad line\na dull one\t0\n")
+        words = [tool, "--build", build, "--out", out, "--formats", "48/12", "--eval",
+                 f"SST-2={data}@{options.model}", "--speed",
+                 "--layers 1 --hidden 32 --heads 2 --vocab 40 --repeat 1 --link mem --tokens 8"]
+        for limit in ("1", "2"):
+            p = subprocess.run([*words, "--limit", limit], capture_output=True, text=True,
+                               timeout=120 * PATIENCE, env={**os.environ, "TMPDIR": folder})
+            expect(p.returncode == 0, f"bench/paper: exit {p.returncode}: {p.stderr}")
+            with open(os.path.join(out, "report.html"), encoding="utf-8") as f:
+                page = Page(f.read())
+            accuracy, functions = page.tables
+            expect(accuracy[1][0] == "SST-2" and accuracy[1][2] == limit, f"accuracy: {accuracy}")
+            expect([row[-1] for row in functions[1:]] == ["yes"] * 6, f"speed: {functions}")
+            expect(limit == "1" or functions == before, "speed was measured again")
+            before = functions
+        expect_text("rows_kept +1\\n", p.stderr, "the second run")
+        expect_text("a.tsv:3: the line has too few columns", p.stderr, "a bad line")
+        left = set(os.listdir(folder)) - {"a.tsv", "out"}
+        expect(not left, f"left behind: {left}")
+
+
 def main():
     options = parse_arguments(__doc__)
-    return 1 if run_cases((evaluations, speed), options, options) else 0
+    return 1 if run_cases((evaluations, speed) + ((paper,) if options.long else ()), options, options) else 0
 
 
 if __name__ == "__main__":
