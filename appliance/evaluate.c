@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/secret.h"
 
+#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -81,6 +82,17 @@ static json_t *name_functions(const struct model_config *c)
                         softmax_act_name(c->functions[0].softmax));
 }
 
+/* As whoever shared it named it; of a float model alone its folder's name. */
+static json_t *name_model(const struct evaluation *e)
+{
+    const struct plan *plan = e->owner->folder->plan;
+    char *path = plan ? NULL : strdup(e->model_path);
+    json_t *name = plan ? json_string(plan->name) : path ? json_string(basename(path)) : NULL;
+
+    free(path);
+    return name;
+}
+
 static json_t *name_labels(const struct task *t)
 {
     json_t *labels = json_array();
@@ -100,10 +112,10 @@ static int make_head(const struct evaluation *e, bool by_name, json_t **ret, str
         rc = digest_plan(plan, of_plan, err);
     if (rc < 0)
         return rc;
-    *ret = json_pack("{s:i, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "results",
+    *ret = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "results",
                      RESULTS_VERSION, "task", e->task->name, "data", e->data_path, "data_sha256",
-                     hex_of(e->data->digest), "model", plan ? plan->name : basename(e->model_path),
-                     "functions", name_functions(&float_of(e)->config), "ring",
+                     hex_of(e->data->digest), "model", name_model(e), "functions",
+                     name_functions(&float_of(e)->config), "ring",
                      plan ? json_integer(plan->ring) : json_null(), "frac",
                      plan ? json_integer(plan->frac) : json_null(), "plan_sha256",
                      plan ? hex_of(of_plan) : json_null(), "float_sha256", hex_of(of_float),

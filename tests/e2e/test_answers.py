@@ -276,9 +276,9 @@ def resume(cell, options):
     for r in rows:
         for at, key in ((1, "bytes_online"), (2, "rounds_online")):
             expect(sum(op[at] for op in r["ops"].values()) == r[key], f"{key} of {r}")
-    for more, what in ((("--limit", 3), "rows_kept 3"), ((), f"rows_kept {count}")):
+    for more, n in ((("--limit", 3), 3), ((), count)):
         r = json.loads(cell.run(*kept, *more))
-        expect(f"rows_kept {r['rows_kept']}" == what, f"all there: {r}")
+        expect(r["n"] == r["rows_kept"] == n, f"all there: {r}")
     with open(cell.path("other.tsv"), "w") as f:
         f.write("sentence\tlabel\nanother\t1\n")
     other = (*kept[:4], "other.tsv", *kept[5:])
