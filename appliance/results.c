@@ -245,7 +245,8 @@ int results_read(const char *path, struct results *ret, struct err *err)
     return rc;
 }
 
-int results_same(const json_t *theirs, const json_t *ours, const char *path, struct err *err)
+/* -EINVAL when the rows in @path, under the head @theirs, are not of what @ours says. */
+static int check_same(const json_t *theirs, const json_t *ours, const char *path, struct err *err)
 {
     static const struct {
         const char *key, *name;
@@ -294,7 +295,7 @@ static int begin(struct results_file *f, const json_t *head, struct results *r, 
     if (ftruncate(f->fd, (off_t)used) < 0)
         return err_set(err, -errno, "%s: %s", f->path, strerror(errno));
     if (r->head)
-        return results_same(r->head, head, f->path, err);
+        return check_same(r->head, head, f->path, err);
     rc = results_start(head, r, err);
     if (rc == 0)
         rc = write_line(f, head, err);

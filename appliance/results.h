@@ -69,10 +69,6 @@ void results_free(struct results *r);
  * results (line named). The caller frees. */
 MUST_CHECK int results_read(const char *path, struct results *ret, struct err *err);
 
-/** What tells one evaluation from another, -EINVAL when @ours is not what @path has. */
-MUST_CHECK int results_same(const json_t *theirs, const json_t *ours, const char *path,
-                            struct err *err);
-
 /* A file that is being written. */
 struct results_file;
 
