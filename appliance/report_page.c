@@ -8,7 +8,7 @@
 #define EVAL_NAME_MAX 128 /* longer ones are cut */
 
 static const char style[] =
-    "body{font:15px/1.45 sans-serif;max-width:1000px;margin:2em auto;padding:0 1em;color:#222}"
+    "body{font:15px/1.45 sans-serif;max-width:1280px;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;margin:1em 0;font-size:14px}"
     "th,td{padding:3px 9px;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}"
     "th{border-bottom:2px solid #888}td:first-child,th:first-child,.t{text-align:left}"
