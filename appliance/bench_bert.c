@@ -140,8 +140,10 @@ static int compile_random(struct bench *b, struct err *err)
         .samples = samples, .sample_count = BENCH_MODEL_SAMPLES, .random_runs = 1};
     struct checkpoint *checkpoint = NULL;
     struct trial report;
-    int rc = bench_model_make(&b->o->model, &checkpoint, samples, err);
+    int rc = bench_memory_check_weights(&b->o->model.config, err);
 
+    if (rc == 0)
+        rc = bench_model_make(&b->o->model, &checkpoint, samples, err);
     if (rc == 0)
         rc = bench_model_compile(&b->o->model, checkpoint, samples, 0, &b->compiled, err);
     checkpoint_free(checkpoint);

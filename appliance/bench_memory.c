@@ -49,18 +49,36 @@ static double total(const struct need *n)
     return n->weights + n->arenas + n->tapes;
 }
 
+static int refuse(const struct need *n, const char *hint, struct err *err)
+{
+    double gib = (double)(1 << 30);
+
+    return err_set(err, -ENOMEM,
+                   "does not fit in memory: about %.1f GiB are needed, %.1f of them for tapes, and "
+                   "%.1f are available%s",
+                   total(n) / gib, n->tapes / gib, available() / gib, hint);
+}
+
+int bench_memory_check_weights(const struct model_config *c, struct err *err)
+{
+    double h = (double)c->hidden;
+    double layer = 4 * h * h + 2 * h * (double)c->intermediate;
+    const struct need need = {
+        .weights = WEIGHT_COPIES * WORD *
+                   ((double)(c->vocab + c->positions_max) * h + (double)c->layers * layer)};
+
+    return available() && total(&need) > available() ? refuse(&need, "", err) : 0;
+}
+
 int bench_memory_check(const struct compiled *m, const struct variant *v, bool lab, struct err *err)
 {
     struct need need = estimate(m, v, lab), least = estimate(m, v, false);
-    double there = available(), gib = (double)(1 << 30);
+    double there = available();
     char hint[64] = "";
 
     if (!there || total(&need) <= there)
         return 0;
     if (total(&least) <= there)
-        snprintf(hint, sizeof(hint), "; --link mem needs %.1f", total(&least) / gib);
-    return err_set(err, -ENOMEM,
-                   "does not fit in memory: about %.1f GiB are needed, %.1f of them for tapes, and "
-                   "%.1f are available%s",
-                   total(&need) / gib, need.tapes / gib, there / gib, hint);
+        snprintf(hint, sizeof(hint), "; --link mem needs %.1f", total(&least) / (1 << 30));
+    return refuse(&need, hint, err);
 }

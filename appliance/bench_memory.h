@@ -4,6 +4,9 @@
 
 #include "transformer/compile.h"
 
+/** Of the weights alone, before any is made: as bench_memory_check(). */
+MUST_CHECK int bench_memory_check_weights(const struct model_config *c, struct err *err);
+
 /**
  * -ENOMEM, with what is needed and what there is, when queries of @v would not fit what the host
  * says is available: weights and arenas of all who hold them, and of tapes one in use, and where

@@ -100,7 +100,8 @@ def table(options):
                            "--heads", "64", "--tokens", "8", "--only", "quad+2quad"],
                           capture_output=True, text=True, timeout=120 * PATIENCE)
     expect(said.returncode == 1, f"what fits nowhere: exit {said.returncode}: {said}")
-    expect_text("quad\\+2quad .*memory", said.stdout, "what fits nowhere")
+    expect_text("quad\\+2quad +8 +does not fit in memory: about [0-9.]+ GiB are needed", said.stdout,
+                "what fits nowhere")
     expect_text("--only gelu\\+cubic: there are",
                 bench(options, "functions", "--only", "gelu+cubic", code=2), "a bad pair")
     expect_text("--link pigeon: there are mem",
