@@ -222,6 +222,21 @@ def evaluate(cell, options):
                 "an unknown task")
     expect_text("the model has 2 labels, MNLI 3", cell.run(
         *words[:-1], "--task", "MNLI", "--data", write_mnli(cell), code=3), "another task's model")
+    with open(cell.path("sts.tsv"), "w") as f:
+        f.writelines(f"{texts[i]}\t{texts[i - 1]}\t{i % 6}\n" for i in range(6))
+    sts = ("--task", "STS-B", "--data", "sts.tsv", "--json")
+    expect_text("neither the names of STS-B's columns",
+                cell.run(*words[:3], *sts, code=3), "a file without its columns")
+    with open(cell.path("sts.tsv")) as f:
+        rows = f.read()
+    with open(cell.path("sts.tsv"), "w") as f:
+        f.write("sentence1\tsentence2\tscore\n" + rows)
+    expect_text("STS-B is a score, of a model with one", cell.run(*words[:3], *sts, code=3),
+                "a score by labels")
+    score = json.loads(cell.run("lab", "--model", os.path.join(DATA, "regression"), "--", cell.tool,
+                                "eval", *sts, timeout=120))
+    expect(set(score["metrics"]) == {"pearson", "spearman"} and score["agree"] == 1, f"{score}")
+    expect(abs(score["private"] - score["float"]) < 0.01 and score["n"] == 6, f"{score}")
     return f"{r['n']} sentences, logit error at most {r['logit_error_max']:.1e}"
 
 
