@@ -1,5 +1,7 @@
 #include "appliance/evaluate.h"
 
+#include "appliance/answer.h"
+
 #include "base/bytes.h"
 #include "base/secret.h"
 
@@ -158,15 +160,19 @@ static int add_row(struct run *r, const struct task_row *row, const struct verdi
         found.float_logits[i] = v->float_logits[r->map[i]];
     if (!r->results.private)
         return results_add(r->file, &r->results, &found, NULL, err);
-    for (size_t i = 0; i < r->results.labels; i++)
+    found.outside = v->outside != NULL;
+    if (found.outside)
+        fprintf(stderr, "mpcformer: %s:%zu: " ANSWER_OUTSIDE "\n", r->e->data_path, row->line,
+                v->outside->name);
+    for (size_t i = 0; !found.outside && i < r->results.labels; i++)
         found.logits[i] = v->logits[r->map[i]];
     found.batch = batch;
     found.online_ms = v->figures.online_ms;
     found.offline_ms = v->figures.offline_party_ms + v->figures.offline_dealer_ms;
     found.bytes_online = v->figures.bytes_online;
     found.rounds_online = v->figures.rounds_online;
-    r->agree += logits_best(found.logits, r->results.labels) ==
-                logits_best(found.float_logits, r->results.labels);
+    r->agree += !found.outside && logits_best(found.logits, r->results.labels) ==
+                                      logits_best(found.float_logits, r->results.labels);
     return results_add(r->file, &r->results, &found, &v->figures.stats, err);
 }
 

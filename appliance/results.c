@@ -93,13 +93,14 @@ static json_t *write_row(const struct results *r, const struct result *row,
                              "line", (json_int_t)row->line, "label", row->label, "float",
                              write_logits(row->float_logits, r->labels), "tokens",
                              (json_int_t)row->tokens, "dropped", (json_int_t)row->dropped);
-    json_t *job = !row->batch ? NULL
-                              : json_pack("{s:o, s:I, s:f, s:f, s:I, s:I, s:o}", "private",
-                                          write_logits(row->logits, r->labels), "batch",
-                                          (json_int_t)row->batch, "online_ms", row->online_ms,
-                                          "offline_ms", row->offline_ms, "bytes_online",
-                                          (json_int_t)row->bytes_online, "rounds_online",
-                                          (json_int_t)row->rounds_online, "ops", write_ops(ops));
+    json_t *job =
+        !row->batch
+            ? NULL
+            : json_pack("{s:o, s:I, s:f, s:f, s:I, s:I, s:o}", "private",
+                        row->outside ? json_null() : write_logits(row->logits, r->labels), "batch",
+                        (json_int_t)row->batch, "online_ms", row->online_ms, "offline_ms",
+                        row->offline_ms, "bytes_online", (json_int_t)row->bytes_online,
+                        "rounds_online", (json_int_t)row->rounds_online, "ops", write_ops(ops));
 
     if (line && row->batch && json_object_update(line, job) < 0) {
         json_decref(line);
@@ -159,7 +160,8 @@ static bool read_job(json_t *line, size_t labels, struct result *row,
     row->batch = (size_t)batch;
     row->bytes_online = (uint64_t)bytes;
     row->rounds_online = (uint64_t)rounds;
-    return read_logits(private, labels, row->logits) && read_ops(all, ops);
+    row->outside = json_is_null(private);
+    return (row->outside || read_logits(private, labels, row->logits)) && read_ops(all, ops);
 }
 
 static int read_line(struct results *r, const char *text, size_t count)

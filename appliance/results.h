@@ -15,7 +15,8 @@
  *      "batch", "online_ms", "offline_ms", "bytes_online", "rounds_online",
  *      "ops": {KIND: [ms, bytes, rounds]}}
  *
- * Logits are in the task's order of labels. From "batch" on it is what the whole job cost in which
+ * Logits are in the task's order of labels; the private ones of a text that left the plan's range
+ * are null. From "batch" on it is what the whole job cost in which
  * the row was one of "batch"; none of it, nor "private", is there with the float model alone.
  *
  * Lines are appended whole and synced every few seconds, so that what a crash can take is the rows
@@ -40,6 +41,7 @@ struct result {
     double logits[TASK_LABELS_MAX], float_logits[TASK_LABELS_MAX];
     size_t tokens, dropped; /* of the text, and cut off from it */
     size_t batch;           /* 0: the float model alone */
+    bool outside;           /* it left the plan's range: no private logits */
     double online_ms, offline_ms;
     uint64_t bytes_online, rounds_online;
 };

@@ -21,9 +21,15 @@ double score_error(const struct results *r, size_t row)
     const struct result *of = &r->rows[row];
     double worst = 0;
 
-    for (size_t i = 0; i < r->labels; i++)
+    for (size_t i = 0; !of->outside && i < r->labels; i++)
         worst = fmax(worst, fabs(of->logits[i] - of->float_logits[i]));
     return worst;
+}
+
+/* What a text that left the plan's range is taken to be: a label that is wrong, or a score of 0. */
+static double no_answer(const struct results *r, size_t row)
+{
+    return r->task->label_count && r->rows[row].label == 0;
 }
 
 static double answer(const struct results *r, const double logits[])
@@ -42,7 +48,8 @@ static int answers_new(const struct results *r, size_t count, struct answers *re
                             .errors = all + 3 * count,
                             .count = count};
     for (size_t i = 0; i < count; i++) {
-        ret->given[PRIVATE][i] = answer(r, r->rows[i].logits);
+        ret->given[PRIVATE][i] =
+            r->rows[i].outside ? no_answer(r, i) : answer(r, r->rows[i].logits);
         ret->given[FLOAT][i] = answer(r, r->rows[i].float_logits);
         ret->right[i] = r->rows[i].label;
         ret->errors[i] = score_error(r, i);
@@ -81,7 +88,8 @@ static void set_agreement(json_t *to, const struct results *r, const struct answ
     size_t agree = 0;
 
     for (size_t i = 0; i < a->count; i++)
-        agree += fabs(a->given[PRIVATE][i] - a->given[FLOAT][i]) <= apart_max;
+        agree +=
+            !r->rows[i].outside && fabs(a->given[PRIVATE][i] - a->given[FLOAT][i]) <= apart_max;
     metric_wilson(agree, a->count, interval);
     json_object_set_new(to, "agree", json_real((double)agree / (double)a->count));
     set_interval(to, "agree", interval);
@@ -112,7 +120,7 @@ static int describe(const struct results *r, const struct answers *a, json_t *to
 {
     const struct task *t = r->task;
     json_t *all = json_object();
-    size_t cut = 0;
+    size_t cut = 0, outside = 0;
     int rc = 0;
 
     json_object_set_new(to, "task", json_string(t->name));
@@ -132,7 +140,9 @@ static int describe(const struct results *r, const struct answers *a, json_t *to
     if (r->private)
         set_costs(to, r, a->count);
     for (size_t i = 0; i < a->count; i++)
-        cut += r->rows[i].dropped > 0;
+        cut += r->rows[i].dropped > 0, outside += r->rows[i].outside;
+    if (r->private)
+        json_object_set_new(to, "outside", json_integer((json_int_t)outside));
     if (rc == 0 && json_object_set_new(to, "texts_cut", json_integer((json_int_t)cut)) < 0)
         rc = -ENOMEM;
     return rc;
