@@ -85,9 +85,14 @@ static void check(const struct results *r, size_t count)
 {
     assert_int_equal(r->count, count);
     for (size_t i = 0; i < count; i++) {
-        struct result row = make_row(i);
+        const struct result row = make_row(i), *found = &r->rows[i];
 
-        assert_memory_equal(&r->rows[i], &row, sizeof(row)); /* logits to the last bit */
+        /* Everything before `outside`, logits to the last bit; after it there is padding. */
+        assert_memory_equal(found, &row, offsetof(struct result, outside));
+        assert_int_equal(found->outside, row.outside);
+        assert_true(found->online_ms == row.online_ms && found->offline_ms == row.offline_ms);
+        assert_int_equal(found->bytes_online, row.bytes_online);
+        assert_int_equal(found->rounds_online, row.rounds_online);
     }
     assert_true(r->ops[OP_OPEN].ms == 0.75 * (double)count);
     assert_true(r->ops[OP_OPEN].bytes == 2000.5 * (double)count);
@@ -273,6 +278,37 @@ static void the_score_is_of_its_rows(void **state)
     results_free(&r);
 }
 
+static void a_text_outside_is_wrong_and_agrees_with_nothing(void **state)
+{
+    json_t *head = make_head("SST-2", "d", "p"), *score = NULL;
+    struct online_stats stats = {.kind[OP_OPEN] = {.ns = 1}};
+    struct results r = {.head = NULL};
+    struct results_file *f = NULL;
+
+    (void)state;
+    unlink(path);
+    assert_int_equal(results_open(path, head, &f, &r, NULL), 0);
+    for (size_t i = 0; i < 3; i++) {
+        struct result row = make_row(i); /* 1, 0 and 0 are right */
+
+        row.outside = i != 1;
+        memset(row.logits, 0, sizeof(row.logits));
+        assert_int_equal(results_add(f, &r, &row, &stats, NULL), 0);
+    }
+    assert_int_equal(results_close(f, NULL), 0);
+    results_free(&r);
+    json_decref(head);
+
+    assert_int_equal(results_read(path, &r, NULL), 0);
+    assert_true(r.rows[0].outside && !r.rows[1].outside && r.rows[2].outside);
+    assert_int_equal(score_describe(&r, 3, &score, NULL), 0);
+    assert_int_equal(number(score, "outside"), 2);
+    assert_true(fabs(number(score, "private") - 1.0 / 3) < 1e-12); /* equal logits: the first */
+    assert_true(number(score, "agree") == 0);
+    json_decref(score);
+    results_free(&r);
+}
+
 static void a_score_agrees_within_a_tenth(void **state)
 {
     json_t *head = make_head("STS-B", "d", "p"), *score = NULL, *metrics;
@@ -310,6 +346,7 @@ int main(void)
         cmocka_unit_test(damage_is_refused_and_stays),
         cmocka_unit_test(one_process_writes),
         cmocka_unit_test(the_score_is_of_its_rows),
+        cmocka_unit_test(a_text_outside_is_wrong_and_agrees_with_nothing),
         cmocka_unit_test(a_score_agrees_within_a_tenth),
     };
 
