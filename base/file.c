@@ -98,8 +98,23 @@ int file_sync_folder(const char *path, struct err *err)
     return rc < 0 ? err_set(err, rc, "folder of %s: fsync: %s", path, strerror(-rc)) : 0;
 }
 
+static int write_parts(int fd, const struct file_part parts[], size_t count)
+{
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        rc = file_write_all(fd, parts[i].bytes, parts[i].count);
+    return rc;
+}
+
 int file_write(const char *path, unsigned int mode, const void *bytes, size_t count,
                struct err *err)
+{
+    return file_write_parts(path, mode, &(struct file_part){bytes, count}, 1, err);
+}
+
+int file_write_parts(const char *path, unsigned int mode, const struct file_part parts[],
+                     size_t count, struct err *err)
 {
     char temporary[PATH_MAX];
     int fd, rc;
@@ -109,7 +124,7 @@ int file_write(const char *path, unsigned int mode, const void *bytes, size_t co
     fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return err_set(err, -errno, "%s: cannot create: %s", path, strerror(errno));
-    rc = fchmod(fd, mode) < 0 ? -errno : file_write_all(fd, bytes, count);
+    rc = fchmod(fd, mode) < 0 ? -errno : write_parts(fd, parts, count);
     if (rc == 0 && fsync(fd) < 0)
         rc = -errno;
     if (close(fd) < 0 && rc == 0)

@@ -18,6 +18,14 @@ MUST_CHECK int file_read(const char *path, size_t bytes_max, uint8_t **ret_bytes
 MUST_CHECK int file_write(const char *path, unsigned int mode, const void *bytes, size_t count,
                           struct err *err);
 
+/** The same of @count parts, one after the other. */
+struct file_part {
+    const void *bytes;
+    size_t count;
+};
+MUST_CHECK int file_write_parts(const char *path, unsigned int mode, const struct file_part parts[],
+                                size_t count, struct err *err);
+
 /** fsync the folder that holds @path, so that a creation or rename in it is durable. */
 MUST_CHECK int file_sync_folder(const char *path, struct err *err);
 

@@ -55,10 +55,10 @@ static const struct slot model_slots[] = {
 /* Names follow the layer's. */
 static const struct slot layer_slots[] = {
     LAYER_SLOT("attention.self.query.weight", "attention.q_lin.weight", query_w, HIDDEN, HIDDEN),
-    LAYER_SLOT("attention.self.query.bias", "attention.q_lin.bias", query_b, HIDDEN),
     LAYER_SLOT("attention.self.key.weight", "attention.k_lin.weight", key_w, HIDDEN, HIDDEN),
-    LAYER_SLOT("attention.self.key.bias", "attention.k_lin.bias", key_b, HIDDEN),
     LAYER_SLOT("attention.self.value.weight", "attention.v_lin.weight", value_w, HIDDEN, HIDDEN),
+    LAYER_SLOT("attention.self.query.bias", "attention.q_lin.bias", query_b, HIDDEN),
+    LAYER_SLOT("attention.self.key.bias", "attention.k_lin.bias", key_b, HIDDEN),
     LAYER_SLOT("attention.self.value.bias", "attention.v_lin.bias", value_b, HIDDEN),
     LAYER_SLOT("attention.output.dense.weight", "attention.out_lin.weight", attention_w, HIDDEN,
                HIDDEN),
@@ -133,6 +133,39 @@ static int walk(struct load *l, slot_step step, struct err *err)
             rc = step(l, name, &layer_slots[i], &c->layers[n], err);
         }
     return rc;
+}
+
+/* A walk that shows each tensor to @visit. */
+struct showing {
+    struct load load;
+    checkpoint_visit visit;
+    void *ctx;
+};
+
+/* The head is what HF calls classifier, and stands without the prefix. */
+static int show(struct load *l, const char *name, const struct slot *slot, void *owner,
+                struct err *err)
+{
+    const struct showing *s = (const struct showing *)l;
+    const struct model_config *k = &l->c->config;
+    const float *values = *(const float **)((char *)owner + slot->offset);
+    char full[SAFETENSORS_NAME_BYTES_MAX + 16];
+    struct checkpoint_tensor t = {.name = full, .rank = slot->dims[1] == NONE ? 1 : 2, .count = 1};
+
+    snprintf(full, sizeof(full), "%s%s", strstr(name, "classifier") ? "" : namings[k->kind].prefix,
+             name);
+    for (size_t i = 0; i < t.rank; i++)
+        t.count *= t.shape[i] = dim_size(k, slot->dims[i]);
+    t.values = values - (slot->dims[0] == POSITIONS ? k->position_first * k->hidden : 0);
+    return s->visit(s->ctx, &t, err);
+}
+
+int checkpoint_each(const struct checkpoint *c, checkpoint_visit visit, void *ctx, struct err *err)
+{
+    struct showing s = {
+        .load = {.c = (struct checkpoint *)(uintptr_t)c}, .visit = visit, .ctx = ctx};
+
+    return walk(&s.load, show, err);
 }
 
 /* The walk that sets pointers. */

@@ -10,7 +10,9 @@
  * All kinds come in one form: what they call their tensors is forgotten here.
  *
  * The weights are the owner's secret: they lie in one block of secret memory, wiped when freed.
- * A Linear's weight is (out, in), as HF stores it: y = x W^T + b.
+ * A Linear's weight is (out, in), as HF stores it: y = x W^T + b. The weights of query, key and
+ * value lie end to end in that block, as one of (3 hidden, hidden), and so do their biases; a
+ * layer's tensors lie together.
  */
 #ifndef TRANSFORMER_CHECKPOINT_H
 #define TRANSFORMER_CHECKPOINT_H
@@ -57,6 +59,26 @@ MUST_CHECK int checkpoint_load(const char *folder, struct checkpoint **ret_check
  */
 MUST_CHECK int checkpoint_random(const struct model_config *config, uint64_t seed,
                                  struct checkpoint **ret_checkpoint, struct err *err);
+
+/** One tensor, row-major, under HF's full name ("bert.pooler.dense.weight"). */
+struct checkpoint_tensor {
+    const char *name;
+    size_t rank, shape[2], count; /* count: the shape's product */
+    const float *values;          /* (count) */
+};
+
+typedef int (*checkpoint_visit)(void *ctx, const struct checkpoint_tensor *tensor, struct err *err);
+
+/** @visit every tensor, in the order in which they lie in @c->values, until one says no. */
+MUST_CHECK int checkpoint_each(const struct checkpoint *c, checkpoint_visit visit, void *ctx,
+                               struct err *err);
+
+/**
+ * Write @c to @folder, which is there: config.json and model.safetensors (F32), as
+ * checkpoint_load() and HF read them, each whole or not at all. The values are secret: mode 0600.
+ * -ENOTSUP: not of BERT's kind.
+ */
+MUST_CHECK int checkpoint_save(const struct checkpoint *c, const char *folder, struct err *err);
 
 /** NULL is nothing. Every pointer above dies with it. */
 void checkpoint_free(struct checkpoint *c);

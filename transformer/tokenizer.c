@@ -249,7 +249,7 @@ static void encode_text(struct work *w, struct side *side, const char *text)
     t->kind->encode(w, plain, (size_t)(text - plain));
 }
 
-static int check_text(const char *text, const char *which, size_t *ret_bytes, struct err *err)
+int tokenizer_check_text(const char *text, const char *which, size_t *ret_bytes, struct err *err)
 {
     size_t bytes = strnlen(text, TOKENIZER_TEXT_BYTES_MAX + 1), fault;
 
@@ -318,11 +318,11 @@ int tokenizer_encode(const struct tokenizer *t, const char *text, const char *pa
     if (tokens_max < least || tokens_max > ENCODING_TOKENS_MAX)
         return err_set(err, -EINVAL, "at most %zu tokens asked for; it must be %zu to %d",
                        tokens_max, least, ENCODING_TOKENS_MAX);
-    rc = check_text(text, "text", &bytes, err);
+    rc = tokenizer_check_text(text, "text", &bytes, err);
     if (rc < 0)
         return rc;
     if (pair) {
-        rc = check_text(pair, "second text", &pair_bytes, err);
+        rc = tokenizer_check_text(pair, "second text", &pair_bytes, err);
         if (rc < 0)
             return rc;
     }

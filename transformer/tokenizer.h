@@ -83,4 +83,17 @@ MUST_CHECK int tokenizer_find(const struct tokenizer *t, const char *token, uint
 MUST_CHECK int tokenizer_encode(const struct tokenizer *t, const char *text, const char *pair,
                                 size_t tokens_max, struct encoding *ret_encoding, struct err *err);
 
+/* Told of each word; what it returns other than 0 ends the telling. */
+struct tokenizer_listener {
+    int (*word)(void *context, const char *word);
+    void *context;
+};
+
+/**
+ * The words of @text, as encoding finds them before it cuts them into pieces; not those of more
+ * than TOKENIZER_WORD_MAX characters. Errors as tokenizer_encode(), and the listener's.
+ */
+MUST_CHECK int tokenizer_words(const char *text, bool lower,
+                               const struct tokenizer_listener *listener, struct err *err);
+
 #endif

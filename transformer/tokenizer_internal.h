@@ -85,6 +85,10 @@ void tokenizer_sort(struct tokenizer *t);
 /** @ret_fault, which may be NULL: the first byte that is wrong. */
 bool utf8_is_valid(const char *text, size_t bytes, size_t *ret_fault);
 
+/** Valid UTF-8 and not too long; else why, by the name of @which. */
+MUST_CHECK int tokenizer_check_text(const char *text, const char *which, size_t *ret_bytes,
+                                    struct err *err);
+
 /** Unicode's White_Space. */
 bool tokenizer_is_white_space(int32_t c);
 

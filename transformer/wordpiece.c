@@ -12,6 +12,8 @@
 #define DECOMPOSED_MAX 4
 
 struct scratch {
+    const struct tokenizer_listener *listener; /* of words, which are then not cut; or NULL */
+    int listener_rc;
     int32_t word[TOKENIZER_WORD_MAX];                        /* (MIN(word_count, its size)) */
     size_t word_count;                                       /* may exceed the word's size */
     char bytes[2 + TOKENIZER_WORD_MAX * UTF8_BYTES_MAX + 1]; /* the word in UTF-8, or its rest */
@@ -115,6 +117,12 @@ static void end_word(struct work *w)
         for (size_t i = 0; i < s->word_count; i++)
             bytes += (size_t)utf8proc_encode_char(s->word[i], (uint8_t *)s->bytes + 2 + bytes);
     s->bytes[2 + bytes] = 0;
+    if (s->listener) {
+        if (bytes && !s->listener_rc)
+            s->listener_rc = s->listener->word(s->listener->context, s->bytes + 2);
+        s->word_count = 0;
+        return;
+    }
     while (bytes) {
         size_t piece = longest_piece(w, bytes, count > 0, &pieces[count]);
 
@@ -258,6 +266,29 @@ static void encode(struct work *w, const char *text, size_t bytes)
             end_word(w);
     }
     end_word(w);
+}
+
+int tokenizer_words(const char *text, bool lower, const struct tokenizer_listener *listener,
+                    struct err *err)
+{
+    const struct tokenizer plain = {.kind = &tokenizer_wordpiece, .lower = lower};
+    size_t bytes = 0, size;
+    struct work *w;
+    int rc = tokenizer_check_text(text, "text", &bytes, err);
+
+    if (rc < 0)
+        return rc;
+    size = sizeof(*w) + scratch_bytes(bytes);
+    w = secret_alloc(size);
+    if (!w)
+        return -ENOMEM;
+    w->t = &plain;
+    w->side = &w->sides[0];
+    scratch_of(w)->listener = listener;
+    encode(w, text, bytes);
+    rc = scratch_of(w)->listener_rc;
+    secret_free(w, size);
+    return rc;
 }
 
 const struct tokenizer_kind tokenizer_wordpiece = {

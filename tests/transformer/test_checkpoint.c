@@ -137,6 +137,70 @@ static void loads_the_shipped_model(void **state)
     checkpoint_free(c);
 }
 
+struct seen {
+    size_t tensors, elements;
+    const float *end; /* of the tensor before */
+};
+
+static int see(void *ctx, const struct checkpoint_tensor *t, struct err *err)
+{
+    struct seen *s = ctx;
+
+    (void)err;
+    if (s->end)
+        assert_ptr_equal(t->values, s->end);
+    s->end = t->values + t->count;
+    s->elements += t->count;
+    return ++s->tensors == 100 ? -ECANCELED : 0;
+}
+
+/* Functions a layer, names of labels and every value come back, byte for byte. */
+static void saves_what_it_loads(void **state)
+{
+    struct folder *f = *state;
+    struct checkpoint *c = load(MODEL), *again = NULL;
+    struct seen seen = {0};
+    size_t hidden = c->config.hidden;
+
+    c->config.functions[0].hidden = HIDDEN_GELU_NEW;
+    c->config.functions[1].softmax = SOFTMAX_2RELU;
+    c->config.lower_case = false;
+    c->values[7] = 0.1f;
+    assert_int_equal(checkpoint_save(c, f->path, NULL), 0);
+    again = load(f->path);
+    assert_int_equal(again->bytes, c->bytes);
+    assert_memory_equal(again->values, c->values, c->bytes);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(again->config.functions[i].hidden, c->config.functions[i].hidden);
+        assert_int_equal(again->config.functions[i].softmax, c->config.functions[i].softmax);
+        assert_string_equal(again->config.label_names[i], c->config.label_names[i]);
+    }
+    assert_true(again->config.layer_norm_eps == c->config.layer_norm_eps);
+    assert_int_equal(again->config.positions_max, c->config.positions_max);
+    assert_false(again->config.lower_case);
+
+    assert_int_equal(checkpoint_each(c, see, &seen, NULL), 0);
+    assert_int_equal(seen.tensors, 9 + 2 * 16);
+    assert_int_equal(seen.elements, c->bytes / sizeof(float));
+    seen = (struct seen){.tensors = 99};
+    assert_int_equal(checkpoint_each(c, see, &seen, NULL), -ECANCELED);
+    assert_ptr_equal(c->layers[1].key_w, c->layers[1].query_w + hidden * hidden);
+    assert_ptr_equal(c->layers[1].value_b, c->layers[1].query_b + 2 * hidden);
+    checkpoint_free(again);
+    checkpoint_free(c);
+}
+
+static void save_says_why_it_cannot(void **state)
+{
+    struct checkpoint *c = load(MODEL);
+    struct err err = {0};
+
+    (void)state;
+    assert_int_equal(checkpoint_save(c, "/proc/nowhere", &err), -ENOENT);
+    assert_non_null(strstr(err_text(&err, 0), "/proc/nowhere"));
+    checkpoint_free(c);
+}
+
 static void has_the_defaults_of_hf(void **state)
 {
     struct folder *f = *state;
@@ -489,6 +553,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(loads_the_shipped_model, setup, teardown),
+        cmocka_unit_test_setup_teardown(saves_what_it_loads, setup, teardown),
+        cmocka_unit_test(save_says_why_it_cannot),
         cmocka_unit_test_setup_teardown(has_the_defaults_of_hf, setup, teardown),
         cmocka_unit_test_setup_teardown(takes_keys_that_change_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(takes_names_without_prefix, setup, teardown),
