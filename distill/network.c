@@ -1,0 +1,304 @@
+#include "distill/network.h"
+
+#include "base/secret.h"
+#include "distill/network_internal.h"
+#include "distill/product.h"
+#include "distill/threads.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void find_layer(const struct checkpoint *c, const struct layer_weights *w,
+                       struct layer_places *ret)
+{
+    const float *v = c->values;
+
+    *ret = (struct layer_places){
+        .qkv_w = (size_t)(w->query_w - v),
+        .qkv_b = (size_t)(w->query_b - v),
+        .attention_w = (size_t)(w->attention_w - v),
+        .attention_b = (size_t)(w->attention_b - v),
+        .attention_gain = (size_t)(w->attention_gain - v),
+        .attention_bias = (size_t)(w->attention_bias - v),
+        .intermediate_w = (size_t)(w->intermediate_w - v),
+        .intermediate_b = (size_t)(w->intermediate_b - v),
+        .output_w = (size_t)(w->output_w - v),
+        .output_b = (size_t)(w->output_b - v),
+        .output_gain = (size_t)(w->output_gain - v),
+        .output_bias = (size_t)(w->output_bias - v),
+    };
+}
+
+static void find_places(const struct checkpoint *c, struct places *p)
+{
+    const float *v = c->values;
+
+    p->word = (size_t)(c->word_embeddings - v);
+    p->position = (size_t)(c->position_embeddings - v);
+    p->type = (size_t)(c->type_embeddings - v);
+    p->gain = (size_t)(c->embedding_gain - v);
+    p->bias = (size_t)(c->embedding_bias - v);
+    p->pooler_w = (size_t)(c->pooler_w - v);
+    p->pooler_b = (size_t)(c->pooler_b - v);
+    p->classifier_w = (size_t)(c->classifier_w - v);
+    p->classifier_b = (size_t)(c->classifier_b - v);
+    for (size_t i = 0; i < c->config.layers; i++)
+        find_layer(c, &c->layers[i], &p->layers[i]);
+}
+
+int network_new(const struct checkpoint *c, struct network **ret, struct err *err)
+{
+    struct network *n;
+
+    if (c->config.kind != MODEL_BERT)
+        return err_set(err, -ENOTSUP, "only models of BERT's kind can be trained");
+    n = calloc(1, sizeof(*n));
+    if (!n)
+        return err_set(err, -ENOMEM, "no memory for a network");
+    n->config = c->config;
+    n->config.label_names = NULL;
+    n->head = c->config.hidden / c->config.heads;
+    n->layers = calloc(c->config.layers, sizeof(*n->layers));
+    n->places.layers = calloc(c->config.layers, sizeof(*n->places.layers));
+    if (!n->layers || !n->places.layers) {
+        network_free(n);
+        return err_set(err, -ENOMEM, "no memory for a network");
+    }
+    find_places(c, &n->places);
+    *ret = n;
+    return 0;
+}
+
+void network_free(struct network *n)
+{
+    if (!n)
+        return;
+    secret_free(n->block, n->block_bytes);
+    free(n->score_starts);
+    free(n->layers);
+    free(n->places.layers);
+    free(n);
+}
+
+/* --- room for a batch --- */
+
+/* A running place in the block; NULL @block only counts. */
+struct placing {
+    real *block;
+    size_t used;
+};
+
+static void place(struct placing *p, real **to, size_t count)
+{
+    enum { LINE = 64 / sizeof(real) };
+
+    *to = p->block ? p->block + p->used : NULL;
+    p->used += (count + LINE - 1) / LINE * LINE;
+}
+
+static void place_norm(struct placing *p, struct norm_state *s, size_t tokens, size_t hidden)
+{
+    place(p, &s->hat, tokens * hidden);
+    place(p, &s->inverse, tokens);
+    place(p, &s->y, tokens * hidden);
+}
+
+static size_t place_all(struct network *n, real *block)
+{
+    const struct model_config *k = &n->config;
+    size_t t = n->batch.tokens, h = t * k->hidden, pooled = n->batch.sequences * k->hidden;
+    struct placing p = {.block = block};
+
+    place_norm(&p, &n->embedded, t, k->hidden);
+    for (size_t i = 0; i < k->layers; i++) {
+        struct layer_state *l = &n->layers[i];
+
+        place(&p, &l->qkv, 3 * h);
+        place(&p, &l->scores, n->score_count);
+        place(&p, &l->probabilities, n->score_count);
+        place(&p, &l->context, h);
+        place_norm(&p, &l->attended, t, k->hidden);
+        place(&p, &l->ffn_in, t * k->intermediate);
+        place(&p, &l->ffn_out, t * k->intermediate);
+        place_norm(&p, &l->out, t, k->hidden);
+    }
+    place(&p, &n->first, pooled);
+    place(&p, &n->pooled, pooled);
+    place(&p, &n->pooled_out, pooled);
+    place(&p, &n->logits, n->batch.sequences * k->labels);
+    place(&p, &n->wide, t * MAX(3 * k->hidden, k->intermediate));
+    place(&p, &n->d, h);
+    place(&p, &n->sum, h);
+    place(&p, &n->scratch, threads_max() * 2 * n->length_max * n->length_max);
+    return p.used;
+}
+
+static int take_batch(struct network *n, const struct batch *batch, struct err *err)
+{
+    size_t bytes;
+
+    n->batch = *batch;
+    if (batch->sequences + 1 > n->starts_room) {
+        free(n->score_starts);
+        n->starts_room = 0;
+        n->score_starts = calloc(batch->sequences + 1, sizeof(*n->score_starts));
+        if (!n->score_starts)
+            return err_set(err, -ENOMEM, "no memory for a batch");
+        n->starts_room = batch->sequences + 1;
+    }
+    n->length_max = n->score_count = 0;
+    for (size_t s = 0; s < batch->sequences; s++) {
+        size_t length = batch->starts[s + 1] - batch->starts[s];
+
+        n->length_max = MAX(n->length_max, length);
+        n->score_starts[s] = n->score_count;
+        n->score_count += n->config.heads * length * length;
+    }
+    bytes = place_all(n, NULL) * sizeof(real);
+    if (bytes > n->block_bytes) {
+        secret_free(n->block, n->block_bytes);
+        n->block_bytes = 0;
+        n->block = secret_alloc(bytes);
+        if (!n->block)
+            return err_set(err, -ENOMEM,
+                           "no memory for the %zu MB that a batch of %zu sequences takes: choose a "
+                           "smaller --batch",
+                           bytes >> 20, batch->sequences);
+        n->block_bytes = bytes;
+    }
+    place_all(n, n->block);
+    return 0;
+}
+
+/* --- forward --- */
+
+bool linear(const real *x, size_t rows, size_t in, const real *w, size_t out, real *y)
+{
+    return product(rows, out, in, 1, (struct matrix){x, in, false}, (struct matrix){w, in, true}, 0,
+                   y, out);
+}
+
+static struct norm norm_of(const struct network *n, const struct norm_state *s, const real *gain,
+                           const real *bias)
+{
+    return (struct norm){.gain = gain,
+                         .bias = bias,
+                         .eps = (real)n->config.layer_norm_eps,
+                         .hat = s->hat,
+                         .inverse = s->inverse};
+}
+
+/* The sums of three embeddings, into n->sum. */
+static void gather(struct network *n, const real *values)
+{
+    const struct batch *b = &n->batch;
+    size_t h = n->config.hidden;
+
+#pragma omp parallel for schedule(static)
+    for (size_t s = 0; s < b->sequences; s++)
+        for (size_t t = b->starts[s]; t < b->starts[s + 1]; t++) {
+            const real *word = values + n->places.word + b->ids[t] * h;
+            const real *type = values + n->places.type + b->types[t] * h;
+            const real *position = values + n->places.position + (t - b->starts[s]) * h;
+            real *restrict to = n->sum + t * h;
+
+            for (size_t i = 0; i < h; i++)
+                to[i] = word[i] + type[i] + position[i];
+        }
+}
+
+static void embed(struct network *n, const real *values)
+{
+    size_t h = n->config.hidden, count = n->batch.tokens * h;
+    const struct norm norm =
+        norm_of(n, &n->embedded, values + n->places.gain, values + n->places.bias);
+    struct dropout drop = network_drop(n, n->drop.hidden, SITE_EMBEDDING);
+
+    gather(n, values);
+    kernel_norm(&norm, n->sum, NULL, NULL, dropout_none(), n->batch.tokens, h, n->embedded.y);
+    kernel_dropout(drop, n->embedded.y, count, n->embedded.y);
+}
+
+static bool layer_forward(struct network *n, const real *values, size_t i)
+{
+    struct layer_state *l = &n->layers[i];
+    const struct layer_places *w = &n->places.layers[i];
+    const real *x = network_hidden(n, i);
+    size_t t = n->batch.tokens, h = n->config.hidden, f = n->config.intermediate;
+    const struct norm attended =
+        norm_of(n, &l->attended, values + w->attention_gain, values + w->attention_bias);
+    const struct norm out = norm_of(n, &l->out, values + w->output_gain, values + w->output_bias);
+
+    if (!linear(x, t, h, values + w->qkv_w, 3 * h, l->qkv))
+        return false;
+    kernel_add_bias(l->qkv, values + w->qkv_b, t, 3 * h);
+    if (!attention_forward(n, i) || !linear(l->context, t, h, values + w->attention_w, h, n->sum))
+        return false;
+    kernel_norm(&attended, n->sum, values + w->attention_b, x,
+                network_drop(n, n->drop.hidden, layer_site(i, SITE_ATTENDED)), t, h, l->attended.y);
+    if (!linear(l->attended.y, t, h, values + w->intermediate_w, f, l->ffn_in))
+        return false;
+    kernel_activation(n->config.functions[i].hidden, l->ffn_in, values + w->intermediate_b, t, f,
+                      l->ffn_out);
+    if (!linear(l->ffn_out, t, f, values + w->output_w, h, n->sum))
+        return false;
+    kernel_norm(&out, n->sum, values + w->output_b, l->attended.y,
+                network_drop(n, n->drop.hidden, layer_site(i, SITE_OUT)), t, h, l->out.y);
+    return true;
+}
+
+static bool classify(struct network *n, const real *values)
+{
+    const struct model_config *k = &n->config;
+    size_t s = n->batch.sequences, h = k->hidden;
+    const real *x = network_hidden(n, k->layers);
+
+    for (size_t i = 0; i < s; i++)
+        memcpy(n->first + i * h, x + n->batch.starts[i] * h, h * sizeof(*x));
+    if (!linear(n->first, s, h, values + n->places.pooler_w, h, n->pooled))
+        return false;
+    kernel_activation(HIDDEN_TANH, n->pooled, values + n->places.pooler_b, s, h, n->pooled_out);
+    kernel_dropout(network_drop(n, n->drop.hidden, SITE_POOLED), n->pooled_out, s * h,
+                   n->pooled_out);
+    if (!linear(n->pooled_out, s, h, values + n->places.classifier_w, k->labels, n->logits))
+        return false;
+    kernel_add_bias(n->logits, values + n->places.classifier_b, s, k->labels);
+    return true;
+}
+
+int network_forward(struct network *n, const real *values, const struct batch *batch,
+                    const struct network_dropout *drop, struct err *err)
+{
+    int rc = take_batch(n, batch, err);
+    bool ok = true;
+
+    if (rc < 0)
+        return rc;
+    n->drop = drop ? *drop : (struct network_dropout){.hidden = 0};
+    embed(n, values);
+    for (size_t i = 0; ok && i < n->config.layers; i++)
+        ok = layer_forward(n, values, i);
+    if (!ok || !classify(n, values))
+        return err_set(err, -ENOMEM, "oneDNN has no memory for a product");
+    return 0;
+}
+
+const real *network_logits(const struct network *n)
+{
+    return n->logits;
+}
+
+const real *network_hidden(const struct network *n, size_t layer)
+{
+    return layer ? n->layers[layer - 1].out.y : n->embedded.y;
+}
+
+const real *network_scores(const struct network *n, size_t layer)
+{
+    return n->layers[layer].scores;
+}
+
+size_t network_score_count(const struct network *n)
+{
+    return n->score_count;
+}

@@ -1,0 +1,77 @@
+/*
+ * network: a BERT classifier in float, forward and backward, on a batch of sequences.
+ *
+ * The sequences of a batch lie end to end, without padding: matrix products and passes run over
+ * all their tokens, attention runs within each sequence. That is what a multiplicative mask on a
+ * padded batch computes, exactly, for every softmax_act: a masked score weighs 0 and counts in no
+ * sum.
+ *
+ * Parameters are those of a checkpoint, in its one block of values; gradients lie in a block of the
+ * same layout, that of a weight as far from its start as the weight from the start of the values.
+ *
+ * Dropout sits where BERT has it: after the embeddings, on the probabilities of attention, after
+ * both outputs of a layer, before the classifier.
+ */
+#ifndef DISTILL_NETWORK_H
+#define DISTILL_NETWORK_H
+
+#include "distill/kernels.h"
+#include "transformer/checkpoint.h"
+
+/* Sequences end to end. Every id, type and length is one that the model has. */
+struct batch {
+    size_t sequences, tokens;
+    const uint32_t *ids;    /* (tokens) */
+    const uint8_t *types;   /* (tokens) */
+    const uint32_t *starts; /* (sequences + 1): sequence s has tokens starts[s] to starts[s + 1] */
+};
+
+/* Dropout of one forward pass. */
+struct network_dropout {
+    double hidden, attention; /* probabilities; 0 for none */
+    uint64_t seed, step;
+};
+
+/* What the loss says of each thing that it looks at: the gradient by it, or NULL. */
+struct network_gradient {
+    const real *logits;                       /* (sequence, label) */
+    const real *hidden[MODEL_LAYERS_MAX + 1]; /* as network_hidden() */
+    const real *scores[MODEL_LAYERS_MAX];     /* as network_scores() */
+};
+
+struct network;
+
+/**
+ * A network of @c's shape and functions; keeps a copy of what it needs of @c, and no values.
+ * -ENOTSUP: not of BERT's kind. The caller frees.
+ */
+MUST_CHECK int network_new(const struct checkpoint *c, struct network **ret, struct err *err);
+void network_free(struct network *n);
+
+/**
+ * Compute @batch with parameters @values (laid out as c->values). @drop NULL: evaluation. What it
+ * computed is kept for the backward pass and the functions below, until the next call. -ENOMEM.
+ */
+MUST_CHECK int network_forward(struct network *n, const real *values, const struct batch *batch,
+                               const struct network_dropout *drop, struct err *err);
+
+/**
+ * Add to @gradients the gradient by every parameter, given those by what came out. To be called
+ * after network_forward() with the same @values and batch, once. -ENOMEM.
+ */
+MUST_CHECK int network_backward(struct network *n, const real *values,
+                                const struct network_gradient *from, real *gradients,
+                                struct err *err);
+
+/** (sequence, label) */
+const real *network_logits(const struct network *n);
+
+/** (token, hidden): what comes out of the embeddings (@layer 0) or of layer @layer - 1. */
+const real *network_hidden(const struct network *n, size_t layer);
+
+/** Attention's scaled scores, before they become probabilities: for each sequence (head, t, t), one
+ *  sequence after the other; and how many they are. */
+const real *network_scores(const struct network *n, size_t layer);
+size_t network_score_count(const struct network *n);
+
+#endif

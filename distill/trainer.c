@@ -1,0 +1,227 @@
+#include "distill/trainer.h"
+
+#include "base/secret.h"
+#include "distill/loss.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct trainer_group {
+    size_t at, count;
+    bool decays;
+};
+
+/* The teacher draws other dropout than the student. */
+#define TEACHER_SEED 0x7465616368657200
+
+struct trainer_settings trainer_defaults(void)
+{
+    return (struct trainer_settings){.decay = 0.01,
+                                     .beta1 = 0.9,
+                                     .beta2 = 0.999,
+                                     .eps = 1e-6,
+                                     .clip = 1,
+                                     .dropout = 0.1,
+                                     .seed = 1};
+}
+
+/* Tensors come in the order of the values, so groups grow at their end. */
+static int group_tensor(void *ctx, const struct checkpoint_tensor *tensor, struct err *err)
+{
+    struct trainer *t = ctx;
+    bool decays = !strstr(tensor->name, "LayerNorm") && !strstr(tensor->name, ".bias");
+    struct trainer_group *last = t->group_count ? &t->groups[t->group_count - 1] : NULL;
+    struct trainer_group *more;
+
+    if (last && last->decays == decays) {
+        last->count += tensor->count;
+        return 0;
+    }
+    more = realloc(t->groups, (t->group_count + 1) * sizeof(*more));
+    if (!more)
+        return err_set(err, -ENOMEM, "no memory for training");
+    t->groups = more;
+    more[t->group_count++] =
+        (struct trainer_group){.at = (size_t)(tensor->values - t->model->values),
+                               .count = tensor->count,
+                               .decays = decays};
+    return 0;
+}
+
+int trainer_new(struct checkpoint *model, const struct trainer_settings *settings,
+                struct trainer **ret, struct err *err)
+{
+    struct trainer *t = calloc(1, sizeof(*t));
+    int rc;
+
+    if (!t)
+        return err_set(err, -ENOMEM, "no memory for training");
+    t->model = model;
+    t->settings = *settings;
+    t->count = model->bytes / sizeof(float);
+    rc = network_new(model, &t->net, err);
+    if (rc == 0)
+        rc = checkpoint_each(model, group_tensor, t, err);
+    t->gradients = secret_alloc(model->bytes);
+    t->m = secret_alloc(model->bytes);
+    t->v = secret_alloc(model->bytes);
+    if (rc == 0 && (!t->gradients || !t->m || !t->v))
+        rc = err_set(err, -ENOMEM, "no memory for gradients and moments: three times %zu MB",
+                     model->bytes >> 20);
+    if (rc < 0)
+        trainer_free(t);
+    else
+        *ret = t;
+    return rc;
+}
+
+void trainer_free(struct trainer *t)
+{
+    if (!t)
+        return;
+    network_free(t->net);
+    secret_free(t->gradients, t->model->bytes);
+    secret_free(t->m, t->model->bytes);
+    secret_free(t->v, t->model->bytes);
+    secret_free(t->outside, t->outside_room * sizeof(float));
+    free(t->groups);
+    free(t);
+}
+
+void trainer_reset(struct trainer *t)
+{
+    memset(t->m, 0, t->model->bytes);
+    memset(t->v, 0, t->model->bytes);
+    t->steps = 0;
+}
+
+/* --- losses --- */
+
+static int outside_reserve(struct trainer *t, size_t count, struct err *err)
+{
+    if (count <= t->outside_room)
+        return 0;
+    secret_free(t->outside, t->outside_room * sizeof(float));
+    t->outside_room = 0;
+    t->outside = secret_alloc(count * sizeof(float));
+    if (!t->outside)
+        return err_set(err, -ENOMEM, "no memory for the gradients of a batch");
+    t->outside_room = count;
+    return 0;
+}
+
+/* Layer i of n is held against the last of the teacher's i-th share of layers, and its output
+ * against that share's; as in MPCFormer's code. */
+static int hidden_loss(struct trainer *t, const struct objective *o, const struct batch *batch,
+                       struct network_gradient *from, double *ret, struct err *err)
+{
+    size_t layers = t->model->config.layers, hidden = batch->tokens * t->model->config.hidden;
+    size_t share = o->teacher->config.layers / layers, scores = network_score_count(t->net);
+    int rc = outside_reserve(t, (layers + 1) * hidden + layers * scores, err);
+    float *at = t->outside;
+
+    if (rc < 0)
+        return rc;
+    *ret = 0;
+    for (size_t i = 0; i <= layers; i++, at += hidden) {
+        *ret += loss_square(network_hidden(t->net, i), network_hidden(o->teacher_net, i * share),
+                            hidden, at);
+        from->hidden[i] = at;
+    }
+    for (size_t i = 0; i < layers; i++, at += scores) {
+        *ret += loss_square(network_scores(t->net, i),
+                            network_scores(o->teacher_net, (i + 1) * share - 1), scores, at);
+        from->scores[i] = at;
+    }
+    return 0;
+}
+
+static int find_loss(struct trainer *t, const struct objective *o, const struct batch *batch,
+                     const double *labels, struct network_gradient *from, double *ret,
+                     struct err *err)
+{
+    size_t count = t->model->config.labels;
+    const float *logits = network_logits(t->net);
+    int rc;
+
+    if (o->kind == OBJECTIVE_HIDDEN)
+        return hidden_loss(t, o, batch, from, ret, err);
+    rc = outside_reserve(t, batch->sequences * count, err);
+    if (rc < 0)
+        return rc;
+    from->logits = t->outside;
+    if (count == 1)
+        *ret = loss_scores(logits, labels, batch->sequences, t->outside);
+    else if (o->kind == OBJECTIVE_LOGITS)
+        *ret = loss_teacher(logits, network_logits(o->teacher_net), batch->sequences, count,
+                            t->outside);
+    else
+        *ret = loss_labels(logits, labels, batch->sequences, count, t->outside);
+    return 0;
+}
+
+static int forward(struct trainer *t, const struct objective *o, const struct batch *batch,
+                   struct err *err)
+{
+    struct network_dropout drop = {.hidden = t->settings.dropout,
+                                   .attention = t->settings.dropout,
+                                   .seed = t->settings.seed,
+                                   .step = t->steps};
+    int rc = network_forward(t->net, t->model->values, batch, &drop, err);
+
+    if (rc < 0 || o->kind == OBJECTIVE_LABELS)
+        return rc;
+    drop.hidden = drop.attention = o->teacher_dropout;
+    drop.seed ^= TEACHER_SEED;
+    return network_forward(o->teacher_net, o->teacher->values, batch, &drop, err);
+}
+
+static void update(struct trainer *t, double rate, double norm)
+{
+    const struct trainer_settings *s = &t->settings;
+    double steps = (double)++t->steps;
+    struct adamw a = {.rate = rate,
+                      .beta1 = s->beta1,
+                      .beta2 = s->beta2,
+                      .eps = s->eps,
+                      .correct1 = 1 - pow(s->beta1, steps),
+                      .correct2 = 1 - pow(s->beta2, steps),
+                      .scale = s->clip > 0 && norm > s->clip ? s->clip / norm : 1};
+
+    for (size_t i = 0; i < t->group_count; i++) {
+        const struct trainer_group *g = &t->groups[i];
+
+        a.decay = g->decays ? s->decay : 0;
+        kernel_adamw(&a, t->model->values + g->at, t->gradients + g->at, t->m + g->at, t->v + g->at,
+                     g->count);
+    }
+}
+
+int trainer_step(struct trainer *t, const struct batch *batch, const double *labels,
+                 const struct objective *objective, double rate, struct step_figures *ret,
+                 struct err *err)
+{
+    struct network_gradient from = {.logits = NULL};
+    double loss = 0, norm;
+    int rc = forward(t, objective, batch, err);
+
+    if (rc == 0)
+        rc = find_loss(t, objective, batch, labels, &from, &loss, err);
+    if (rc < 0)
+        return rc;
+    memset(t->gradients, 0, t->model->bytes);
+    rc = network_backward(t->net, t->model->values, &from, t->gradients, err);
+    if (rc < 0)
+        return rc;
+    norm = sqrt(kernel_square_sum(t->gradients, t->count));
+    if (!isfinite(loss) || !isfinite(norm))
+        return err_set(err, -ERANGE,
+                       "step %" PRIu64
+                       ": the loss is %g, the gradient's norm %g: training has come "
+                       "apart; take a smaller --rate",
+                       t->steps, loss, norm);
+    update(t, rate, norm);
+    *ret = (struct step_figures){.loss = loss, .norm = norm};
+    return 0;
+}
