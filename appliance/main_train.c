@@ -1,0 +1,59 @@
+/* mpcformer-train: finetune, distill, vocab. Users call it as `mpcformer finetune` and so on. */
+#include "appliance/exit.h"
+#include "appliance/train.h"
+#include "base/base.h"
+#include "distill/cpu.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
+const char *argp_program_version = "mpcformer-train " MPCFORMER_VERSION;
+
+static const struct {
+    const char *name;
+    int (*main)(int argc, char **argv);
+} commands[] = {
+    {"finetune", train_finetune},
+    {"distill", train_distill},
+    {"vocab", train_vocab},
+};
+
+static int run(size_t command, int argc, char **argv)
+{
+    char name[64];
+    int code;
+
+    snprintf(name, sizeof(name), "mpcformer %s", commands[command].name);
+    argv[0] = name;
+    code = commands[command].main(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "mpcformer: cannot write to standard output\n");
+        return EXIT_FAILED;
+    }
+    return code;
+}
+
+int main(int argc, char **argv)
+{
+    const struct rlimit none = {0, 0};
+
+    argp_err_exit_status = EXIT_USAGE;
+    signal(SIGPIPE, SIG_IGN);
+    /* Weights and texts are in this process: none of it goes into a core dump. */
+    setrlimit(RLIMIT_CORE, &none);
+    prctl(PR_SET_DUMPABLE, 0);
+    if (!cpu_can_train()) {
+        fprintf(stderr, "mpcformer: training needs a CPU with AVX2, FMA and BMI2\n");
+        return EXIT_FAILED;
+    }
+    for (size_t i = 0; argc > 1 && i < ARRAY_LENGTH(commands); i++)
+        if (strcmp(argv[1], commands[i].name) == 0)
+            return run(i, argc - 1, argv + 1);
+    fprintf(stderr, "mpcformer-train: call it as `mpcformer finetune`, `mpcformer distill` or "
+                    "`mpcformer vocab`\n");
+    return EXIT_USAGE;
+}

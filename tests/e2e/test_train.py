@@ -1,0 +1,196 @@
+"""Training as its users see it: a vocabulary of their text, a teacher, a student, kills in between,
+and what is said of wrong input.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+from cell import Failed, expect, expect_text, parse_arguments, run_cases
+
+GOOD = "warm funny tender bright lively gentle".split()
+BAD = "dull tired stale clumsy grey hollow".split()
+OTHER = ("the a film story plot cast song scene actor picture evening summer director minute and of "
+         "with in it is was on for about through").split()
+SMALL = "--layers 2 --hidden 32 --heads 2".split()
+
+
+class Desk:
+    """A folder, and mpcformer run in it on one thread."""
+
+    def __init__(self, options):
+        self.tool, self.folder = options.tool, tempfile.mkdtemp(prefix="mpcformer-train-")
+        self.environment = dict(os.environ, OMP_NUM_THREADS="1")
+        rng = random.Random(options.seed)
+        for name, rows in (("train", 300), ("dev", 80)):
+            with open(self.path(f"data/{name}.tsv", make=True), "w") as f:
+                f.write("sentence\tlabel\n")
+                for i in range(rows):
+                    words = rng.choices(OTHER, k=rng.randint(2, 9)) + [rng.choice((BAD, GOOD)[i % 2])]
+                    rng.shuffle(words)
+                    f.write(f"{' '.join(words)}\t{i % 2}\n")
+
+    def path(self, name, make=False):
+        path = os.path.join(self.folder, name)
+        if make:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        return path
+
+    def start(self, *words):
+        return subprocess.Popen([self.tool, *map(str, words)], cwd=self.folder, text=True,
+                                env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def run(self, *words, code=0):
+        """What the command says on standard output, and its messages."""
+        p = self.start(*words)
+        out, messages = p.communicate(timeout=120)
+        expect(p.returncode == code, f"{' '.join(map(str, words))}: exit {p.returncode}: {messages}")
+        return out, messages
+
+    def train(self, *words):
+        """The last line of a training."""
+        out, _ = self.run(*words, "--task", "SST-2", "--data", "data", "--json")
+        return json.loads(out.splitlines()[-1])
+
+    def model(self, folder):
+        with open(self.path(f"{folder}/model.safetensors"), "rb") as f:
+            return f.read()
+
+
+def vocabulary(desk, _):
+    """Pieces of one's own text: what it has often is a word of its own."""
+    desk.run("vocab", "--task", "SST-2", "--size", "200", "--out", "vocab.txt", "data/train.tsv")
+    with open(desk.path("vocab.txt")) as f:
+        lines = f.read().split("\n")[:-1]
+    expect(lines[:5] == ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"], f"begins {lines[:5]}")
+    expect(len(lines) == len(set(lines)) <= 200, f"{len(lines)} lines")
+    expect(set(GOOD + BAD) <= set(lines), "a frequent word is missing")
+    _, messages = desk.run("vocab", "--out", "vocab.txt", "data/train.tsv", code=3)
+    expect_text("not overwritten", messages, "a vocabulary that is there")
+
+
+def teacher(desk, _):
+    """From nothing to all right, in the layout that `share` and `distill` read."""
+    line = desk.train("finetune", "--vocab", "vocab.txt", *SMALL, "--epochs", 8, "--rate", "3e-3",
+                      "--out", "teacher")
+    expect(line["metric"] == "accuracy" and line["dev_metric"] >= 0.98, f"{line}")
+    expect(line["finished"] and not line["resumed"] and line["epochs"] == 8, f"{line}")
+    with open(desk.path("teacher/log.tsv")) as f:
+        epochs = [row for row in (line.split("\t") for line in f) if row[2] == "epoch"]
+    expect(len(epochs) == 8 and float(epochs[-1][-1]) >= 0.98, f"log.tsv: {epochs}")
+    _, messages = desk.run("finetune", "--task", "SST-2", "--data", "data", "--vocab", "vocab.txt",
+                           *SMALL, "--out", "teacher", code=3)
+    expect_text("finished model is not overwritten", messages, "a model that is there")
+    desk.run("share", "--model", "teacher", "--tokens", "16", "--out", "teacher-shares")
+    return f"accuracy {line['dev_metric']}"
+
+
+def student(desk, _):
+    """Quad and 2Quad from the teacher, and the tables' other columns."""
+    recipe = ("--batch", 16, "--hidden-rate", "1e-3", "--logits-rate", "1e-3", "--hidden-epochs", 6,
+              "--logits-epochs", 3)
+    line = desk.train("distill", "--teacher", "teacher", *recipe, "--out", "student")
+    expect(line["teacher_dev_metric"] >= 0.98 and line["dev_metric"] >= 0.97, f"{line}")
+    expect(line["epochs"] == 9, f"{line}")
+    with open(desk.path("student/config.json")) as f:
+        config = json.load(f)
+    expect((config["hidden_act"], config["softmax_act"]) == ("quad", "2quad"), f"{config}")
+    desk.run("share", "--model", "student", "--tokens", "16", "--out", "student-shares")
+    for flag in ("--no-teacher-init", "--no-distillation", "--scratch"):
+        other = desk.train("distill", "--teacher", "teacher", *recipe, flag, "--out", "s" + flag)
+        expect(other["finished"] and other["epochs"] == 9, f"{flag}: {other}")
+        expect(desk.model("s" + flag) != desk.model("student"), f"{flag} makes no difference")
+    half = desk.train("distill", "--teacher", "teacher", *recipe, "--fraction", "0.5", "--layers", 1,
+                      "--softmax-act", "2relu", "--teacher-dropout", "0.1", "--out", "half")
+    expect(half["epochs"] == 18, f"half the rows, not twice the epochs: {half}")
+    return f"accuracy {line['dev_metric']}"
+
+
+def kills(desk, _):
+    """Killed at any moment and started again, a training ends at the same bytes."""
+    words = ("finetune", "--vocab", "vocab.txt", "--layers", 2, "--hidden", 64, "--epochs", 12,
+             "--rate", "2e-3", "--batch", 8, "--save", 1)
+    whole = desk.train(*words, "--out", "whole")
+    killed = 0
+    while True:
+        p = desk.start(*words, "--task", "SST-2", "--data", "data", "--out", "parts", "--json")
+        try:
+            # longer each time, so that a slow machine gets on as well
+            out, messages = p.communicate(timeout=random.uniform(0.2, 1.2) * 1.3**killed)
+            break
+        except subprocess.TimeoutExpired:
+            p.send_signal(signal.SIGKILL)
+            p.communicate()
+            killed += 1
+            expect(killed < 25, "no progress")
+    expect(p.returncode == 0, f"exit {p.returncode}: {messages}")
+    line = json.loads(out)
+    expect(killed == 0 or line["resumed"], f"{line}")
+    expect(line["dev_metric"] == whole["dev_metric"], f"{line} beside {whole}")
+    expect(desk.model("parts") == desk.model("whole"), "other bytes")
+    left = sorted(os.listdir(desk.path("parts")))
+    expect(left == ["config.json", "log.tsv", "model.safetensors", "vocab.txt"], f"left: {left}")
+    return f"{killed} kills"
+
+
+def pauses(desk, _):
+    """--steps stops where it says, and the same command goes on."""
+    words = ("finetune", "--model", "teacher", "--epochs", 2, "--steps", 15, "--out", "paused")
+    lines = [desk.train(*words) for _ in range(2)]
+    expect([line["finished"] for line in lines] == [False, True], f"{lines}")
+    whole = desk.train("finetune", "--model", "teacher", "--epochs", 2, "--out", "unpaused")
+    expect(desk.model("paused") == desk.model("unpaused"), "other bytes")
+    expect(whole["dev_metric"] >= 0.97, f"{whole}")
+
+
+def wrong_input(desk, _):
+    """Bad lines are named and counted; what cannot be is refused, and why."""
+    shutil.copytree(desk.path("data"), desk.path("odd"))
+    with open(desk.path("odd/train.tsv"), "a") as f:
+        f.write("no label here\nwarm\t7\n")
+    words = ("finetune", "--model", "teacher", "--epochs", 1, "--task", "SST-2", "--out", "odd-out")
+    _, messages = desk.run(*words, "--data", "odd")
+    expect_text(r"odd/train.tsv:302: .*left out", messages, "a line without a label")
+    expect_text(r"odd/train.tsv:303: .*left out", messages, "a label that is none")
+    for words, code, says in (
+            (("finetune", "--task", "SST-3", "--out", "x"), 2, "CoLA, SST-2"),
+            (("finetune", "--task", "SST-2", "--data", "data", "--out", "x"), 2, "--model DIR or"),
+            (("finetune", "--task", "SST-2", "--data", "none", "--model", "teacher", "--out", "x"), 3,
+             "none/train.tsv"),
+            (("finetune", "--task", "SST-2", "--data", "data", "--model", "teacher", "--hidden-act",
+              "cube", "--out", "x"), 3, "--hidden-act cube: .*gelu_new"),
+            (("finetune", "--task", "SST-2", "--data", "data", "--model", "teacher", "--layers", 3,
+              "--out", "x"), 2, "shape of its own"),
+            (("distill", "--task", "SST-2", "--data", "data", "--out", "x"), 2, "--teacher DIR"),
+            (("distill", "--task", "SST-2", "--data", "data", "--teacher", "teacher", "--layers", 3,
+              "--out", "x"), 3, "shared out evenly"),
+            (("distill", "--task", "MNLI", "--data", "data", "--teacher", "teacher", "--out", "x"), 3,
+             "MNLI's columns"),
+            (("vocab", "--size", "8", "--out", "x.txt", "data/dev.tsv"), 2, "from 32"),
+            (("vocab", "--out", "x.txt", "nowhere"), 3, "nowhere")):
+        _, messages = desk.run(*words, code=code)
+        expect_text(says, messages, " ".join(map(str, words)))
+
+
+def main():
+    options = parse_arguments(__doc__)
+    desk = Desk(options)
+    try:
+        failed = run_cases((vocabulary, teacher, student, kills, pauses, wrong_input), options, desk,
+                           options)
+        expect(not failed, f"{failed} cases")
+    except Failed as e:
+        print(f"FAILED: {e}")
+        return 1
+    finally:
+        shutil.rmtree(desk.folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
