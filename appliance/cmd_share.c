@@ -244,9 +244,9 @@ static int work(struct job *j, struct err *err)
     c.samples = j->samples.encodings;
     c.sample_count = j->samples.count;
     rc = try_formats(j, &c, err);
-    return rc < 0 || j->o->report ? rc
-                                  : write_all(j->o, j->checkpoint->config.kind,
-                                              j->candidates[j->best].compiled, err);
+    return rc < 0 || j->o->report
+               ? rc
+               : write_all(j->o, j->checkpoint->config.kind, j->candidates[j->best].compiled, err);
 }
 
 static void job_free(struct job *j)

@@ -3,8 +3,8 @@
  *
  * Every line is a sample, every fourth comes with the next line as its pair as well; and for each
  * length bucket one sample of many lines fills it to the last token. The last sample is the empty
- * text, since somebody will ask it. A built-in text of the project's own, in English, stands in when
- * the owner gives none.
+ * text, since somebody will ask it. A built-in text of the project's own, in English, stands in
+ * when the owner gives none.
  */
 #ifndef TRANSFORMER_SAMPLE_H
 #define TRANSFORMER_SAMPLE_H
