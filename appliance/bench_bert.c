@@ -6,19 +6,16 @@
  * the dealer stopped (SIGSTOP): its online time is what a query costs. The second finds nothing in
  * stock and the dealer just set going again: its wall time is what the same query costs with its
  * preparation; meanwhile the dealer makes a third tape, which the next repetition finds in stock.
- * In this process a repetition is one query, whose parts are measured one after the other. Answers
- * are held against the clear executor's.
+ * In this process a repetition is one query, whose parts are measured one after the other. At a
+ * cell that runs elsewhere a data owner measures: a repetition is one query, and what it took is
+ * what the parties and the dealer say. Answers are held against the clear executor's.
  */
+#include "appliance/bench_bert.h"
 #include "appliance/bench.h"
 #include "appliance/bench_memory.h"
-#include "appliance/bench_model.h"
-#include "appliance/bench_pair.h"
 #include "appliance/bench_usage.h"
-#include "appliance/client.h"
 #include "appliance/exit.h"
 #include "appliance/input.h"
-#include "appliance/lab.h"
-#include "appliance/shape.h"
 #include "appliance/share_files.h"
 #include "appliance/tool.h"
 #include "base/workers.h"
@@ -38,24 +35,36 @@
 /* Between two looks at the stock. */
 #define TAPE_STEP_MS 20
 
-struct options {
-    struct bench_model model;
-    size_t repeat;
-    unsigned int workers;
-    bool memory; /* the in-memory link, in this process; else in a lab, over */
-    enum config_link link;
-    const char *shape_text; /* NULL: none */
-    struct shape shape;
-    bool json;
+enum {
+    OPTION_LINK = 512,
+    OPTION_SHAPE,
+    OPTION_CONFIG,
+    OPTION_MODEL,
+    OPTION_SOCKET,
+    OPTION_PAUSE,
+    OPTION_WRITE
 };
-
-enum { OPTION_LINK = 512, OPTION_SHAPE };
 
 static const struct argp_option option_table[] = {
     {"link", OPTION_LINK, "DRIVER", 0,
      "uring or dpdk: three processes in a lab; mem: both parties in this process (uring)", 0},
     {"shape", OPTION_SHAPE, "LINE", 0,
      "Impose a line on the link: its rate, its delay one way or both, as in 10gbit,20us", 0},
+    {"write", OPTION_WRITE, "DIR", 0,
+     "Measure nothing: write the model into DIR, as `mpcformer share` does, for operators to load",
+     0},
+    {"config", OPTION_CONFIG, "FILE", 0,
+     "Measure as the data owner of this configuration, at a cell that runs and has loaded what "
+     "--write wrote",
+     0},
+    {"model", OPTION_MODEL, "DIR", 0,
+     "With --config: the folder client/ of that model (the configuration's `model`)", 0},
+    {"socket", OPTION_SOCKET, "PATH", 0,
+     "With --config: the control socket of an appliance that may be asked what it runs on; up to "
+     "three times",
+     0},
+    {"pause", OPTION_PAUSE, "MS", 0,
+     "With --config: between queries (twice as long as a tape takes to make)", 0},
     {"repeat", 'n', "N", 0, "Repetitions (5)", 0},
     {"workers", 'w', "N", 0,
      "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
@@ -63,14 +72,14 @@ static const struct argp_option option_table[] = {
     {0},
 };
 
-static void take_link(struct argp_state *state, struct options *o, const char *text)
+static void take_link(struct argp_state *state, struct bench_options *o, const char *text)
 {
     o->memory = strcmp(text, "mem") == 0;
     if (!o->memory && config_link_parse(text, &o->link) < 0)
         argp_error(state, "--link %s: there are mem, uring and dpdk", text);
 }
 
-static void take_shape(struct argp_state *state, struct options *o, const char *text)
+static void take_shape(struct argp_state *state, struct bench_options *o, const char *text)
 {
     struct err err = {""};
 
@@ -79,9 +88,32 @@ static void take_shape(struct argp_state *state, struct options *o, const char *
     o->shape_text = text;
 }
 
+static void take_socket(struct argp_state *state, struct bench_options *o, const char *path)
+{
+    if (o->socket_count == BENCH_SOCKETS_MAX)
+        argp_error(state, "--socket %s: a cell has %d appliances", path, BENCH_SOCKETS_MAX);
+    o->sockets[o->socket_count++] = path;
+}
+
+/* What goes together. */
+static void check(struct argp_state *state, const struct bench_options *o)
+{
+    bool here = o->memory || o->link != CONFIG_LINK_URING || o->shape_text || o->workers != 1;
+
+    if (shape_faulty(&o->shape) && (o->memory || o->link != CONFIG_LINK_DPDK))
+        argp_error(state, "--shape %s: only --link dpdk has packets to lose", o->shape_text);
+    if ((o->config || o->write) && here)
+        argp_error(state, "--link, --shape and --workers are of a lab: a cell that runs has its "
+                          "own in its configurations");
+    if (o->config && (o->write || o->model.said))
+        argp_error(state, "--config measures the model that --model names: shape it with --write");
+    if (!o->config && (o->folder || o->socket_count || o->pause_ms != BENCH_PAUSE_AUTO))
+        argp_error(state, "--model, --socket and --pause go with --config");
+}
+
 static error_t take_option(int key, char *text, struct argp_state *state)
 {
-    struct options *o = state->input;
+    struct bench_options *o = state->input;
 
     switch (key) {
     case ARGP_KEY_INIT:
@@ -92,6 +124,21 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_SHAPE:
         take_shape(state, o, text);
+        return 0;
+    case OPTION_WRITE:
+        o->write = text;
+        return 0;
+    case OPTION_CONFIG:
+        o->config = text;
+        return 0;
+    case OPTION_MODEL:
+        o->folder = text;
+        return 0;
+    case OPTION_SOCKET:
+        take_socket(state, o, text);
+        return 0;
+    case OPTION_PAUSE:
+        o->pause_ms = (unsigned int)bench_number(state, "pause", text, 0, TIMEOUT_MS);
         return 0;
     case 'n':
         o->repeat = bench_number(state, "repeat", text, 1, REPEAT_MAX);
@@ -106,8 +153,7 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         argp_error(state, "\"%s\": options only", text);
         return 0;
     case ARGP_KEY_END:
-        if (shape_faulty(&o->shape) && (o->memory || o->link != CONFIG_LINK_DPDK))
-            argp_error(state, "--shape %s: only --link dpdk has packets to lose", o->shape_text);
+        check(state, o);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -121,17 +167,6 @@ static void say(const char *what)
 }
 
 /* --- the model and the right answers --- */
-
-struct bench {
-    const struct options *o;
-    struct compiled *compiled;
-    const struct variant *variant;
-    struct encoding *texts;  /* (o->repeat + 1, o->batch): the first are for the warm-up */
-    double *expected;        /* (o->repeat + 1, o->batch, BENCH_MODEL_LABELS) */
-    struct lab *lab;         /* or NULL, with --link mem */
-    struct client *client;   /* in the lab's child */
-    struct bench_pair *pair; /* with --link mem */
-};
 
 static int compile_random(struct bench *b, struct err *err)
 {
@@ -151,7 +186,10 @@ static int compile_random(struct bench *b, struct err *err)
         return rc;
     b->variant = plan_variant_exact(b->compiled->plan, b->o->model.tokens, b->o->model.batch);
     rc = bench_memory_check(b->compiled, b->variant, !b->o->memory, err);
-    return rc < 0 ? rc : trial_run(b->compiled, &trial, &report, err);
+    if (rc < 0)
+        return rc;
+    return b->plan ? bench_model_adopt(b->compiled, b->plan, err)
+                   : trial_run(b->compiled, &trial, &report, err);
 }
 
 /* Of job @job. */
@@ -203,16 +241,6 @@ static int make_queries(struct bench *b, struct err *err)
 }
 
 /* --- measuring: in the lab's child, or here --- */
-
-struct measured {
-    double *online_ms, *total_ms, *party_ms, *dealer_ms;  /* (repeat) each */
-    double *online_cpu_ms, *prepare_cpu_ms, *deal_cpu_ms; /* likewise, in a lab */
-    uint64_t party_bytes, tape_bytes;                     /* of the last repetition, in a lab */
-    double error_max;
-    size_t outside; /* answers that the plan's range was left for */
-    uint64_t bytes, rounds, upload;
-    struct online_stats stats; /* summed over the repetitions */
-};
 
 static int run_job(const struct bench *b, size_t job, struct client_figures *ret_figures,
                    struct measured *m, struct err *err)
@@ -352,122 +380,34 @@ static int repeat_here(const struct bench *b, size_t i, struct measured *m, stru
     return 0;
 }
 
-static json_t *describe_ops(const struct measured *m, const struct cost *costs, size_t repeat_count)
+static void note_cell(struct measured *m, size_t i, const struct client_figures *f)
 {
-    json_t *ops = json_array();
-
-    for (size_t i = 0; i < OP_ID_END; i++) {
-        const uint64_t ns = m->stats.kind[i].ns, bytes = m->stats.kind[i].bytes;
-
-        if (!ns && !bytes)
-            continue;
-        json_array_append_new(ops, json_pack("{s:s, s:f, s:I, s:I, s:f}", "kind",
-                                             op_kind((unsigned int)i)->name, "ms",
-                                             (double)ns / 1e6 / (double)repeat_count, "bytes",
-                                             (json_int_t)(bytes / repeat_count), "rounds",
-                                             (json_int_t)(m->stats.kind[i].rounds / repeat_count),
-                                             "gmac", (double)costs[i].macs_online / 1e9));
-    }
-    return ops;
+    note_online(m, i, f);
+    note_total(m, i, f);
+    m->total_ms[i] = f->online_ms + f->offline_party_ms + f->offline_dealer_ms;
+    m->wall_ms[i] = (double)f->wall_ns / 1e6;
 }
 
-/* The products' multiply-adds by the ring that they are made in: narrow ones cost less. */
-static json_t *describe_products(const struct plan *plan, const struct variant *v)
+/* The stock is not to be seen from here: it fills up, and then nobody works, in a while. */
+static void rest(const struct bench *b, const struct client_figures *last)
 {
-    uint64_t macs[RING_BITS_MAX + 1] = {0};
-    json_t *products = json_array();
+    double ms = 2 * (last->offline_party_ms + last->offline_dealer_ms);
 
-    for (size_t i = 0; i < v->op_count; i++) {
-        struct op_cost cost = {0};
-
-        op_kind(v->ops[i].id)->cost(plan, v, &v->ops[i], &cost);
-        if (cost.macs_online)
-            macs[v->wires[v->ops[i].out].ring] += cost.macs_online;
-    }
-    for (size_t ring = 0; ring <= RING_BITS_MAX; ring++)
-        if (macs[ring])
-            json_array_append_new(products, json_pack("{s:i, s:f}", "ring", (int)ring, "gmac",
-                                                      (double)macs[ring] / 1e9));
-    return products;
+    if (b->o->pause_ms != BENCH_PAUSE_AUTO)
+        ms = b->o->pause_ms;
+    usleep((useconds_t)(MIN(ms, (double)TIMEOUT_MS) * 1e3));
 }
 
-/* "@name_median", "_min" and "_max". */
-static void set_spread(json_t *figures, const char *name, double *values, size_t n)
+static int repeat_cell(const struct bench *b, size_t i, struct client_figures *f,
+                       struct measured *m, struct err *err)
 {
-    const double median = tool_median(values, n);
-    const struct {
-        const char *suffix;
-        double value;
-    } of[] = {{"median", median}, {"min", values[0]}, {"max", values[n - 1]}};
-    char key[64];
+    int rc;
 
-    for (size_t i = 0; i < ARRAY_LENGTH(of); i++) {
-        snprintf(key, sizeof(key), "%s_%s", name, of[i].suffix);
-        json_object_set_new(figures, key, json_real(of[i].value));
-    }
-}
-
-static bool is_correct(const struct bench *b, const struct measured *m)
-{
-    return !m->outside && m->error_max <= b->compiled->plan->error_bound;
-}
-
-static json_t *describe(const struct bench *b, struct measured *m)
-{
-    const struct plan *plan = b->compiled->plan;
-    size_t n = b->o->repeat;
-    json_t *figures = json_object();
-    struct cost cost, costs[OP_ID_END];
-    char shape[SHAPE_TEXT_SIZE];
-    json_t *rest;
-
-    cost_variant(plan, b->variant, &cost, costs);
-    shape_format(&b->o->shape, shape);
-    set_spread(figures, "online_ms", m->online_ms, n);
-    json_object_set_new(figures, "online_ms_per_query_median",
-                        json_real(tool_median(m->online_ms, n) / b->o->model.batch));
-    set_spread(figures, "total_ms", m->total_ms, n);
-    set_spread(figures, "offline_party_ms", m->party_ms, n);
-    set_spread(figures, "offline_dealer_ms", m->dealer_ms, n);
-    if (b->lab) {
-        set_spread(figures, "online_cpu_ms", m->online_cpu_ms, n);
-        set_spread(figures, "prepare_cpu_ms", m->prepare_cpu_ms, n);
-        set_spread(figures, "deal_cpu_ms", m->deal_cpu_ms, n);
-        json_object_set_new(figures, "party_rss_bytes", json_integer((json_int_t)m->party_bytes));
-        json_object_set_new(figures, "tape_bytes_memory", json_integer((json_int_t)m->tape_bytes));
-    }
-    rest = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:i, s:s, s:s, s:o, s:o}",
-        "bytes_online", (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape,
-        "bytes_upload", (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds,
-        "gmac_online", (double)cost.macs_online / 1e9, "correct", is_correct(b, m), "error_max",
-        m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac,
-        "batch", (int)b->o->model.batch, "repeat", (int)n, "workers", (int)b->o->workers, "link",
-        b->o->memory ? "mem" : config_link_name(b->o->link), "shape", shape, "ops",
-        describe_ops(m, costs, n), "products", describe_products(plan, b->variant));
-    if (!rest || json_object_update(figures, rest) < 0) {
-        json_decref(figures);
-        figures = NULL;
-    }
-    json_decref(rest);
-    return figures;
-}
-
-/* An exit code. */
-static int report(const struct bench *b, struct measured *m)
-{
-    json_t *figures = describe(b, m);
-
-    if (!figures) {
-        fprintf(stderr, "mpcformer: no memory for the result\n");
-        return EXIT_FAILED;
-    }
-    if (b->o->json)
-        tool_print_json(stdout, figures);
-    else
-        tool_print_people(stdout, figures);
-    json_decref(figures);
-    return is_correct(b, m) ? EXIT_OK : EXIT_NEGATIVE;
+    rest(b, f);
+    rc = run_job(b, i + 1, f, m, err);
+    if (rc == 0)
+        note_cell(m, i, f);
+    return rc;
 }
 
 static int measure_all(const struct bench *b, struct measured *m, struct err *err)
@@ -478,7 +418,10 @@ static int measure_all(const struct bench *b, struct measured *m, struct err *er
     for (size_t i = 0; rc == 0 && i < b->o->repeat; i++) {
         if (isatty(STDERR_FILENO))
             fprintf(stderr, "mpcformer: repetition %zu of %zu\n", i + 1, b->o->repeat);
-        rc = b->pair ? repeat_here(b, i, m, err) : repeat_lab(b, i, m, err);
+        if (b->lab)
+            rc = repeat_lab(b, i, m, err);
+        else
+            rc = b->pair ? repeat_here(b, i, m, err) : repeat_cell(b, i, &f, m, err);
     }
     return rc;
 }
@@ -487,17 +430,18 @@ static int measure_all(const struct bench *b, struct measured *m, struct err *er
 static int measure(const struct bench *b)
 {
     size_t n = b->o->repeat;
-    double *all = calloc(7 * n, sizeof(*all));
+    double *all = calloc(8 * n, sizeof(*all));
     struct measured m = {.online_ms = all,
                          .total_ms = all + n,
                          .party_ms = all + 2 * n,
                          .dealer_ms = all + 3 * n,
                          .online_cpu_ms = all + 4 * n,
                          .prepare_cpu_ms = all + 5 * n,
-                         .deal_cpu_ms = all + 6 * n};
+                         .deal_cpu_ms = all + 6 * n,
+                         .wall_ms = all + 7 * n};
     struct err err = {""};
     int rc = all ? measure_all(b, &m, &err) : -ENOMEM;
-    int code = rc < 0 ? tool_fail(&err, rc) : report(b, &m);
+    int code = rc < 0 ? tool_fail(&err, rc) : bench_bert_report(b, &m);
 
     free(all);
     return code;
@@ -565,8 +509,61 @@ static int measure_lab(struct bench *b)
     return code;
 }
 
+/* --- a cell that runs --- */
+
+/* An exit code. */
+static int measure_cell(struct bench *b, const struct config *config)
+{
+    struct err err = {""};
+    int rc = client_new(config, b->compiled->plan, &b->client, &err);
+    int code = rc < 0 ? tool_fail(&err, rc) : measure(b);
+
+    client_free(b->client);
+    return code;
+}
+
+/* What the model there is; the parties' own words will do for the rest. */
+static int read_cell(struct bench *b, struct bench_options *o, struct config **ret_config,
+                     struct err *err)
+{
+    struct config *config;
+    int rc = config_load_owner(o->config, &config, err);
+
+    if (rc < 0)
+        return rc;
+    rc = bench_model_read(o->folder ? o->folder : config->model, &o->model, &b->plan, err);
+    if (rc < 0)
+        config_free(config);
+    else
+        *ret_config = config;
+    return rc;
+}
+
+/* An exit code. */
+static int write_model(const struct bench *b)
+{
+    struct err err = {""};
+    int rc = bench_model_write(&b->o->model, b->o->write, b->compiled, &err);
+
+    return rc < 0 ? tool_fail(&err, rc) : EXIT_OK;
+}
+
+/* An exit code. */
+static int work(struct bench *b, const struct config *config)
+{
+    if (b->o->write)
+        return write_model(b);
+    if (config) {
+        say("asking the cell");
+        return measure_cell(b, config);
+    }
+    say(b->o->memory ? "starting both parties here" : "starting party0, party1 and the dealer");
+    return b->o->memory ? measure_here(b) : measure_lab(b);
+}
+
 static const char doc[] =
-    "Measure a private query of a BERT of this shape, with random weights, on this machine.\v"
+    "Measure a private query of a BERT of this shape, with random weights, on this machine or, "
+    "with --config, at a cell that runs.\v"
     "online_ms is from the proposal of a job until both parties have their share of the answer, "
     "with a tape in stock and the dealer stopped. total_ms is the wall time of a job that finds "
     "nothing in stock: dealing, preparation, online, and the owner's part. offline_* are the "
@@ -581,33 +578,41 @@ static const char doc[] =
     "With --link mem both parties are threads of this process, pinned to a core each, over sealed "
     "memory: online_ms is then from both having their input and tape until both have their share "
     "of the answer, and total_ms the sum of dealing, the slower party's preparation and that.\n\n"
+    "With --config the parties and the dealer are those of an owner's configuration, wherever they "
+    "are; their operators have loaded plan and shares of a model that --write wrote. online_ms and "
+    "offline_* are what they say, total_ms is the sum of the three, and wall_ms is what the owner "
+    "sees, tokens to logits. A tape is in stock when a query comes unless --pause is too short. "
+    "host and nic are this machine's, appliances what those say whose --socket is given.\n\n"
     "Exit status: 0 correct; 1 not; 2 the command line is wrong; 3 failed.";
 
 int bench_bert(int argc, char **argv)
 {
     static const struct argp_child children[] = {{&bench_model_argp, 0, "The model:", -1}, {0}};
     static const struct argp argp = {option_table, take_option, NULL, doc, children};
-    struct options o = {.model = bench_model_default, .repeat = 5, .workers = 1};
+    struct bench_options o = {
+        .model = bench_model_default, .repeat = 5, .workers = 1, .pause_ms = BENCH_PAUSE_AUTO};
     struct bench b = {.o = &o};
+    struct config *config = NULL;
     struct err err = {""};
-    int code, rc;
+    int code, rc = 0;
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
         return EXIT_USAGE;
-    say("compiling a random model");
-    rc = compile_random(&b, &err);
+    if (o.config)
+        rc = read_cell(&b, &o, &config, &err);
     if (rc == 0) {
+        say("compiling a random model");
+        rc = compile_random(&b, &err);
+    }
+    if (rc == 0 && !o.write) {
         say("computing the right answers in the clear");
         rc = make_queries(&b, &err);
     }
-    if (rc < 0) {
-        code = tool_fail(&err, rc);
-    } else {
-        say(o.memory ? "starting both parties here" : "starting party0, party1 and the dealer");
-        code = o.memory ? measure_here(&b) : measure_lab(&b);
-    }
+    code = rc < 0 ? tool_fail(&err, rc) : work(&b, config);
     free(b.texts);
     free(b.expected);
     compiled_free(b.compiled);
+    plan_free(b.plan);
+    config_free(config);
     return code;
 }

@@ -352,6 +352,8 @@ static void *run_end(void *context)
     struct end *e = context;
 
     bench_pin(e->cpu);
+    if (e->fd >= 0)
+        host_nic_of_socket(e->fd, e->nic);
     e->rc = e->way->open(e);
     if (e->rc == 0)
         e->rc = ping(e);
@@ -458,6 +460,8 @@ static json_t *describe(struct end *e)
                         "exchange", list);
     if (e->driver[0])
         json_object_set_new(figures, "driver", json_string(e->driver));
+    if (e->nic[0])
+        json_object_set_new(figures, "nic", json_string(e->nic));
     if (e->features[0])
         json_object_set_new(figures, "features", json_string(e->features));
     return figures;
@@ -521,7 +525,7 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
 {
     unsigned int side = s->remote->listen;
     struct end *e = &p->end[side];
-    char host[BENCH_HOST_TEXT];
+    char host[HOST_TEXT_SIZE];
     int cpus[2], fd, rc;
     pid_t child;
 
@@ -555,7 +559,7 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     for (size_t i = 0; i < BENCH_LARGEST; i++)
         if (e->in[i] != !side + 1)
             return err_set(err, -EBADMSG, "what arrived is not what was sent");
-    bench_remote_host(host);
+    host_text(host);
     *ret = describe(e);
     json_object_set_new(*ret, "host", json_string(host));
     json_object_set_new(*ret, "peer", json_string(s->remote->peer));

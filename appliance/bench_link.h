@@ -2,6 +2,7 @@
 #ifndef APPLIANCE_BENCH_LINK_H
 #define APPLIANCE_BENCH_LINK_H
 
+#include "appliance/host.h"
 #include "dataplane/link.h"
 #include "dataplane/port_open.h"
 
@@ -36,7 +37,7 @@ struct end {
     const struct way *way;
     double ping_us[BENCH_PINGS];
     double gbit[BENCH_SIZES];
-    char driver[32], features[LINK_FEATURES_SIZE];
+    char driver[32], features[LINK_FEATURES_SIZE], nic[HOST_NIC_SIZE];
     int rc;
     struct err err;
 };

@@ -1,9 +1,13 @@
 #include "appliance/bench_model.h"
 
 #include "appliance/bench.h"
+#include "appliance/share_files.h"
+#include "base/file.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct bench_model bench_model_default = {
     .config = {.layers = 2,
@@ -66,6 +70,7 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 {
     struct bench_model *m = state->input;
 
+    m->said |= key > 0 && key < ARGP_KEY_END; /* the others are no options */
     switch (key) {
     case 'l':
         m->config.layers = bench_number(state, "layers", text, 1, MODEL_LAYERS_MAX);
@@ -159,4 +164,66 @@ int bench_model_compile(const struct bench_model *m, const struct checkpoint *c,
                                             .without = without};
 
     return compile_model(c, &options, ret, err);
+}
+
+/* --- in files --- */
+
+int bench_model_write(const struct bench_model *m, const char *folder, struct compiled *c,
+                      struct err *err)
+{
+    char client[PATH_MAX], plan[PATH_MAX];
+    int rc = file_path(client, sizeof(client), folder, "client");
+
+    if (rc == 0)
+        rc = file_path(plan, sizeof(plan), folder, "plan.mpcf");
+    if (rc < 0)
+        return err_set(err, rc, "%s: the path is too long", folder);
+    if (access(plan, F_OK) == 0)
+        return err_set(err, -EEXIST, "%s: it is there already: take another --write", plan);
+    rc = share_files_write(folder, c, err);
+    return rc < 0 ? rc : model_config_write(&m->config, client, err);
+}
+
+int bench_model_read(const char *client, struct bench_model *ret, struct plan **ret_plan,
+                     struct err *err)
+{
+    const struct variant *longest;
+    char path[PATH_MAX];
+    int rc = file_path(path, sizeof(path), client, "plan.mpcf");
+
+    if (rc < 0)
+        return err_set(err, rc, "%s: the path is too long", client);
+    rc = model_config_read(client, &ret->config, err);
+    if (rc < 0)
+        return rc;
+    model_config_free(&ret->config); /* its label names */
+    rc = plan_load(path, ret_plan, err);
+    if (rc < 0)
+        return rc;
+    longest = &(*ret_plan)->variants[(*ret_plan)->variant_count - 1];
+    ret->tokens = longest->tokens;
+    ret->batch = longest->batch;
+    ret->ring = (*ret_plan)->ring;
+    ret->frac = (*ret_plan)->frac;
+    return 0;
+}
+
+int bench_model_adopt(struct compiled *c, const struct plan *plan, struct err *err)
+{
+    uint8_t *bytes;
+    size_t count;
+    int rc;
+
+    memcpy(c->plan->model_id, plan->model_id, sizeof(plan->model_id));
+    memcpy(c->plan->commitment, plan->commitment, sizeof(plan->commitment));
+    c->plan->error_bound = plan->error_bound;
+    rc = plan_serialize(c->plan, &bytes, &count, err);
+    if (rc < 0)
+        return rc;
+    free(bytes);
+    if (memcmp(c->plan->hash, plan->hash, PLAN_HASH_BYTES) != 0)
+        return err_set(err, -EINVAL,
+                       "the plan is not that of a random model: take the folder client/ that this "
+                       "build's `mpcformer bench bert --write` made");
+    return 0;
 }

@@ -15,6 +15,7 @@ struct bench_model {
     const char *hidden_act, *softmax_act; /* of every layer */
     uint32_t tokens, batch;               /* batch: queries at once, beside one alone */
     unsigned int ring, frac;
+    bool said; /* something of this was, on the command line */
 };
 
 extern const struct bench_model bench_model_default;
@@ -34,5 +35,22 @@ MUST_CHECK int bench_model_make(const struct bench_model *m, struct checkpoint *
 MUST_CHECK int bench_model_compile(const struct bench_model *m, const struct checkpoint *c,
                                    const struct encoding samples[BENCH_MODEL_SAMPLES],
                                    unsigned int without, struct compiled **ret, struct err *err);
+
+/** What share_files_write() writes into @folder of @c, and client/config.json. -EEXIST when a plan
+ * is there. */
+MUST_CHECK int bench_model_write(const struct bench_model *m, const char *folder,
+                                 struct compiled *c, struct err *err);
+
+/** From the client/ of such a folder: the shape, without label names, and the plan; its largest
+ * batch. The caller frees the plan. */
+MUST_CHECK int bench_model_read(const char *client, struct bench_model *ret, struct plan **ret_plan,
+                                struct err *err);
+
+/**
+ * Make @c, compiled from the shape of @plan, the very model that @plan is of: its id, its
+ * commitments and its error bound. -EINVAL when the two plans differ in anything else: the weights
+ * are drawn by a seed, so that then they differ too.
+ */
+MUST_CHECK int bench_model_adopt(struct compiled *c, const struct plan *plan, struct err *err);
 
 #endif

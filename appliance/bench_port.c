@@ -45,6 +45,7 @@ static int open_port(struct end *e)
     if (rc < 0)
         return rc;
     memcpy(e->driver, e->port->driver, sizeof(e->driver));
+    host_nic_of_port(&e->port_options->where, e->driver, e->nic);
     while (!e->port->ops->up(e->port)) {
         if (time_ns() > deadline)
             return err_set(&e->err, -ENETDOWN, "the port's line is down");

@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #define PATIENCE_MS 60000 /* until the other end is started */
@@ -14,26 +13,11 @@
 /* Both send one. A bench between builds that differ in this fails by its size or by `what`. */
 struct greeting {
     char magic[8];
-    char what[32], host[BENCH_HOST_TEXT];
+    char what[32], host[HOST_TEXT_SIZE];
     struct seal_keys data, control; /* of end 0, from end 0 */
 };
 
 static const char magic[8] = "MPCFBL1";
-
-void bench_remote_host(char ret[BENCH_HOST_TEXT])
-{
-    char cpu[64] = "", line[256];
-    FILE *f = fopen("/proc/cpuinfo", "re");
-    struct utsname u;
-
-    while (f && !cpu[0] && fgets(line, sizeof(line), f))
-        sscanf(line, "model name : %63[^\n]", cpu);
-    if (f)
-        fclose(f);
-    uname(&u);
-    snprintf(ret, BENCH_HOST_TEXT, "%.40s, %.20s %.40s, %.24s", u.nodename, u.sysname, u.release,
-             cpu);
-}
 
 static int transfer(int fd, void *at, size_t bytes, bool send_it)
 {
@@ -105,7 +89,7 @@ int bench_remote_join(struct bench_remote *r, const char *what, struct seal_keys
         return rc;
     memcpy(here.magic, magic, sizeof(magic));
     snprintf(here.what, sizeof(here.what), "%s", what);
-    bench_remote_host(here.host);
+    host_text(here.host);
     if (!r->listen) {
         random_bytes(&here.data, sizeof(here.data));
         random_bytes(&here.control, sizeof(here.control));

@@ -3,19 +3,15 @@
 #define APPLIANCE_BENCH_REMOTE_H
 
 #include "appliance/bench_link.h"
+#include "appliance/host.h"
 #include "appliance/net.h"
-
-#define BENCH_HOST_TEXT 136
 
 struct bench_remote {
     struct net_address at;
-    bool listen;                /* end 1; else end 0, which calls */
-    int listen_fd;              /* -1: none yet */
-    char peer[BENCH_HOST_TEXT]; /* what the other host says it is */
+    bool listen;               /* end 1; else end 0, which calls */
+    int listen_fd;             /* -1: none yet */
+    char peer[HOST_TEXT_SIZE]; /* what the other host says it is */
 };
-
-/** This host: its name, kernel and processor. */
-void bench_remote_host(char ret[BENCH_HOST_TEXT]);
 
 /**
  * A connection to the other end, which must measure @what too: a socket in *@ret_fd. End 0 draws

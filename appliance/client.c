@@ -72,6 +72,11 @@ void client_free(struct client *client)
     free(client);
 }
 
+int client_socket(const struct client *client, unsigned int party)
+{
+    return client->party[party] ? tls_fd(client->party[party]) : -1;
+}
+
 /* --- one message --- */
 
 /* The message of @type that is due from a party, into secret memory. */

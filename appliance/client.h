@@ -42,6 +42,9 @@ void client_free(struct client *client);
  */
 MUST_CHECK int client_connect(struct client *client, struct err *err);
 
+/** The socket of the session with @party; -1 without one. */
+int client_socket(const struct client *client, unsigned int party);
+
 /**
  * Run one job on the @count texts at @e, in the smallest variant that holds them, connecting where
  * necessary. @ret_logits: plan->labels for each text, NaN where ret_figures->outside is set.

@@ -1,6 +1,7 @@
 /* The operator's commands at the dealer. */
 #include "appliance/daemon.h"
 #include "appliance/dealer.h"
+#include "appliance/host.h"
 
 static json_t *describe(const struct dealt_model *m)
 {
@@ -50,10 +51,12 @@ static int model_unload(void *context, json_t *request, json_t *reply, struct er
 static int status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct dealer_state *d = context;
-    char workers[CPU_LIST_TEXT_SIZE];
+    char workers[CPU_LIST_TEXT_SIZE], host[HOST_TEXT_SIZE];
 
+    host_text(host);
     pthread_mutex_lock(&d->lock);
     json_object_set_new(reply, "role", json_string(role_name(d->config->role)));
+    json_object_set_new(reply, "host", json_string(host));
     json_object_set_new(reply, "party0", json_string(d->party_up[0] ? "connected" : "away"));
     json_object_set_new(reply, "party1", json_string(d->party_up[1] ? "connected" : "away"));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));

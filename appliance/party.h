@@ -16,6 +16,7 @@
 
 #include "appliance/config.h"
 #include "appliance/control.h"
+#include "appliance/host.h"
 #include "appliance/input.h"
 #include "appliance/ledger.h"
 #include "appliance/messages.h"
@@ -133,7 +134,7 @@ struct party_state {
     int listen_fd, link_listen_fd;
     struct port *port;         /* of link = dpdk; the online thread's */
     struct link_counters link; /* of the session with the peer that is, or was */
-    char link_features[LINK_FEATURES_SIZE];
+    char link_features[LINK_FEATURES_SIZE], link_nic[HOST_NIC_SIZE];
 };
 
 /* --- party.c: what the threads do with the shared state --- */

@@ -141,6 +141,7 @@ static json_t *link_status(const struct party_state *p)
 
     json_object_set_new(link, "driver",
                         json_string(p->port ? p->port->driver : config_link_name(p->config->link)));
+    json_object_set_new(link, "nic", json_string(p->link_nic));
     json_object_set_new(link, "features", json_string(p->link_features));
     for (size_t i = 0; i < ARRAY_LENGTH(counts); i++)
         json_object_set_new(link, counts[i].key, json_integer((json_int_t)counts[i].value));
@@ -154,12 +155,14 @@ static json_t *link_status(const struct party_state *p)
 static int status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct party_state *p = context;
-    char shape[SHAPE_TEXT_SIZE];
+    char shape[SHAPE_TEXT_SIZE], host[HOST_TEXT_SIZE];
 
     (void)request, (void)err;
+    host_text(host);
     shape_format(&p->config->shape, shape);
     pthread_mutex_lock(&p->lock);
     json_object_set_new(reply, "role", json_string(role_name(p->config->role)));
+    json_object_set_new(reply, "host", json_string(host));
     json_object_set_new(reply, "peer", json_string(p->peer_up ? "connected" : "away"));
     json_object_set_new(reply, "dealer", json_string(p->dealer_up ? "connected" : "away"));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));

@@ -103,6 +103,8 @@ static int open_stream(struct party_link *l, const struct seal_keys *keys,
         rc = l->p->party == 0 ? connect_link(l->p, token, &fd, err)
                               : accept_link(l->p, token, &fd, err);
     if (rc == 0)
+        host_nic_of_socket(fd, l->nic);
+    if (rc == 0)
         rc = link_uring_new(fd, keys, options, &l->link, err);
     if (rc < 0 && fd >= 0)
         close(fd);
@@ -211,6 +213,7 @@ static int open_packets(struct party_link *l, const struct seal_keys *keys,
             memcpy(path.there.mac, c->peer_mac, sizeof(none));
         where.session = here.drawn ^ there.drawn;
         where.peer_frame_max = there.frame_max;
+        host_nic_of_port(&c->where, p->port->driver, l->nic);
         rc = link_packet_new(&where, keys, control, options, &l->link, err);
     }
     seal_keys_free(control);
@@ -395,6 +398,7 @@ void party_link_note(struct party_link *l)
     pthread_mutex_lock(&l->p->lock);
     l->p->link = c;
     memcpy(l->p->link_features, features, sizeof(features));
+    memcpy(l->p->link_nic, l->nic, sizeof(l->nic));
     pthread_mutex_unlock(&l->p->lock);
 }
 

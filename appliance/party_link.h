@@ -9,6 +9,7 @@ struct party_link {
     struct party_state *p;
     struct tls_session *tls;
     struct link *link;
+    char nic[HOST_NIC_SIZE]; /* what the link is over */
     struct link_exchange exchange;
     int timeout_ms;
 };

@@ -86,8 +86,8 @@ struct model_config {
 MUST_CHECK int model_config_read(const char *folder, struct model_config *ret_config,
                                  struct err *err);
 
-/** Write @config as @folder/config.json, from which model_config_read() makes the same again.
- *  -ENOTSUP: not of BERT's kind. */
+/** Write @config as @folder/config.json, from which model_config_read() makes the same again;
+ *  without label names, those are "LABEL_0" and so on. -ENOTSUP: not of BERT's kind. */
 MUST_CHECK int model_config_write(const struct model_config *config, const char *folder,
                                   struct err *err);
 

@@ -42,7 +42,7 @@ static json_t *labels(const struct model_config *c, bool by_name)
     json_t *object = json_object();
     char number[24];
 
-    for (size_t i = 0; i < c->labels; i++) {
+    for (size_t i = 0; c->label_names && i < c->labels; i++) {
         snprintf(number, sizeof(number), "%zu", i);
         if (by_name)
             json_object_set_new(object, c->label_names[i], json_integer((json_int_t)i));

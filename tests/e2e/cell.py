@@ -28,6 +28,9 @@ READY = {"party0": ("peer", "dealer"), "party1": ("peer", "dealer"), "dealer": P
 # Sanitized builds on two busy cores are this much slower; a limit is no measurement.
 PATIENCE = float(os.environ.get("MPCFORMER_TEST_PATIENCE", "1"))
 
+NAMESPACE = "MPCFORMER_TEST_NAMESPACE"
+SKIP = 77
+
 Answer = namedtuple("Answer", "code rows text seconds")
 Event = namedtuple("Event", "time level name fields")
 Struck = namedtuple("Struck", "model number plan_hash job")
@@ -55,6 +58,20 @@ def free_ports(count):
     return ports
 
 
+def enter_namespace(setup):
+    """Start this program again in a network namespace in which the shell has run @setup; only that
+    one returns."""
+    if os.environ.get(NAMESPACE):
+        return
+    if os.geteuid() != 0 or subprocess.run(["unshare", "--net", "sh", "-c", setup],
+                                           capture_output=True).returncode:
+        print("no network namespace can be made here")
+        sys.exit(SKIP)
+    os.environ[NAMESPACE] = "1"
+    os.execvp("unshare", ["unshare", "--net", "sh", "-c", f'{setup} && exec "$@"', "sh",
+                          sys.executable, *sys.argv])
+
+
 def parse_event(line):
     """One line of a log, or None for what is none, such as a sanitizer's report."""
     m = re.match(r"(\S+Z) (error|warning|info|debug) (\S+)(.*)$", line)
@@ -71,14 +88,17 @@ def ledger_line(text):
 
 class Cell:
     def __init__(self, options, ring=64, frac=16, tokens="16", tapes=2, timeout_ms=5000, states=(),
-                 more=()):
+                 more=(), hosts=(), inside=()):
         """States: {name: folder} of who keeps its state elsewhere than in the cell's folder; more:
-        {name: [(key, value)]} of what else its configuration says."""
+        {name: [(key, value)]} of what else its configuration says; hosts: {name: address} of who
+        does not listen on 127.0.0.1, "link" being party1's; inside: {name: words} that start its
+        process elsewhere."""
         self.tool, self.daemon, self.model = options.tool, options.daemon, options.model
         self.folder = tempfile.mkdtemp(prefix="mpcformer-cell-")
         self.tapes, self.timeout_ms = tapes, timeout_ms
         self.states = dict(states)
         self.more = dict(more)
+        self.hosts, self.inside = dict(hosts), dict(inside)
         self.process = {}
         self.make_identities()
         self.ports = dict(zip(("party0", "party1", "dealer", "link"), free_ports(4)))
@@ -137,7 +157,7 @@ class Cell:
 
     def config(self, name):
         """The lines of a configuration, as pairs."""
-        at = {who: f"127.0.0.1:{port}" for who, port in self.ports.items()}
+        at = {who: f"{self.hosts.get(who, '127.0.0.1')}:{port}" for who, port in self.ports.items()}
         lines = [("role", name), ("certificate", f"{name}.pem"), ("key", f"{name}.key"),
                  ("authority", "authority.pem"), ("timeout_ms", self.timeout_ms)]
         if name in NAMES:
@@ -186,14 +206,23 @@ class Cell:
     def start(self, name, config=None):
         log = open(self.path(f"{name}.log"), "ab")
         self.process[name] = subprocess.Popen(
-            [self.daemon, "--config", self.path(f"{config or name}.conf")], stderr=log,
-            stdout=log, stdin=subprocess.DEVNULL)
+            [*self.inside.get(name, ()), self.daemon, "--config",
+             self.path(f"{config or name}.conf")], stderr=log, stdout=log, stdin=subprocess.DEVNULL)
         log.close()
 
     def start_all(self):
         for name in NAMES:
             self.start(name)
         self.wait_ready()
+
+    def reconfigure(self, more):
+        """Both parties once more, with what @more says of each."""
+        for party in PARTIES:
+            self.stop(party)
+            self.more[party] = more[party]
+            self.write_config(party, self.config(party))
+        for party in PARTIES[::-1]:
+            self.start(party)
 
     def kill(self, name, how=signal.SIGKILL):
         """Kill it; its exit status, negative for a signal."""

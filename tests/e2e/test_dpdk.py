@@ -6,35 +6,19 @@ right, or there is an error that names what happened, and the next query is righ
 """
 
 import json
-import os
 import random
 import subprocess
 import sys
 import time
 
-from cell import PARTIES, PATIENCE, expect, expect_text, free_ports, run_cell
+from cell import PARTIES, PATIENCE, enter_namespace, expect, expect_text, free_ports, run_cell
 
 TEXTS = ("a film to remember", "tired and far too long", "warm and funny")
-NAMESPACE = "MPCFORMER_TEST_NAMESPACE"
-SKIP = 77
-
-
-def enter_namespace():
-    """Start this program again in a namespace with a cable in it; only that one returns."""
-    if os.environ.get(NAMESPACE):
-        return
-    # The driver groups sockets by process and interface number, exclusive or: 10 and 77 differ in
-    # more than two processes that follow each other can make up for.
-    setup = ("ip link set lo up && "
-             "ip link add cable0 index 10 type veth peer name cable1 index 77 && "
-             "ip link set cable0 mtu 9000 up && ip link set cable1 mtu 9000 up")
-    if os.geteuid() != 0 or subprocess.run(["unshare", "--net", "sh", "-c", setup],
-                                           capture_output=True).returncode:
-        print("no network namespace can be made here")
-        sys.exit(SKIP)
-    os.environ[NAMESPACE] = "1"
-    os.execvp("unshare", ["unshare", "--net", "sh", "-c", f'{setup} && exec "$@"', "sh",
-                          sys.executable, *sys.argv])
+# The driver groups sockets by process and interface number, exclusive or: 10 and 77 differ in more
+# than two processes that follow each other can make up for.
+SETUP = ("ip link set lo up && "
+         "ip link add cable0 index 10 type veth peer name cable1 index 77 && "
+         "ip link set cable0 mtu 9000 up && ip link set cable1 mtu 9000 up")
 
 
 def over(port, *more):
@@ -48,15 +32,6 @@ CABLE = ("af_packet:cable0", "af_packet:cable1")
 
 def link(cell, party):
     return json.loads(cell.ask(party, "status", "--json"))["link"]
-
-
-def configure(cell, more):
-    for party in PARTIES:
-        cell.stop(party)
-        cell.more[party] = more[party]
-        cell.write_config(party, cell.config(party))
-    for party in PARTIES[::-1]:
-        cell.start(party)
 
 
 def answers(cell, _):
@@ -73,7 +48,7 @@ def lossy(cell, _):
     said = []
     for percent in (1, 5):
         shape = f"{percent}%loss,{percent}%duplicate,{percent}%reorder"
-        configure(cell, over(CABLE, ("shape", shape)))
+        cell.reconfigure(over(CABLE, ("shape", shape)))
         cell.wait_ready()
         cell.infer_right(*TEXTS)
         seen = link(cell, "party1")
@@ -84,7 +59,7 @@ def lossy(cell, _):
 
 def pulled(cell, _):
     """The cable is out for two seconds in the middle of a query."""
-    configure(cell, over(CABLE, ("shape", "5ms")))
+    cell.reconfigure(over(CABLE, ("shape", "5ms")))
     cell.wait_ready()
     client = cell.infer_start("--compare", TEXTS[0])
     time.sleep(0.4 * PATIENCE)
@@ -104,7 +79,7 @@ def pulled(cell, _):
 
 def killed(cell, options):
     """Either party, at any moment of a query."""
-    configure(cell, over(CABLE))
+    cell.reconfigure(over(CABLE))
     cell.wait_ready()
     for _ in range(12 if options.long else 3):
         victim = random.choice(PARTIES)
@@ -122,7 +97,7 @@ def killed(cell, options):
 
 def memif(cell, _):
     """Both parties on one host, through memory."""
-    configure(cell, over(2 * (f"memif:{cell.path('port.sock')}",)))
+    cell.reconfigure(over(2 * (f"memif:{cell.path('port.sock')}",)))
     cell.wait_ready()
     cell.infer_right(*TEXTS)
     expect(link(cell, "party1")["driver"] == "net_memif", "another driver")
@@ -131,11 +106,11 @@ def memif(cell, _):
 def mismatch(cell, _):
     """TCP at one party and packets at the other: both say so, and agree once alike."""
     mark = cell.mark()
-    configure(cell, {**over(CABLE), "party1": []})
+    cell.reconfigure({**over(CABLE), "party1": []})
     cell.expect_log("party0", "peer-refused .*here is link = dpdk, .*at the other party link = uring"
                     ".*write the same in both", mark)
     cell.expect_log("party1", "peer-refused .*here is link = uring, .*other party link = dpdk", mark)
-    configure(cell, {party: [] for party in PARTIES})
+    cell.reconfigure({party: [] for party in PARTIES})
     cell.wait_ready()
     cell.infer_right(TEXTS[0])
 
@@ -195,5 +170,5 @@ CASES = (answers, lossy, pulled, killed, memif, mismatch, refused, lab, bench)
 
 
 if __name__ == "__main__":
-    enter_namespace()
+    enter_namespace(SETUP)
     sys.exit(run_cell(__doc__, CASES, lambda cell: cell.wait_ready(timeout=40), more=over(CABLE)))

@@ -313,6 +313,28 @@ static void reads_the_case_from_either_file(void **state)
     unlink(folder_at(f, "tokenizer_config.json"));
 }
 
+/* With a function a layer, label names, and a number that has no short decimal form. */
+static void writes_what_it_reads(void **state)
+{
+    struct folder *f = *state;
+    struct model_config first, second;
+
+    write_config_with(f, "hidden_act", "[\"gelu\",\"relu\"]");
+    assert_int_equal(model_config_read(f->path, &first, NULL), 0);
+    first.functions[1].softmax = SOFTMAX_2RELU;
+    first.layer_norm_eps = 1e-12 / 3;
+    first.lower_case = false;
+    snprintf(first.label_names[2], sizeof(*first.label_names), "so-so");
+    assert_int_equal(model_config_write(&first, f->path, NULL), 0);
+    assert_int_equal(model_config_read(f->path, &second, NULL), 0);
+    for (size_t i = 0; i < first.labels; i++)
+        assert_string_equal(first.label_names[i], second.label_names[i]);
+    model_config_free(&first);
+    model_config_free(&second);
+    assert_memory_equal(&first, &second, sizeof(first));
+    assert_int_equal(model_config_write(&first, "/nowhere", NULL), -ENOENT);
+}
+
 static void refuses_bad_configs(void **state)
 {
     static const struct {
@@ -561,6 +583,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(reads_the_case_from_either_file, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_adapters, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_other_tokenizers, setup, teardown),
+        cmocka_unit_test_setup_teardown(writes_what_it_reads, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_bad_configs, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_bad_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_tensors_of_another_model, setup, teardown),
