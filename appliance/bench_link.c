@@ -40,10 +40,11 @@ struct options {
     enum seal_engine seal;
     struct bench_remote remote; /* no host: both ends are here */
     enum link_zero_copy zero_copy;
+    unsigned int streams; /* of DRIVER_URING */
     bool json;
 };
 
-enum { OPTION_SMALL = 256, OPTION_LISTEN, OPTION_PEER, OPTION_ZERO_COPY };
+enum { OPTION_SMALL = 256, OPTION_STREAMS, OPTION_LISTEN, OPTION_PEER, OPTION_ZERO_COPY };
 
 static const struct argp_option option_table[] = {
     {"link", 'l', "DRIVER", 0,
@@ -57,6 +58,8 @@ static const struct argp_option option_table[] = {
     {"small-pages", OPTION_SMALL, NULL, 0, "Of dpdk: no huge pages", 0},
     {"zero-copy", OPTION_ZERO_COPY, "WHEN", 0,
      "Of uring: try, while the kernel reports that large sends are not copied; never; always (try)",
+     0},
+    {"streams", OPTION_STREAMS, "N", 0, "Of uring: TCP connections that records take turns on (1)",
      0},
     {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
@@ -163,12 +166,17 @@ static error_t take_option(int key, char *text, struct argp_state *state)
             argp_error(state, "write both ends, as in dpdk:af_packet:eth1,af_packet:eth2");
         if (o->remote.at.host[0] && (o->driver == DRIVER_MEM || o->folder[0]))
             argp_error(state, "two hosts have no memory in common: --link uring, or dpdk:PORT");
+        if (o->driver != DRIVER_URING && o->streams > 1)
+            argp_error(state, "--streams %u: only --link uring has TCP's", o->streams);
         return 0;
     case OPTION_SMALL:
         o->port[0].small_pages = o->port[1].small_pages = true;
         return 0;
     case OPTION_ZERO_COPY:
         o->zero_copy = take_zero_copy(state, text);
+        return 0;
+    case OPTION_STREAMS:
+        o->streams = (unsigned int)bench_number(state, "streams", text, 1, LINK_STREAMS_MAX);
         return 0;
     case 's':
         o->seal = take_engine(state, text);
@@ -188,11 +196,17 @@ static error_t take_option(int key, char *text, struct argp_state *state)
 
 static int open_uring(struct end *e)
 {
-    int rc = link_uring_new(e->fd, e->keys, e->options, &e->link, &e->err);
+    int fds[LINK_STREAMS_MAX], rc;
 
-    if (rc == 0)
-        e->fd = -1;
-    return rc;
+    memcpy(fds, e->more, sizeof(fds));
+    fds[0] = e->fd;
+    rc = link_uring_new(fds, e->streams, e->keys, e->options, &e->link, &e->err);
+    if (rc < 0)
+        return rc;
+    e->fd = -1;
+    for (unsigned int i = 1; i < e->streams; i++)
+        e->more[i] = -1;
+    return 0;
 }
 
 static int open_nothing(struct end *e)
@@ -399,12 +413,27 @@ static int connect_pair(int ret[2], struct err *err)
     return rc;
 }
 
+static int connect_streams(struct end ends[2], struct err *err)
+{
+    static const int room = SOCKET_ROOM;
+    int fds[2], rc = 0;
+
+    for (unsigned int s = 0; rc == 0 && s < ends[0].streams; s++) {
+        rc = connect_pair(fds, err);
+        for (size_t i = 0; rc == 0 && i < 2; i++) {
+            *(s ? &ends[i].more[s] : &ends[i].fd) = fds[i];
+            (void)setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+            (void)setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+        }
+    }
+    return rc;
+}
+
 /* What the ends have between them. */
 static int join(struct end ends[2], const struct way *way, struct err *err)
 {
-    static const int room = SOCKET_ROOM;
     struct link *links[2];
-    int fds[2] = {-1, -1}, rc = 0;
+    int rc = 0;
 
     if (way == &way_memory) {
         ends[0].cells = ends[1].cells = aligned_alloc(64, 2 * sizeof(struct cell));
@@ -416,16 +445,18 @@ static int join(struct end ends[2], const struct way *way, struct err *err)
         for (size_t i = 0; rc == 0 && i < 2; i++)
             ends[i].link = links[i];
     } else {
-        rc = connect_pair(fds, err);
-    }
-    for (size_t i = 0; rc == 0 && i < 2; i++) {
-        ends[i].fd = fds[i];
-        if (fds[i] < 0)
-            continue;
-        (void)setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-        (void)setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
+        rc = connect_streams(ends, err);
     }
     return rc;
+}
+
+static void close_sockets(struct end *e)
+{
+    if (e->fd >= 0)
+        close(e->fd);
+    for (unsigned int s = 1; s < e->streams; s++)
+        if (e->more[s] >= 0)
+            close(e->more[s]);
 }
 
 static void part(struct end ends[2])
@@ -434,8 +465,7 @@ static void part(struct end ends[2])
     for (size_t i = 0; i < 2; i++) {
         if (ends[i].epoll >= 0)
             close(ends[i].epoll);
-        if (ends[i].fd >= 0)
-            close(ends[i].fd);
+        close_sockets(&ends[i]);
     }
 }
 
@@ -517,8 +547,28 @@ struct setting {
     const struct link_options *options;
     const struct port_options *port; /* (2), NULL: none */
     const char *name;                /* what is measured */
+    unsigned int streams;            /* of TCP; 0: one */
     struct bench_remote *remote;     /* the other end is elsewhere; NULL: both are here */
 };
+
+static void end_init(struct end *e, unsigned int side, const struct setting *s, struct pair *p)
+{
+    int cpus[2];
+
+    bench_cpus(cpus);
+    *e = (struct end){.side = side,
+                      .cpu = cpus[side],
+                      .fd = -1,
+                      .epoll = -1,
+                      .way = s->way,
+                      .control = &p->control[side],
+                      .options = s->options,
+                      .streams = MAX(s->streams, 1),
+                      .out = p->data[side][0],
+                      .in = p->data[side][1]};
+    memset(e->more, 0xff, sizeof(e->more)); /* -1 each */
+    memset(e->out, (int)side + 1, BENCH_LARGEST);
+}
 
 /* The end that is here of two hosts' ends, in a process of its own, so that its port closes. */
 static int run_remote(struct pair *p, const struct setting *s, json_t **ret, struct err *err)
@@ -526,26 +576,20 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     unsigned int side = s->remote->listen;
     struct end *e = &p->end[side];
     char host[HOST_TEXT_SIZE];
-    int cpus[2], fd, rc;
     pid_t child;
+    int rc;
 
-    bench_cpus(cpus);
-    rc = bench_remote_join(s->remote, s->name, &p->keys[side], &p->control[side], &fd, err);
-    if (rc < 0)
+    end_init(e, side, s, p);
+    e->port_options = s->port;
+    e->keys = &p->keys[side];
+    e->rc = -ECHILD; /* of one that does not come back */
+    rc = bench_remote_join(s->remote, s->name, &p->keys[side], &p->control[side], &e->fd, err);
+    if (rc == 0)
+        rc = bench_remote_join_more(s->remote, e->more, e->streams, err);
+    if (rc < 0) {
+        close_sockets(e);
         return rc;
-    *e = (struct end){.side = side,
-                      .cpu = cpus[side],
-                      .fd = fd,
-                      .epoll = -1,
-                      .way = s->way,
-                      .port_options = s->port,
-                      .keys = &p->keys[side],
-                      .control = &p->control[side],
-                      .options = s->options,
-                      .out = p->data[side][0],
-                      .in = p->data[side][1],
-                      .rc = -ECHILD};
-    memset(e->out, (int)side + 1, BENCH_LARGEST);
+    }
     child = fork();
     if (child == 0) {
         run_end(e);
@@ -553,7 +597,7 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
     }
     while (child > 0 && waitpid(child, NULL, 0) < 0 && errno == EINTR)
         ;
-    close(fd);
+    close_sockets(e);
     if (e->rc < 0)
         return err_set(err, e->rc, "%s", err_text(&e->err, e->rc));
     for (size_t i = 0; i < BENCH_LARGEST; i++)
@@ -569,10 +613,13 @@ static int run_remote(struct pair *p, const struct setting *s, json_t **ret, str
 static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct err *err)
 {
     struct end *ends = p->end;
-    int cpus[2], rc;
+    int rc;
 
-    bench_cpus(cpus);
     for (unsigned int i = 0; i < 2; i++) {
+        end_init(&ends[i], i, s, p);
+        ends[i].port_options = &p->port[i];
+        ends[i].keys = s->keys[i] ? &p->keys[i] : NULL;
+        memset(ends[i].in, 0, BENCH_LARGEST);
         if (s->port) {
             p->port[i] = s->port[i];
             p->port[i].memif_server = i == 1;
@@ -581,19 +628,6 @@ static int run_in(struct pair *p, const struct setting *s, json_t **ret, struct 
             p->keys[i] = *s->keys[i];
             p->control[i] = *s->control[i];
         }
-        ends[i] = (struct end){.side = i,
-                               .cpu = cpus[i],
-                               .fd = -1,
-                               .epoll = -1,
-                               .way = s->way,
-                               .port_options = &p->port[i],
-                               .keys = s->keys[i] ? &p->keys[i] : NULL,
-                               .control = &p->control[i],
-                               .options = s->options,
-                               .out = p->data[i][0],
-                               .in = p->data[i][1]};
-        memset(ends[i].out, (int)i + 1, BENCH_LARGEST);
-        memset(ends[i].in, 0, BENCH_LARGEST);
     }
     rc = join(ends, s->way, err);
     if (rc == 0)
@@ -710,11 +744,17 @@ static int run(const struct options *o, json_t **ret, struct err *err)
                                          .zero_copy = o->zero_copy};
     struct seal_keys *keys[2] = {NULL, NULL}, *control[2] = {NULL, NULL};
     struct bench_remote remote = o->remote, *there = remote.at.host[0] ? &remote : NULL;
-    struct setting s = {
-        .way = d->link, .options = &options, .port = o->port, .name = d->name, .remote = there};
+    char name[32];
+    struct setting s = {.way = d->link,
+                        .options = &options,
+                        .port = o->port,
+                        .name = name,
+                        .streams = o->streams,
+                        .remote = there};
     json_t *raw = NULL, *peers = NULL, *seals = NULL;
     int rc = make_keys(keys);
 
+    snprintf(name, sizeof(name), "%s, %u streams", d->name, o->streams);
     if (rc == 0)
         rc = make_keys(control);
     for (size_t i = 0; i < 2; i++) {
@@ -733,6 +773,7 @@ static int run(const struct options *o, json_t **ret, struct err *err)
         rc = bench_seal(&seals, err);
     if (rc == 0) {
         json_object_set_new(*ret, "link", json_string(d->name));
+        json_object_set_new(*ret, "streams", json_integer((json_int_t)o->streams));
         json_object_set_new(*ret, "seal", json_string(seal_engine_name(o->seal)));
         json_object_set(*ret, "raw", raw);
         json_object_set(*ret, "peers", peers);
@@ -761,7 +802,7 @@ static const char doc[] =
 int bench_link(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options o = {.driver = DRIVER_URING};
+    struct options o = {.driver = DRIVER_URING, .streams = 1};
     struct err err = {""};
     json_t *figures = NULL;
     int rc;

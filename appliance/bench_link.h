@@ -26,6 +26,7 @@ struct end {
     int cpu; /* -1: anywhere */
     struct link *link;
     int fd, epoll;                           /* -1: none */
+    int more[LINK_STREAMS_MAX];              /* (streams), from 1 on: beside fd */
     struct cell *cells;                      /* NULL: none; the one it sends in is cells[side] */
     const struct port_options *port_options; /* NULL: none */
     struct port *port;
@@ -34,6 +35,7 @@ struct end {
     uint8_t *out, *in; /* BENCH_LARGEST each */
     const struct seal_keys *keys, *control;
     const struct link_options *options;
+    unsigned int streams; /* of TCP, 1 or more */
     const struct way *way;
     double ping_us[BENCH_PINGS];
     double gbit[BENCH_SIZES];

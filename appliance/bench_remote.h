@@ -21,4 +21,8 @@ struct bench_remote {
 MUST_CHECK int bench_remote_join(struct bench_remote *r, const char *what, struct seal_keys *data,
                                  struct seal_keys *control, int *ret_fd, struct err *err);
 
+/** The streams from 1 to @count - 1 beside that one, into @ret_fd[1] and so on. */
+MUST_CHECK int bench_remote_join_more(struct bench_remote *r, int ret_fd[], unsigned int count,
+                                      struct err *err);
+
 #endif

@@ -104,6 +104,8 @@ static const struct key keys[] = {
      "longest wait for a peer in one step of a session"},
     {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link),
      "driver of the share link: uring (TCP through the kernel) or dpdk (packets over `port`)"},
+    {"streams", TYPE_NUMBER, PARTIES, 0, "1", 1, LINK_STREAMS_MAX, 0, AT(streams),
+     "of uring: TCP connections that the share link takes turns on; the same at both"},
     {"port", TYPE_PORT, PARTIES, 0, NULL, 0, 0, 0, AT(port.where),
      "of dpdk: 0000:3b:00.0, memif:/PATH (both parties on one host, which trust each other), "
      "af_packet:INTERFACE, af_xdp:INTERFACE or tap:INTERFACE"},
@@ -570,6 +572,9 @@ static int check_together(const struct parser *p, struct err *err)
     if (missing)
         return err_set(err, -EINVAL, "%s: `%s` is missing: add %s = ... (%s)", p->path, missing,
                        missing, find_key(missing)->help);
+    if (dpdk && c->streams > 1)
+        return err_set(err, -EINVAL, "%s: `streams` are TCP's: leave it away, or set link = uring",
+                       p->path);
     if (!dpdk && shape_faulty(&c->shape))
         return err_set(err, -EINVAL,
                        "%s: `shape` loses packets, and TCP has none to lose: set link = dpdk, or "

@@ -56,6 +56,7 @@ struct config {
     unsigned int tapes;      /* kept in stock a plan variant */
     unsigned int timeout_ms; /* of one step of a session */
     enum config_link link;
+    unsigned int streams;            /* of CONFIG_LINK_URING */
     struct config_port port;         /* parties, of CONFIG_LINK_DPDK */
     struct cpu_list workers;         /* a party online, the first its online thread; the dealer */
     struct cpu_list offline_workers; /* parties: preparation; `workers` where it is not said */

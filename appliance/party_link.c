@@ -43,41 +43,64 @@ static int receive_token(int fd, uint8_t token[TOKEN_BYTES])
     return 0;
 }
 
-static int accept_link(struct party_state *p, const uint8_t token[TOKEN_BYTES], int *ret_fd,
-                       struct err *err)
+/* The streams of a share link: the token of each, and its socket, -1 while there is none. */
+struct streams {
+    unsigned int count;
+    uint8_t token[LINK_STREAMS_MAX][TOKEN_BYTES];
+    int fd[LINK_STREAMS_MAX];
+};
+
+/* The one that @fd shows the token of and that is missing, or NULL. */
+static int *find_stream(struct streams *s, int fd)
+{
+    uint8_t shown[TOKEN_BYTES];
+
+    if (receive_token(fd, shown) < 0)
+        return NULL;
+    for (unsigned int i = 0; i < s->count; i++)
+        if (s->fd[i] < 0 && secret_equal(shown, s->token[i], TOKEN_BYTES))
+            return &s->fd[i];
+    return NULL;
+}
+
+/* In whatever order they come. */
+static int accept_streams(struct party_state *p, struct streams *s, struct err *err)
 {
     uint64_t deadline = net_deadline((int)p->config->timeout_ms);
+    unsigned int found = 0;
 
-    while (time_ns() < deadline && !p->stopping) {
-        uint8_t shown[TOKEN_BYTES];
-        int fd, rc = net_accept(p->link_listen_fd, HELLO_MS, &fd, NULL);
+    while (found < s->count && time_ns() < deadline && !p->stopping) {
+        int fd, *place, rc = net_accept(p->link_listen_fd, HELLO_MS, &fd, NULL);
 
         if (rc < 0)
             continue;
-        if (receive_token(fd, shown) == 0 && secret_equal(shown, token, TOKEN_BYTES)) {
-            *ret_fd = fd;
-            return 0;
+        place = find_stream(s, fd);
+        if (place) {
+            *place = fd;
+            found++;
+            continue;
         }
         log_warning("link-refused", log_text("error", "no token of this session"));
         close(fd);
     }
-    return err_set(err, -ETIMEDOUT, "party 0 opened no share link");
+    return found == s->count ? 0
+                             : err_set(err, -ETIMEDOUT,
+                                       "party 0 opened %u of %u streams of the "
+                                       "share link",
+                                       found, s->count);
 }
 
-static int connect_link(struct party_state *p, const uint8_t token[TOKEN_BYTES], int *ret_fd,
-                        struct err *err)
+static int connect_streams(struct party_state *p, struct streams *s, struct err *err)
 {
-    int fd, rc = net_connect(&p->config->peer_link, (int)p->config->timeout_ms, &fd, err);
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
-    /* A fresh socket has room for it. */
-    if (send(fd, token, TOKEN_BYTES, MSG_NOSIGNAL) != TOKEN_BYTES) {
-        close(fd);
-        return err_set(err, -EIO, "the share link took no token");
+    for (unsigned int i = 0; rc == 0 && i < s->count; i++) {
+        rc = net_connect(&p->config->peer_link, (int)p->config->timeout_ms, &s->fd[i], err);
+        /* A fresh socket has room for it. */
+        if (rc == 0 && send(s->fd[i], s->token[i], TOKEN_BYTES, MSG_NOSIGNAL) != TOKEN_BYTES)
+            rc = err_set(err, -EIO, "the share link took no token");
     }
-    *ret_fd = fd;
-    return 0;
+    return rc;
 }
 
 /* Party 0's sending half comes first in what the session exports. */
@@ -91,24 +114,38 @@ static int export_keys(struct party_link *l, const char *first_half, const char 
     return rc < 0 ? rc : tls_export(l->tls, label_keys, second_half, 1, second, sizeof(*second));
 }
 
-static int open_stream(struct party_link *l, const struct seal_keys *keys,
-                       const struct link_options *options, struct err *err)
+/* Each stream has a token of its own, so that both ends count them alike. */
+static int make_tokens(const struct party_link *l, struct streams *s)
 {
-    uint8_t token[TOKEN_BYTES];
-    int fd = -1, rc = tls_export(l->tls, label_token, NULL, 0, token, sizeof(token));
+    int rc = 0;
+
+    for (unsigned int i = 0; rc == 0 && i < s->count; i++) {
+        const char number[2] = {(char)('0' + i), '\0'};
+
+        s->fd[i] = -1;
+        rc =
+            tls_export(l->tls, label_token, i ? number : NULL, i ? 1 : 0, s->token[i], TOKEN_BYTES);
+    }
+    return rc;
+}
+
+static int open_streams(struct party_link *l, const struct seal_keys *keys,
+                        const struct link_options *options, struct err *err)
+{
+    struct streams s = {.count = l->p->config->streams};
+    int rc = make_tokens(l, &s);
 
     if (rc < 0)
-        err_set(err, rc, "no token for the share link");
-    if (rc == 0)
-        rc = l->p->party == 0 ? connect_link(l->p, token, &fd, err)
-                              : accept_link(l->p, token, &fd, err);
-    if (rc == 0)
-        host_nic_of_socket(fd, l->nic);
-    if (rc == 0)
-        rc = link_uring_new(fd, keys, options, &l->link, err);
-    if (rc < 0 && fd >= 0)
-        close(fd);
-    secret_wipe(token, sizeof(token));
+        return err_set(err, rc, "no token for the share link");
+    rc = l->p->party == 0 ? connect_streams(l->p, &s, err) : accept_streams(l->p, &s, err);
+    if (rc == 0) {
+        host_nic_of_socket(s.fd[0], l->nic);
+        rc = link_uring_new(s.fd, s.count, keys, options, &l->link, err);
+    }
+    for (unsigned int i = 0; rc < 0 && i < s.count; i++)
+        if (s.fd[i] >= 0)
+            close(s.fd[i]);
+    secret_wipe(&s, sizeof(s));
     return rc;
 }
 
@@ -235,7 +272,7 @@ static int open_link(struct party_link *l, struct err *err)
     if (rc < 0)
         err_set(err, rc, "no keys for the share link");
     if (rc == 0)
-        rc = packets ? open_packets(l, keys, &options, err) : open_stream(l, keys, &options, err);
+        rc = packets ? open_packets(l, keys, &options, err) : open_streams(l, keys, &options, err);
     if (rc == 0 && shape_set(&config->shape))
         rc = link_shape_new(l->link, &options, &config->shape.line, &l->link, err);
     seal_keys_free(keys);
@@ -254,6 +291,8 @@ static void describe_link(const struct config *c, char ret[LINK_TEXT_SIZE])
     snprintf(ret, LINK_TEXT_SIZE, "link = %s, shape = %s", config_link_name(c->link), shape);
     if (c->link == CONFIG_LINK_DPDK)
         snprintf(ret + strlen(ret), LINK_TEXT_SIZE - strlen(ret), ", port_vlan = %u", c->port.vlan);
+    if (c->streams > 1)
+        snprintf(ret + strlen(ret), LINK_TEXT_SIZE - strlen(ret), ", streams = %u", c->streams);
 }
 
 static int send_description(struct party_link *l, const char *text, struct err *err)

@@ -604,6 +604,7 @@ static void run_session(struct party_state *p, struct tls_session *tls)
         return;
     }
     log_info("peer-connected", log_text("name", tls_peer(tls)->name));
+    party_link_note(&l);
     set_peer_up(p, true);
     while (rc == 0 && !p->stopping) {
         rc = p->party == 0 ? lead_step(&l) : follow_step(&l);

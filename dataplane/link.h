@@ -135,19 +135,23 @@ void link_free(struct link *l);
 MUST_CHECK int link_mem_new(const struct seal_keys *keys, const struct link_options *options,
                             struct link *ret[2], struct err *err);
 
+/* Streams of a link over TCP; AGREEMENT. */
+#define LINK_STREAMS_MAX 8
+
 /**
- * A link over @fd, a connected TCP socket on which nothing is left to read or write from before,
- * through an io_uring of its own. Call it on the thread that will use the link: the ring is bound
- * to that thread, and transfers from another one are refused with -EINVAL. Takes some 30 ms with
- * small pages. On success the link owns @fd, makes it blocking
- * and raises its buffers; on failure @fd stays the caller's. @keys are used for this link only and
- * may be freed afterwards.
+ * A link over the @count (1..LINK_STREAMS_MAX) @fds, connected TCP sockets on which nothing is left
+ * to read or write from before, in the same order at both ends: records take turns. It has an
+ * io_uring of its own. Call it on the thread that will use the link: the ring is bound
+ * to that thread, and transfers from another one are refused with -EINVAL. Takes some 30 ms a
+ * stream with small pages. On success the link owns the sockets, makes them blocking
+ * and raises their buffers; on failure they stay the caller's. @keys are used for this link only
+ * and may be freed afterwards.
  *
  * Older kernels give fewer ring features, which costs speed only: link_features() tells. -EPERM or
  * -ENOSYS, with what to change in @err, when io_uring is not allowed at all; -ENOTSOCK, -ENOTCONN,
- * -EPROTONOSUPPORT for a wrong @fd.
+ * -EPROTONOSUPPORT for a wrong socket.
  */
-MUST_CHECK int link_uring_new(int fd, const struct seal_keys *keys,
+MUST_CHECK int link_uring_new(const int fds[], unsigned int count, const struct seal_keys *keys,
                               const struct link_options *options, struct link **ret,
                               struct err *err);
 

@@ -1,9 +1,14 @@
 /*
- * A link over TCP through io_uring. One send and one receive are under way at a time, each straight
- * from or into its arena: the send covers all that is committed, up to CHUNK_MAX, the receive all
- * the room there is. So a stream needs no reordering, and many small records share one call.
+ * A link over TCP through io_uring, over one stream or several, in turn: the n-th record of a
+ * direction goes over stream n modulo their count. Sequences, and so nonces, count the records of
+ * all streams together, under one key a direction.
  *
- * Positions count bytes of each direction's stream of frames:
+ * Of each stream one send and one receive are under way at a time, each straight from or into its
+ * arena: the send covers all that is committed, up to CHUNK_MAX, the receive all the room there is.
+ * So a stream needs no reordering, and many small records share one call. All streams have one ring
+ * and one thread.
+ *
+ * Positions count bytes of each direction's frames in a stream:
  *
  *     outgoing:  kept <= sent <= committed <= kept + ARENA_ROOM
  *     incoming:  released <= released + held <= received <= released + ARENA_ROOM
@@ -40,7 +45,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define RING_ENTRIES  64 /* completions have twice as many places: for notifications */
+#define RING_ENTRIES 64 /* completions have twice as many places: for notifications */
+_Static_assert(2 * LINK_STREAMS_MAX <= RING_ENTRIES, "a send and a receive of each stream fit");
 #define KICK_BYTES    ((size_t)256 << 10)
 #define CHUNK_MAX     ((size_t)1 << 20)
 #define SOCKET_BUFFER (8 << 20)
@@ -56,27 +62,35 @@
 #define IORING_NOTIF_USAGE_ZC_COPIED (1U << 31)
 #endif
 
-/* What an entry is, in the low bits of its data; the number of a zero-copy send is above. */
+/* What an entry is, in the low bits of its data, and of which stream; the number of a zero-copy
+ * send is above. */
 enum transfer { SEND = 1, RECEIVE = 2, SEND_ZERO_COPY = 3 };
 #define TRANSFER_BITS 2
+#define STREAM_BITS   3
+_Static_assert(LINK_STREAMS_MAX <= 1 << STREAM_BITS, "a stream's number fits");
 
-enum fixed { INCOMING = 0, OUTGOING = 1 }; /* registered buffers */
+struct stream {
+    struct uring *uring;
+    unsigned int number;
+    int fd;
+    struct arena outgoing, incoming;
+    struct zero_copy zero_copy;
+    uint64_t sent, committed;
+    uint64_t released, received;
+    size_t held;             /* frame bytes of the record that was taken last, if it was here */
+    bool sending, receiving; /* a transfer is with the kernel */
+    bool send_gone, receive_gone; /* the peer's end of that direction */
+};
 
 struct uring {
     struct link link;
     struct framer framer;
     struct io_uring ring;
-    struct arena outgoing, incoming;
-    struct zero_copy zero_copy;
-    uint64_t sent, committed;
-    uint64_t released, received;
-    size_t held;             /* frame bytes of the record that was taken last */
-    bool sending, receiving; /* a transfer is with the kernel */
+    struct stream streams[LINK_STREAMS_MAX];
+    unsigned int count;
     bool ring_made, fixed_file, fixed_incoming;
     bool napi; /* waiting looks at the port */
     const char *ring_kind;
-    bool send_gone, receive_gone; /* the peer's end of that direction */
-    int fd;
     pthread_t owner; /* whose ring it is; not every kernel checks */
 };
 
@@ -95,30 +109,30 @@ static bool gone(int rc)
     return rc == -ECONNRESET || rc == -EPIPE || rc == -ECONNABORTED || rc == -ENOTCONN;
 }
 
-static int sent_some(struct uring *u, int rc)
+static int sent_some(struct stream *s, int rc)
 {
-    u->sending = false;
+    s->sending = false;
     if (rc > 0) {
-        u->sent += (uint64_t)rc;
-        u->link.counters.sent_wire_bytes += (uint64_t)rc;
+        s->sent += (uint64_t)rc;
+        s->uring->link.counters.sent_wire_bytes += (uint64_t)rc;
     } else if (gone(rc)) {
-        u->send_gone = true;
+        s->send_gone = true;
     } else if (rc < 0 && rc != -EAGAIN && rc != -EINTR) {
-        return link_fail(&u->link, rc, "sending to the peer failed: %s", strerror(-rc));
+        return link_fail(&s->uring->link, rc, "sending to the peer failed: %s", strerror(-rc));
     }
     return 0;
 }
 
-static int received_some(struct uring *u, int rc)
+static int received_some(struct stream *s, int rc)
 {
-    u->receiving = false;
+    s->receiving = false;
     if (rc > 0) {
-        u->received += (uint64_t)rc;
-        u->link.counters.received_wire_bytes += (uint64_t)rc;
+        s->received += (uint64_t)rc;
+        s->uring->link.counters.received_wire_bytes += (uint64_t)rc;
     } else if (rc == 0 || gone(rc)) {
-        u->receive_gone = true;
+        s->receive_gone = true;
     } else if (rc != -EAGAIN && rc != -EINTR) {
-        return link_fail(&u->link, rc, "receiving from the peer failed: %s", strerror(-rc));
+        return link_fail(&s->uring->link, rc, "receiving from the peer failed: %s", strerror(-rc));
     }
     return 0;
 }
@@ -128,19 +142,20 @@ static int completed(struct uring *u, const struct io_uring_cqe *cqe)
 {
     uint64_t data = io_uring_cqe_get_data64(cqe);
     enum transfer t = (enum transfer)(data & ((1u << TRANSFER_BITS) - 1));
-    unsigned int number = (unsigned int)(data >> TRANSFER_BITS);
+    struct stream *s = &u->streams[data >> TRANSFER_BITS & ((1u << STREAM_BITS) - 1)];
+    unsigned int number = (unsigned int)(data >> (TRANSFER_BITS + STREAM_BITS));
 
     if (t == RECEIVE)
-        return received_some(u, cqe->res);
+        return received_some(s, cqe->res);
     if (t == SEND_ZERO_COPY && cqe->flags & IORING_CQE_F_NOTIF) {
-        zero_copy_notified(&u->zero_copy, number,
+        zero_copy_notified(&s->zero_copy, number,
                            (unsigned int)cqe->res & IORING_NOTIF_USAGE_ZC_COPIED);
         return 0;
     }
     if (t == SEND_ZERO_COPY &&
-        zero_copy_queued(&u->zero_copy, number, cqe->res, cqe->flags & IORING_CQE_F_MORE))
-        return sent_some(u, -EAGAIN);
-    return sent_some(u, cqe->res);
+        zero_copy_queued(&s->zero_copy, number, cqe->res, cqe->flags & IORING_CQE_F_MORE))
+        return sent_some(s, -EAGAIN);
+    return sent_some(s, cqe->res);
 }
 
 /* Note what the kernel has finished. Returns how many transfers, or an error. */
@@ -165,55 +180,63 @@ static int harvest(struct uring *u)
     return count;
 }
 
-/* At most two entries are in use, so there always is one. */
-static void start_send(struct uring *u)
+/* An entry of @s, of which there always is one: at most two a stream are in use. */
+static void submit(struct stream *s, struct io_uring_sqe *sqe, enum transfer t, unsigned int number)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
-    const uint8_t *from = arena_at(&u->outgoing, u->sent);
-    size_t bytes = MIN(u->committed - u->sent, CHUNK_MAX);
-    int fd = u->fixed_file ? 0 : u->fd, flags = MSG_NOSIGNAL | MSG_WAITALL;
-    int number = zero_copy_start(&u->zero_copy, u->sent, bytes);
+    io_uring_sqe_set_data64(sqe, t | (uint64_t)s->number << TRANSFER_BITS |
+                                     (uint64_t)number << (TRANSFER_BITS + STREAM_BITS));
+    io_uring_sqe_set_flags(sqe, s->uring->fixed_file ? IOSQE_FIXED_FILE : 0);
+}
+
+/* Registered: the incoming arenas first, then the outgoing ones. */
+static void start_send(struct stream *s)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&s->uring->ring);
+    const uint8_t *from = arena_at(&s->outgoing, s->sent);
+    size_t bytes = MIN(s->committed - s->sent, CHUNK_MAX);
+    int fd = s->uring->fixed_file ? (int)s->number : s->fd, flags = MSG_NOSIGNAL | MSG_WAITALL;
+    int number = zero_copy_start(&s->zero_copy, s->sent, bytes);
 
     if (number >= 0) {
         io_uring_prep_send_zc_fixed(sqe, fd, from, bytes, flags, IORING_SEND_ZC_REPORT_USAGE,
-                                    OUTGOING);
-        io_uring_sqe_set_data64(sqe, SEND_ZERO_COPY | (uint64_t)number << TRANSFER_BITS);
+                                    s->uring->count + s->number);
+        submit(s, sqe, SEND_ZERO_COPY, (unsigned int)number);
     } else {
         io_uring_prep_send(sqe, fd, from, bytes, flags);
-        io_uring_sqe_set_data64(sqe, SEND);
+        submit(s, sqe, SEND, 0);
     }
-    io_uring_sqe_set_flags(sqe, u->fixed_file ? IOSQE_FIXED_FILE : 0);
-    u->sending = true;
+    s->sending = true;
 }
 
-static void start_receive(struct uring *u, size_t room)
+static void start_receive(struct stream *s, size_t room)
 {
-    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&s->uring->ring);
+    int fd = s->uring->fixed_file ? (int)s->number : s->fd;
+    uint8_t *to = arena_at(&s->incoming, s->received);
 
-    if (u->fixed_incoming)
-        io_uring_prep_read_fixed(sqe, u->fixed_file ? 0 : u->fd,
-                                 arena_at(&u->incoming, u->received), (unsigned int)room, 0,
-                                 INCOMING);
+    if (s->uring->fixed_incoming)
+        io_uring_prep_read_fixed(sqe, fd, to, (unsigned int)room, 0, (int)s->number);
     else
-        io_uring_prep_recv(sqe, u->fixed_file ? 0 : u->fd, arena_at(&u->incoming, u->received),
-                           room, 0);
-    io_uring_sqe_set_flags(sqe, u->fixed_file ? IOSQE_FIXED_FILE : 0);
-    io_uring_sqe_set_data64(sqe, RECEIVE);
-    u->receiving = true;
+        io_uring_prep_recv(sqe, fd, to, room, 0);
+    submit(s, sqe, RECEIVE, 0);
+    s->receiving = true;
 }
 
 /* Hand to the kernel what it can work on. Returns 1 when there was something, 0, or an error. */
 static int start(struct uring *u)
 {
-    size_t room = ARENA_ROOM - (u->received - u->released);
     int rc;
 
     if (!pthread_equal(pthread_self(), u->owner))
         return link_fail(&u->link, -EINVAL, "a link was used by a thread that did not create it");
-    if (!u->sending && !u->send_gone && u->committed > u->sent)
-        start_send(u);
-    if (!u->receiving && !u->receive_gone && room > 0)
-        start_receive(u, room);
+    for (struct stream *s = u->streams; s < u->streams + u->count; s++) {
+        size_t room = ARENA_ROOM - (s->received - s->released);
+
+        if (!s->sending && !s->send_gone && s->committed > s->sent)
+            start_send(s);
+        if (!s->receiving && !s->receive_gone && room > 0)
+            start_receive(s, room);
+    }
     if (io_uring_sq_ready(&u->ring) == 0)
         return 0;
     u->link.counters.submits++;
@@ -265,6 +288,16 @@ static int advance_or_fail(struct uring *u, uint64_t deadline_ns, const char *wh
     return time_ns() < deadline_ns ? advance(u, deadline_ns) : link_fail_timeout(&u->link, what);
 }
 
+/* Bytes that are committed and not with the kernel yet. */
+static uint64_t pending(const struct uring *u)
+{
+    uint64_t bytes = 0;
+
+    for (const struct stream *s = u->streams; s < u->streams + u->count; s++)
+        bytes += s->committed - s->sent;
+    return bytes;
+}
+
 /* Hand over all that the kernel takes at once. */
 static int push(struct uring *u)
 {
@@ -274,26 +307,27 @@ static int push(struct uring *u)
         rc = harvest(u);
         if (rc >= 0)
             rc = start(u);
-    } while (rc > 0 && u->committed > u->sent);
+    } while (rc > 0 && pending(u) > 0);
     return MIN(rc, 0);
 }
 
 /* Where the outgoing bytes start that must stay as they are. */
-static uint64_t kept(const struct uring *u)
+static uint64_t kept(const struct stream *s)
 {
-    return zero_copy_held(&u->zero_copy, u->sent);
+    return zero_copy_held(&s->zero_copy, s->sent);
 }
 
 /* Advance until the peer has let @bytes more than now into the outgoing arena. */
-static int make_room(struct uring *u, size_t bytes, const char *what)
+static int make_room(struct stream *s, size_t bytes, const char *what)
 {
+    struct uring *u = s->uring;
     uint64_t deadline_ns = link_deadline_ns(&u->link);
     int rc = 0;
 
     for (;;) {
-        if (u->send_gone || u->receive_gone)
+        if (s->send_gone || s->receive_gone)
             return link_fail(&u->link, -ECONNRESET, PEER_GONE);
-        if (u->committed + bytes - kept(u) <= ARENA_ROOM)
+        if (s->committed + bytes - kept(s) <= ARENA_ROOM)
             return 0;
         rc = advance_or_fail(u, deadline_ns, what);
         if (rc < 0)
@@ -304,68 +338,79 @@ static int make_room(struct uring *u, size_t bytes, const char *what)
 static uint8_t *uring_reserve(struct link *l, size_t bytes)
 {
     struct uring *u = uring_of(l);
+    struct stream *s = &u->streams[u->framer.send_sequence % u->count];
 
     /* From the start again where possible: those pages are still in the cache. */
-    if (kept(u) == u->committed && !u->sending)
-        u->sent = u->committed = 0;
-    if (make_room(u, frame_bytes(bytes), "the peer took nothing and the window is full") < 0)
+    if (kept(s) == s->committed && !s->sending)
+        s->sent = s->committed = 0;
+    if (make_room(s, frame_bytes(bytes), "the peer took nothing and the window is full") < 0)
         return NULL;
-    return arena_at(&u->outgoing, u->committed) + FRAME_HEAD_BYTES;
+    return arena_at(&s->outgoing, s->committed) + FRAME_HEAD_BYTES;
 }
 
 static int uring_commit(struct link *l, size_t bytes)
 {
     struct uring *u = uring_of(l);
-    int rc = frame_seal(&u->framer, arena_at(&u->outgoing, u->committed), bytes, &l->err);
+    struct stream *s = &u->streams[u->framer.send_sequence % u->count];
+    int rc = frame_seal(&u->framer, arena_at(&s->outgoing, s->committed), bytes, &l->err);
 
     if (rc < 0)
         return link_fail(l, rc, "a record could not be framed");
-    u->committed += frame_bytes(bytes);
-    return u->committed - u->sent >= KICK_BYTES ? push(u) : 0;
+    s->committed += frame_bytes(bytes);
+    return pending(u) >= KICK_BYTES ? push(u) : 0;
 }
 
 /* Advance until the next frame is there, whole; its header is checked as soon as it is. */
-static int await_frame(struct uring *u, size_t bytes)
+static int await_frame(struct stream *s, size_t bytes)
 {
+    struct uring *u = s->uring;
     uint64_t deadline_ns = link_deadline_ns(&u->link);
     bool checked = false;
     int rc = 0;
 
     for (;;) {
-        size_t have = u->received - u->released;
+        size_t have = s->received - s->released;
 
         if (!checked && have >= FRAME_PARSE_BYTES) {
-            rc = frame_check(&u->framer, arena_at(&u->incoming, u->released), bytes, &u->link.err);
+            rc = frame_check(&u->framer, arena_at(&s->incoming, s->released), bytes, &u->link.err);
             checked = true;
         }
         if (rc < 0 || have >= frame_bytes(bytes))
             return rc;
-        if (u->receive_gone)
+        if (s->receive_gone)
             return link_fail(&u->link, -ECONNRESET, "%s%s", PEER_GONE,
                              have > 0 ? " in the middle of a record" : "");
         rc = advance_or_fail(u, deadline_ns, "the peer sent no whole record");
     }
 }
 
+static void release(struct uring *u)
+{
+    struct stream *last = &u->streams[(u->framer.receive_sequence + u->count - 1) % u->count];
+
+    last->released += last->held;
+    last->held = 0;
+}
+
 static const uint8_t *uring_take(struct link *l, size_t bytes)
 {
     struct uring *u = uring_of(l);
+    struct stream *s = &u->streams[u->framer.receive_sequence % u->count];
     uint8_t *frame;
     int rc;
 
-    u->released += u->held;
-    u->held = 0;
+    release(u);
     rc = push(u);
     if (rc == 0)
-        rc = await_frame(u, bytes);
-    frame = arena_at(&u->incoming, u->released);
+        rc = await_frame(s, bytes);
+    frame = arena_at(&s->incoming, s->released);
     if (rc == 0)
         rc = frame_open(&u->framer, frame, bytes, &l->err);
     if (rc < 0) {
         link_fail(l, rc, "the peer's frame was refused");
         return NULL;
     }
-    u->held = frame_bytes(bytes);
+    s->held = frame_bytes(bytes);
     return frame + FRAME_HEAD_BYTES;
 }
 
@@ -375,12 +420,13 @@ static int uring_flush(struct link *l)
     uint64_t deadline_ns = link_deadline_ns(l);
     int rc = 0;
 
-    /* What the kernel still reads from the arena is not yet its own. */
-    while (rc == 0 && kept(u) != u->committed) {
-        if (u->send_gone)
-            return link_fail(l, -ECONNRESET, PEER_GONE);
-        rc = advance_or_fail(u, deadline_ns, "the peer took nothing");
-    }
+    /* What the kernel still reads from an arena is not yet its own. */
+    for (struct stream *s = u->streams; s < u->streams + u->count; s++)
+        while (rc == 0 && kept(s) != s->committed) {
+            if (s->send_gone)
+                return link_fail(l, -ECONNRESET, PEER_GONE);
+            rc = advance_or_fail(u, deadline_ns, "the peer took nothing");
+        }
     return rc;
 }
 
@@ -393,9 +439,17 @@ static int uring_idle(struct link *l, uint64_t until_ns)
     return rc;
 }
 
+static bool unacknowledged(const struct stream *s)
+{
+    return kept(s) != s->sent;
+}
+
 static bool busy(const struct uring *u)
 {
-    return u->sending || u->receiving || kept(u) != u->sent;
+    for (const struct stream *s = u->streams; s < u->streams + u->count; s++)
+        if (s->sending || s->receiving || unacknowledged(s))
+            return true;
+    return false;
 }
 
 static void await_completions(struct uring *u)
@@ -409,31 +463,36 @@ static void await_completions(struct uring *u)
     }
 }
 
-/* Nothing may be under way when the arenas go: shutdown() ends both transfers. What the peer has
- * not acknowledged then was not flushed either: to disconnect empties the socket's queue, so that
+/* Nothing may be under way when the arenas go: shutdown() ends all transfers. What the peer has
+ * not acknowledged then was not flushed either: to disconnect empties a socket's queue, so that
  * it is not sent again from memory that was wiped. */
 static void drain(struct uring *u)
 {
     const struct sockaddr nobody = {.sa_family = AF_UNSPEC};
 
-    shutdown(u->fd, SHUT_RDWR);
+    for (struct stream *s = u->streams; s < u->streams + u->count; s++)
+        shutdown(s->fd, SHUT_RDWR);
     await_completions(u);
-    if (kept(u) != u->sent && connect(u->fd, &nobody, sizeof(nobody)) == 0)
-        await_completions(u);
+    for (struct stream *s = u->streams; s < u->streams + u->count; s++)
+        if (unacknowledged(s) && connect(s->fd, &nobody, sizeof(nobody)) < 0)
+            return;
+    await_completions(u);
 }
 
 static void uring_free(struct link *l)
 {
     struct uring *u = uring_of(l);
 
-    if (u->ring_made && u->fd >= 0)
+    if (u->ring_made && u->streams[0].fd >= 0)
         drain(u);
     if (u->ring_made)
         io_uring_queue_exit(&u->ring);
-    if (u->fd >= 0)
-        close(u->fd);
-    arena_clear(&u->outgoing);
-    arena_clear(&u->incoming);
+    for (struct stream *s = u->streams; s < u->streams + u->count; s++) {
+        if (s->fd >= 0)
+            close(s->fd);
+        arena_clear(&s->outgoing);
+        arena_clear(&s->incoming);
+    }
     framer_clear(&u->framer);
     free(u);
 }
@@ -441,11 +500,15 @@ static void uring_free(struct link *l)
 static void uring_features(const struct link *l, char *ret, size_t bytes)
 {
     const struct uring *u = (const struct uring *)l;
-    const char *plain = u->zero_copy.plain;
+    const char *plain = u->streams[0].zero_copy.plain;
+    char streams[24] = "";
 
-    snprintf(ret, bytes, "%s%s%s%s, %s%s%s", u->ring_kind, u->fixed_file ? ", fixed file" : "",
+    if (u->count > 1)
+        snprintf(streams, sizeof(streams), ", %u streams", u->count);
+    snprintf(ret, bytes, "%s%s%s%s, %s%s%s%s", u->ring_kind, u->fixed_file ? ", fixed file" : "",
              u->fixed_incoming ? ", fixed buffer" : "", u->napi ? ", NAPI busy polling" : "",
-             plain ? "plain sends (" : "zero-copy sends", plain ? plain : "", plain ? ")" : "");
+             plain ? "plain sends (" : "zero-copy sends", plain ? plain : "", plain ? ")" : "",
+             streams);
 }
 
 static const struct link_kind uring_kind = {
@@ -511,24 +574,31 @@ static bool poll_port(struct uring *u)
     socklen_t size = sizeof(queue);
 
     return napi.busy_poll_us > 0 &&
-           getsockopt(u->fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &queue, &size) == 0 && queue > 0 &&
+           getsockopt(u->streams[0].fd, SOL_SOCKET, SO_INCOMING_NAPI_ID, &queue, &size) == 0 &&
+           queue > 0 &&
            syscall(SYS_io_uring_register, u->ring.ring_fd, REGISTER_NAPI, &napi, 1) == 0;
 }
 
 /* What saves time where the kernel and the limits allow it. */
 static void add_features(struct uring *u)
 {
-    const struct iovec arenas[] = {
-        [INCOMING] = {u->incoming.at, 2 * ARENA_BYTES},
-        [OUTGOING] = {u->outgoing.at, 2 * ARENA_BYTES},
-    };
+    struct iovec arenas[2 * LINK_STREAMS_MAX];
+    int fds[LINK_STREAMS_MAX];
     enum link_zero_copy wanted = u->link.options.zero_copy;
-    bool both = wanted != LINK_ZERO_COPY_NEVER &&
-                io_uring_register_buffers(&u->ring, arenas, ARRAY_LENGTH(arenas)) == 0;
+    bool both;
 
-    u->fixed_incoming = both || io_uring_register_buffers(&u->ring, arenas, 1) == 0;
-    zero_copy_init(&u->zero_copy, wanted, both ? NULL : "too little memory may be locked");
-    u->fixed_file = io_uring_register_files(&u->ring, &u->fd, 1) == 0;
+    for (unsigned int i = 0; i < u->count; i++) {
+        arenas[i] = (struct iovec){u->streams[i].incoming.at, 2 * ARENA_BYTES};
+        arenas[u->count + i] = (struct iovec){u->streams[i].outgoing.at, 2 * ARENA_BYTES};
+        fds[i] = u->streams[i].fd;
+    }
+    both = wanted != LINK_ZERO_COPY_NEVER &&
+           io_uring_register_buffers(&u->ring, arenas, 2 * u->count) == 0;
+    u->fixed_incoming = both || io_uring_register_buffers(&u->ring, arenas, u->count) == 0;
+    for (unsigned int i = 0; i < u->count; i++)
+        zero_copy_init(&u->streams[i].zero_copy, wanted,
+                       both ? NULL : "too little memory may be locked");
+    u->fixed_file = io_uring_register_files(&u->ring, fds, u->count) == 0;
     u->napi = poll_port(u);
 }
 
@@ -565,35 +635,42 @@ static int set_up(struct uring *u, const struct seal_keys *keys, const struct li
 {
     int rc = link_init(&u->link, &uring_kind, options, err);
 
-    if (rc == 0)
-        rc = prepare_socket(u->fd, err);
+    for (struct stream *s = u->streams; rc == 0 && s < u->streams + u->count; s++) {
+        rc = prepare_socket(s->fd, err);
+        if (rc == 0)
+            rc = arena_init(&s->outgoing, err);
+        if (rc == 0)
+            rc = arena_init(&s->incoming, err);
+    }
     if (rc == 0)
         rc = framer_init(&u->framer, keys, options->seal, err);
-    if (rc == 0)
-        rc = arena_init(&u->outgoing, err);
-    if (rc == 0)
-        rc = arena_init(&u->incoming, err);
     if (rc == 0)
         rc = make_ring(u, err);
     return rc;
 }
 
-int link_uring_new(int fd, const struct seal_keys *keys, const struct link_options *options,
-                   struct link **ret, struct err *err)
+int link_uring_new(const int fds[], unsigned int count, const struct seal_keys *keys,
+                   const struct link_options *options, struct link **ret, struct err *err)
 {
     struct uring *u;
     int rc;
 
     if (!keys)
         return err_set(err, -EINVAL, "a link over TCP needs keys");
+    if (count < 1 || count > LINK_STREAMS_MAX)
+        return err_set(err, -EINVAL, "a link over %u streams: 1 to %d are allowed", count,
+                       LINK_STREAMS_MAX);
     u = calloc(1, sizeof(*u));
     if (!u)
         return err_set(err, -ENOMEM, "no memory for a link");
-    u->fd = fd;
+    u->count = count;
+    for (unsigned int i = 0; i < count; i++)
+        u->streams[i] = (struct stream){.uring = u, .number = i, .fd = fds[i]};
     u->owner = pthread_self();
     rc = set_up(u, keys, options, err);
     if (rc < 0) {
-        u->fd = -1; /* stays the caller's */
+        for (unsigned int i = 0; i < count; i++)
+            u->streams[i].fd = -1; /* stays the caller's */
         uring_free(&u->link);
         return rc;
     }

@@ -228,6 +228,9 @@ static const struct bad {
     {"role = party0\nport_mtu = 1499\n", "out of range: 1500 to "},
     {"role = party0\nport_peer_mac = 02:00:5e:10:00\n", "is no MAC address: write one like 02:"},
     {"role = party0\nport_peer_mac = 01:00:5e:10:00:01\n", "is a group's address"},
+    {"role = party1\nlink = dpdk\nport = memif:/p.sock\nstreams = 2\n" PARTY1_BARE,
+     "`streams` are TCP's: leave it away"},
+    {"role = party1\nstreams = 9\n" PARTY1_REST, "streams: 9 is out of range: 1 to 8"},
     {"role = party1\nshape = 1%loss\n" PARTY1_REST, "`shape` loses packets, and TCP has none"},
     /* workers */
     {"role = party0\nworkers = all\n",

@@ -18,6 +18,7 @@ static const struct pair_kind kinds_here[] = {
     {.name = "memory, sealed", .sealed = true},
     {.name = "io_uring", .tcp = true, .sealed = true},
     {.name = "io_uring, zero copy", .tcp = true, .sealed = true, .zero_copy = true},
+    {.name = "io_uring, two streams", .tcp = true, .sealed = true, .streams = 2},
     {.name = "memory, in the clear, shaped", .shaped = true},
     {.name = "memory, sealed, shaped", .sealed = true, .shaped = true},
     {.name = "io_uring, shaped", .tcp = true, .sealed = true, .shaped = true},
@@ -75,9 +76,10 @@ struct runner {
     const struct pair_kind *kind;
     struct link_options options;
     unsigned int side;
-    struct link *memory; /* an end made ahead, or */
-    int fd;              /* a socket, that packets only have beside them, */
-    struct port *port;   /* a port, */
+    struct link *memory;      /* an end made ahead, or */
+    int fd[LINK_STREAMS_MAX]; /* sockets, of which packets have one beside them, */
+    unsigned int streams;
+    struct port *port; /* a port, */
     uint8_t peer_mac[PORT_MAC_BYTES];
     uint32_t session;
     struct seal_keys *keys, *control;
@@ -94,9 +96,9 @@ static struct link *open_end(struct runner *r)
     struct link *l = r->memory, *shaped;
 
     if (r->kind->tcp)
-        r->rc = link_uring_new(r->fd, r->keys, &r->options, &l, &r->err);
+        r->rc = link_uring_new(r->fd, r->streams, r->keys, &r->options, &l, &r->err);
     if (r->port) {
-        struct link_packet_options o = pair_packets(r->port, r->side, r->fd, UINT32_MAX);
+        struct link_packet_options o = pair_packets(r->port, r->side, r->fd[0], UINT32_MAX);
         struct packet_path path = *o.path;
 
         o.path = &path;
@@ -131,7 +133,7 @@ static void *run_side(void *runner)
     }
     link_free(l);
     if (r->port)
-        close(r->fd);
+        close(r->fd[0]);
     return NULL;
 }
 
@@ -246,7 +248,7 @@ void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left,
     static uint32_t session;
     struct runner r[2];
     pthread_barrier_t opened;
-    int fd[2] = {-1, -1};
+    int fd[2];
     pthread_t thread;
 
     assert_non_null(mirror);
@@ -264,11 +266,15 @@ void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left,
             .side = side,
             .keys = side == 0 ? keys : mirror,
             .control = control[side],
+            .streams = MAX(kind->streams, 1),
             .run = side == 0 ? left : right,
             .shared = shared,
             .opened = &opened};
-    if (kind->tcp || kind->packets)
+    for (unsigned int i = 0; (kind->tcp || kind->packets) && i < r[0].streams; i++) {
         pair_sockets(fd);
+        r[0].fd[i] = fd[0];
+        r[1].fd[i] = fd[1];
+    }
     session++;
     if (kind->packets)
         open_ports(kind, ports);
@@ -276,7 +282,6 @@ void pair_run(const struct pair_kind *kind, uint32_t timeout_ms, pair_side left,
         assert_int_equal(link_mem_new(kind->sealed ? keys : NULL, &r[0].options, memory, &r[0].err),
                          0);
     for (unsigned int side = 0; side < 2; side++) {
-        r[side].fd = fd[side];
         r[side].port = ports[side];
         r[side].session = session;
         if (ports[!side])

@@ -17,6 +17,7 @@ struct pair_kind {
     const char *name;
     bool tcp, sealed, shaped;
     bool zero_copy;            /* of TCP, whether or not it pays */
+    unsigned int streams;      /* of TCP; 0: one */
     bool packets;              /* over two ports, */
     uint32_t frame_max;        /* in memory with frames of that size; 0: those of pair_use() */
     struct port_faults faults; /* of both directions */

@@ -33,22 +33,30 @@ static const struct link_options hasty_zero_copy = {.timeout_ms = SHORT_MS,
 
 struct bench {
     struct link *l;
-    int peer;
+    int peer, other;      /* streams to it; -1: none */
     struct framer framer; /* the peer's */
     uint8_t frame[FRAME_BYTES];
 };
 
-static void set_up(struct bench *b, const struct link_options *o)
+static void set_up_streams(struct bench *b, const struct link_options *o, unsigned int count)
 {
     struct seal_keys *keys = pair_keys(), *mirror = seal_keys_mirror(keys);
-    int fd[2];
+    int first[2], second[2] = {-1, -1};
 
-    pair_sockets(fd);
-    assert_int_equal(link_uring_new(fd[0], keys, o, &b->l, NULL), 0);
+    pair_sockets(first);
+    if (count > 1)
+        pair_sockets(second);
+    assert_int_equal(link_uring_new((int[]){first[0], second[0]}, count, keys, o, &b->l, NULL), 0);
     assert_int_equal(framer_init(&b->framer, mirror, SEAL_FASTEST, NULL), 0);
-    b->peer = fd[1];
+    b->peer = first[1];
+    b->other = second[1];
     seal_keys_free(keys);
     seal_keys_free(mirror);
+}
+
+static void set_up(struct bench *b, const struct link_options *o)
+{
+    set_up_streams(b, o, 1);
 }
 
 static void tear_down(struct bench *b)
@@ -57,6 +65,17 @@ static void tear_down(struct bench *b)
     framer_clear(&b->framer);
     if (b->peer >= 0)
         close(b->peer);
+    if (b->other >= 0)
+        close(b->other);
+}
+
+/* From now on the peer's other stream is meant. */
+static void change_streams(struct bench *b)
+{
+    int fd = b->peer;
+
+    b->peer = b->other;
+    b->other = fd;
 }
 
 /* The peer's next frame, as it should be. */
@@ -413,7 +432,7 @@ static void expect_unfit(int fd, int code)
     struct link *l = NULL;
     struct err err = {0};
 
-    assert_int_equal(link_uring_new(fd, keys, &options, &l, &err), code);
+    assert_int_equal(link_uring_new(&fd, 1, keys, &options, &l, &err), code);
     assert_null(l);
     assert_true(err.text[0] != '\0');
     assert_int_not_equal(fcntl(fd, F_GETFD), -1);
@@ -442,9 +461,104 @@ static void test_no_keys(void **state)
 
     (void)state;
     pair_sockets(fd);
-    assert_int_equal(link_uring_new(fd[0], NULL, &options, &l, NULL), -EINVAL);
+    assert_int_equal(link_uring_new(fd, 1, NULL, &options, &l, NULL), -EINVAL);
     close(fd[0]);
     close(fd[1]);
+}
+
+/* Records take turns on the streams, numbered all together. */
+static void test_streams_take_turns(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up_streams(&b, &options, 2);
+    for (uint64_t i = 0; i < 5; i++) {
+        uint8_t *p = link_reserve(b.l, BYTES);
+
+        assert_non_null(p);
+        pair_fill(p, BYTES, 9 + i);
+        assert_int_equal(link_commit(b.l), 0);
+    }
+    assert_int_equal(link_flush(b.l), 0);
+    for (uint64_t i = 0; i < 5; i++, change_streams(&b)) {
+        assert_int_equal(recv(b.peer, b.frame, FRAME_BYTES, MSG_WAITALL), FRAME_BYTES);
+        assert_int_equal(frame_check(&b.framer, b.frame, BYTES, NULL), 0);
+        assert_int_equal(frame_open(&b.framer, b.frame, BYTES, NULL), 0);
+        assert_true(pair_filled(b.frame + FRAME_HEAD_BYTES, BYTES, 9 + i));
+    }
+    tear_down(&b);
+}
+
+/* What comes early on one stream waits until the other has brought what is due before. */
+static void test_streams_in_order(void **state)
+{
+    uint8_t early[FRAME_BYTES];
+    struct bench b;
+
+    (void)state;
+    set_up_streams(&b, &options, 2);
+    make_frame(&b);
+    memcpy(early, b.frame, FRAME_BYTES);
+    make_frame(&b);
+    change_streams(&b);
+    put(&b, FRAME_BYTES);
+    change_streams(&b);
+    memcpy(b.frame, early, FRAME_BYTES);
+    put(&b, FRAME_BYTES);
+    expect_good(&b);
+    expect_good(&b);
+    tear_down(&b);
+}
+
+/* A frame is good once, and on its own stream only. */
+static void test_streams_exchanged(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    for (int replay = 0; replay < 2; replay++) {
+        set_up_streams(&b, &options, 2);
+        make_frame(&b);
+        if (replay) {
+            put(&b, FRAME_BYTES);
+            expect_good(&b);
+            change_streams(&b);
+        } else {
+            make_frame(&b);
+        }
+        put(&b, FRAME_BYTES);
+        expect_refused(&b, -EPROTO);
+        tear_down(&b);
+    }
+}
+
+/* One stream of two is closed: the link is dead, but for what came before. */
+static void test_one_stream_closed(void **state)
+{
+    struct bench b;
+
+    (void)state;
+    set_up_streams(&b, &options, 2);
+    make_frame(&b);
+    put(&b, FRAME_BYTES);
+    close(b.other);
+    b.other = -1;
+    expect_good(&b);
+    expect_refused(&b, -ECONNRESET);
+    tear_down(&b);
+}
+
+static void test_number_of_streams(void **state)
+{
+    struct seal_keys *keys = pair_keys();
+    int fds[LINK_STREAMS_MAX + 1] = {0};
+    struct link *l;
+
+    (void)state;
+    assert_int_equal(link_uring_new(fds, 0, keys, &options, &l, NULL), -EINVAL);
+    assert_int_equal(link_uring_new(fds, LINK_STREAMS_MAX + 1, keys, &options, &l, NULL), -EINVAL);
+    seal_keys_free(keys);
 }
 
 /* In a process of its own, where a filter refuses the call that makes a ring. */
@@ -464,7 +578,7 @@ static int make_without_io_uring(int code)
     pair_sockets(fd);
     EXPECT(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
     EXPECT(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
-    EXPECT(link_uring_new(fd[0], pair_keys(), &options, &l, &err) == -code);
+    EXPECT(link_uring_new(fd, 1, pair_keys(), &options, &l, &err) == -code);
     EXPECT(strstr(err.text, "not permitted"));
     EXPECT(strstr(err.text, "SystemCallFilter="));
     return 0;
@@ -498,7 +612,7 @@ static void test_nonblocking_socket(void **state)
     (void)state;
     pair_sockets(fd);
     assert_int_equal(fcntl(fd[0], F_SETFL, O_NONBLOCK), 0);
-    assert_int_equal(link_uring_new(fd[0], keys, &hasty, &l, NULL), 0);
+    assert_int_equal(link_uring_new(fd, 1, keys, &hasty, &l, NULL), 0);
     assert_null(link_take(l, 1));
     assert_int_equal(link_error(l, NULL), -ETIMEDOUT);
     link_free(l);
@@ -699,7 +813,7 @@ static int exchange_unregistered(void)
     pair_sockets(fd);
     EXPECT(setrlimit(RLIMIT_MEMLOCK, &little) == 0);
     EXPECT(geteuid() != 0 || setuid(NOBODY) == 0);
-    EXPECT(link_uring_new(fd[0], keys, &zero_copy, &l, NULL) == 0);
+    EXPECT(link_uring_new(fd, 1, keys, &zero_copy, &l, NULL) == 0);
     link_features(l, text, sizeof(text));
     EXPECT(!strstr(text, "fixed buffer"));
     EXPECT(strstr(text, "plain sends (too little memory may be locked)"));
@@ -745,6 +859,11 @@ int main(void)
         cmocka_unit_test(test_used_by_another_thread),
         cmocka_unit_test(test_unfit_descriptors),
         cmocka_unit_test(test_no_keys),
+        cmocka_unit_test(test_streams_take_turns),
+        cmocka_unit_test(test_streams_in_order),
+        cmocka_unit_test(test_streams_exchanged),
+        cmocka_unit_test(test_one_stream_closed),
+        cmocka_unit_test(test_number_of_streams),
         cmocka_unit_test(test_io_uring_not_permitted),
         cmocka_unit_test(test_nonblocking_socket),
         cmocka_unit_test(test_zero_copy_to_a_slow_peer),

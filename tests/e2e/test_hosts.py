@@ -70,6 +70,22 @@ def stream(cell, _):
     return measured(cell, "uring", "net{}: veth")
 
 
+def streams(cell, _):
+    """Over three TCP connections; and not when the parties do not say the same."""
+    more = {party: [("streams", 3)] for party in PARTIES}
+    mark = cell.mark()
+    cell.reconfigure({**more, "party1": []})
+    cell.expect_log("party0", "peer-refused .*here is .*, streams = 3, at the other party link = "
+                    "uring, shape = none: write the same", mark)
+    cell.expect_log("party1", "peer-refused .*here is link = uring, shape = none, at the other "
+                    "party .*, streams = 3: write the same", mark)
+    cell.reconfigure(more)
+    cell.wait_ready()
+    link = json.loads(cell.ask("party1", "status", "--json"))["link"]
+    expect("3 streams" in link["features"], f"features: {link}")
+    return measured(cell, "uring", "net{}: veth")
+
+
 def packets(cell, _):
     """Packets over the cable."""
     cell.reconfigure(PACKETS)
@@ -88,7 +104,7 @@ def refused(cell, _):
     expect_text("does not serve", bench(cell, "--model", "unknown/client", code=3), "not loaded")
 
 
-CASES = (stream, packets, refused)
+CASES = (stream, streams, packets, refused)
 
 
 if __name__ == "__main__":
