@@ -49,10 +49,13 @@ static int ask(int argc, char **argv, const char *command, const char *help)
     rc = tool_ask(options.socket, command, NULL, &reply, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
-    if (options.json)
+    if (options.json) {
         tool_print_json(stdout, reply);
-    else
+    } else {
+        json_object_del(reply, "online_histogram");
+        json_object_del(json_object_get(reply, "link"), "round_histogram");
         tool_print_people(stdout, reply);
+    }
     json_decref(reply);
     return EXIT_OK;
 }

@@ -32,6 +32,7 @@ static const struct subcommand subcommands[] = {
     {"job", cmd_job, "a query as files, through the parties' operators"},
     {"host", cmd_host, "what this host must be set to: check, apply, revert"},
     {"status", cmd_status, "what an appliance is doing"},
+    {"metrics", cmd_metrics, "the same, for Prometheus"},
     {"reload", cmd_reload, "have an appliance read its pins and certificates again"},
 };
 

@@ -130,7 +130,8 @@ struct party_state {
     struct tls_session *peer_arrived; /* party 1: authenticated, not yet taken by online */
     bool peer_up, dealer_up;
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
-    atomic_uint owners; /* connected */
+    struct histogram online; /* of jobs that were done: from the proposal to the output share */
+    atomic_uint owners;      /* connected */
     int listen_fd, link_listen_fd;
     struct port *port;         /* of link = dpdk; the online thread's */
     struct link_counters link; /* of the session with the peer that is, or was */

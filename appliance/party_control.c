@@ -108,6 +108,19 @@ static void describe_workers(json_t *reply, const char *key, const struct cpu_li
     json_object_set_new(reply, key, json_string(text));
 }
 
+/* For `mpcformer metrics`: how many took less than each bound. */
+static json_t *describe_histogram(const struct histogram *h, unsigned int first, unsigned int last)
+{
+    json_t *bounds = json_array(), *below = json_array();
+
+    for (unsigned int power = first; power <= last; power++) {
+        json_array_append_new(bounds, json_real((double)((uint64_t)1 << power) / 1e9));
+        json_array_append_new(below, json_integer((json_int_t)histogram_below(h, power)));
+    }
+    return json_pack("{s:o, s:o, s:I, s:f}", "bounds_s", bounds, "below", below, "count",
+                     (json_int_t)h->count, "sum_s", (double)h->sum_ns / 1e9);
+}
+
 static json_t *link_status(const struct party_state *p)
 {
     const struct link_counters *c = &p->link;
@@ -149,6 +162,7 @@ static json_t *link_status(const struct party_state *p)
         json_object_set_new(
             link, quantiles[i].key,
             json_real((double)histogram_quantile(&c->rounds, quantiles[i].permille) / 1e3));
+    json_object_set_new(link, "round_histogram", describe_histogram(&c->rounds, 10, 30));
     return link;
 }
 
@@ -175,6 +189,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
     json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
+    json_object_set_new(reply, "online_histogram", describe_histogram(&p->online, 20, 36));
     json_object_set_new(reply, "tapes", json_integer((json_int_t)p->stock_count));
     json_object_set_new(reply, "tapes_destroyed", json_integer((json_int_t)p->tapes_destroyed));
     pthread_mutex_unlock(&p->lock);

@@ -205,6 +205,7 @@ void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
         p->jobs_failed++;
     } else {
         p->jobs_done++;
+        histogram_add(&p->online, job->result.online_ns);
         job->served->jobs_done++;
     }
     party_changed(p);

@@ -24,6 +24,7 @@ void histogram_add(struct histogram *h, uint64_t ns)
 {
     h->bucket[bucket_of(ns)]++;
     h->count++;
+    h->sum_ns += ns;
 }
 
 uint64_t histogram_quantile(const struct histogram *h, unsigned int permille)
@@ -36,4 +37,14 @@ uint64_t histogram_quantile(const struct histogram *h, unsigned int permille)
             return bound_of(i);
     }
     return 0;
+}
+
+uint64_t histogram_below(const struct histogram *h, unsigned int power)
+{
+    size_t end = MIN((size_t)8 * (power - 2), HISTOGRAM_BUCKETS);
+    uint64_t count = 0;
+
+    for (size_t i = 0; i < end; i++)
+        count += h->bucket[i];
+    return count;
 }

@@ -10,7 +10,7 @@
 #define HISTOGRAM_BUCKETS (8 * 38 + 8)
 
 struct histogram {
-    uint64_t count;
+    uint64_t count, sum_ns;
     uint64_t bucket[HISTOGRAM_BUCKETS];
 };
 
@@ -18,5 +18,8 @@ void histogram_add(struct histogram *h, uint64_t ns);
 
 /** The upper bound of the bucket in which the @permille-th of 1000 lies; 0 of nothing. */
 uint64_t histogram_quantile(const struct histogram *h, unsigned int permille);
+
+/** How many of them were below 2^@power ns, exactly; @power is 3 to 40. */
+uint64_t histogram_below(const struct histogram *h, unsigned int power);
 
 #endif

@@ -43,11 +43,25 @@ static void test_quantiles(void **state)
     assert_in_range(histogram_quantile(&h, 1000), 1000000, 1125000);
 }
 
+static void test_below(void **state)
+{
+    struct histogram h = {0};
+    uint64_t sum = 0;
+
+    (void)state;
+    for (uint64_t ns = 0; ns < 70000; sum += ns++)
+        histogram_add(&h, ns);
+    assert_true(h.sum_ns == sum);
+    for (unsigned int power = 3; power <= 40; power++)
+        assert_int_equal(histogram_below(&h, power), MIN((uint64_t)1 << power, 70000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_quantiles),
+        cmocka_unit_test(test_below),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
