@@ -712,7 +712,7 @@ static int measure_memcpy(double *ret_gbit_per_s)
 /* What else could carry the same bytes, measured in the same run. */
 static int run_peers(const struct driver *d, const struct setting *s, json_t **ret, struct err *err)
 {
-    json_t *peers = json_object();
+    json_t *peers = json_object(), *iperf = NULL;
     double gbit_per_s;
     int rc = measure_memcpy(&gbit_per_s);
 
@@ -726,10 +726,14 @@ static int run_peers(const struct driver *d, const struct setting *s, json_t **r
         if (rc == 0)
             json_object_set_new(peers, tcp_peers[i].name, figures);
     }
+    if (rc == 0 && d->tcp)
+        rc = bench_iperf(s->remote, &iperf, err);
     if (rc < 0) {
         json_decref(peers);
         return rc;
     }
+    if (iperf)
+        json_object_set_new(peers, "iperf3", iperf);
     json_object_set_new(peers, "memcpy_gbit_per_s", json_real(gbit_per_s));
     *ret = peers;
     return 0;
@@ -794,8 +798,9 @@ static const char doc[] =
     "bytes at once, a direction's rate. features is what of the kernel's offers the link used at "
     "its end. raw is the same without frames and seals: over blocking sockets for uring, by "
     "copying for mem (in turns, where the link sends ahead), frames in bursts for dpdk. peers are "
-    "others without frames and seals: for uring, sockets that are tried without a pause and "
-    "sockets behind epoll; for all, what one core copies. seal is the engine that sealed the "
+    "others without frames and seals: for uring, sockets that are tried without a pause, "
+    "sockets behind epoll, and iperf3 where it is installed (both ways at once; between hosts over "
+    "the port above, too); for all, what one core copies. seal is the engine that sealed the "
     "link's records, seal_gb_per_s what each engine does on one core.\n\n"
     "Exit status: 0 measured; 2 the command line is wrong; 3 failed.";
 

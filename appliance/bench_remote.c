@@ -106,6 +106,25 @@ int bench_remote_join(struct bench_remote *r, const char *what, struct seal_keys
     return 0;
 }
 
+int bench_remote_agree(struct bench_remote *r, const char *what, bool here, bool *ret_both,
+                       struct err *err)
+{
+    struct seal_keys unused[2];
+    uint8_t mine = here, theirs = 0;
+    int fd, rc = bench_remote_join(r, what, &unused[0], &unused[1], &fd, err);
+
+    if (rc < 0)
+        return rc;
+    rc = transfer(fd, &mine, 1, true);
+    if (rc == 0)
+        rc = transfer(fd, &theirs, 1, false);
+    close(fd);
+    if (rc < 0)
+        return err_set(err, rc, "the other end went away: %s", strerror(-rc));
+    *ret_both = here && theirs;
+    return 0;
+}
+
 /* In the order in which they are counted, each once the one before it is there at both ends. */
 int bench_remote_join_more(struct bench_remote *r, int ret_fd[], unsigned int count,
                            struct err *err)

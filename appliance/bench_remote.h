@@ -6,6 +6,8 @@
 #include "appliance/host.h"
 #include "appliance/net.h"
 
+#include <jansson.h>
+
 struct bench_remote {
     struct net_address at;
     bool listen;               /* end 1; else end 0, which calls */
@@ -20,6 +22,14 @@ struct bench_remote {
  */
 MUST_CHECK int bench_remote_join(struct bench_remote *r, const char *what, struct seal_keys *data,
                                  struct seal_keys *control, int *ret_fd, struct err *err);
+
+/** Whether both ends say yes to @what. */
+MUST_CHECK int bench_remote_agree(struct bench_remote *r, const char *what, bool here,
+                                  bool *ret_both, struct err *err);
+
+/** What iperf3 moves each way, between the two hosts or (NULL) both ends here: "gbit_per_s" in
+ * *@ret, which is NULL where iperf3 is not installed at both, and at the end that listens. */
+MUST_CHECK int bench_iperf(struct bench_remote *remote, json_t **ret, struct err *err);
 
 /** The streams from 1 to @count - 1 beside that one, into @ret_fd[1] and so on. */
 MUST_CHECK int bench_remote_join_more(struct bench_remote *r, int ret_fd[], unsigned int count,

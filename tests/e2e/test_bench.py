@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -136,6 +137,8 @@ def link(options):
         peer = forced["peers"][name]
         expect(peer["pingpong_us_p50"] > 0 and len(peer["exchange"]) == len(forced["exchange"]),
                f"{name}: {peer}")
+    expect(("iperf3" in forced["peers"]) == bool(shutil.which("iperf3")) and
+           forced["peers"].get("iperf3", {"gbit_per_s": 1})["gbit_per_s"] > 0, "iperf3")
     for row in (best, forced):
         expect(row["peers"]["memcpy_gbit_per_s"] > 0, f"peers: {row['peers']}")
     expect("features" not in best, "memory offers nothing")
