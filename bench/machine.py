@@ -60,6 +60,7 @@ class Tools:
     def __init__(self, root, build):
         self.root = root
         self.tool = os.path.join(build, "appliance", "mpcformer")
+        self.dpdk = os.path.join(build, "dataplane", "dpdk", "mpcformer-dpdk.so")
         self.blas = os.path.join(build, "bench", "openblas")
         if not os.access(self.tool, os.X_OK):
             raise Broken(f"{self.tool} is not there: `./demo --setup` builds it, --build names "
@@ -67,6 +68,9 @@ class Tools:
 
     def has_blas(self):
         return os.access(self.blas, os.X_OK)
+
+    def has_dpdk(self):
+        return os.access(self.dpdk, os.R_OK)
 
     def run(self, argv, codes=(0, 1), env=None):
         """(exit code, standard output, standard error) of a program."""

@@ -11,6 +11,9 @@ ISAS = ("amx", "ifma", "avx512", "avx2", "c")
 FRACS = {48: 12, 64: 16, 40: 11}
 BASE = ("--layers", 12, "--hidden", 768, "--heads", 12, "--ffn", 3072)
 LINE, LINE_GBIT, LINE_US = "10gbit,20us", 10, 20
+LINES = tuple((gbit, us) for gbit in (1, 10, 25) for us in (10, 50))
+SMALL = ("--layers", 2, "--hidden", 256, "--heads", 4, "--ffn", 1024, "--vocab", 1000, "--tokens",
+         128, "--ring", 48, "--frac", 12)
 SCALE_VOCAB = 2048
 
 
@@ -248,6 +251,33 @@ def line(c):
     return row
 
 
+def lines_row(c, gbit, us):
+    """A small model over one line, or (0) none, on each link."""
+    shape = f"{gbit}gbit,{us}us" if gbit else "none"
+    row = {"line": shape}
+    for link in ("uring", "dpdk") if c.tools.has_dpdk() else ("uring",):
+        row[link] = c.tools.bench("bert", *SMALL, "--link", link, "--repeat", 2 * c.repeat,
+                                  *(("--shape", shape) if gbit else ()))
+    sent, rounds = row["uring"]["bytes_online"], row["uring"]["rounds_online"]
+    return {**row, "wire_ms": sent * 8 / (gbit * 1e6) + rounds * us / 1e3 if gbit else 0}
+
+
+def lines(c):
+    rows = [lines_row(c, *line) for line in ((0, 0), *(LINES if not c.quick else LINES[2:4]))]
+
+    def of(link):
+        return lambda r: spread("online_ms")(r[link]) if link in r else None
+
+    def ratio(r):
+        return r["dpdk"]["online_ms_min"] / r["uring"]["online_ms_min"] if "dpdk" in r else None
+    table("2 layers of 256, 128 tokens, vocabulary 1000, l=48: milliseconds online by line", (
+        ("line", "line"), ("io_uring", of("uring")), ("DPDK, memif", of("dpdk")),
+        ("DPDK / io_uring, leasts", ratio),
+        ("wire alone (bytes / rate + rounds x delay)", "wire_ms")), rows,
+          note="" if c.tools.has_dpdk() else "DPDK: not built, libdpdk-dev was not there.")
+    return rows
+
+
 def scale_row(c, series, tokens, hidden, workers):
     got = c.tools.bench("bert", "--layers", 2, "--hidden", hidden, "--heads", hidden // 64,
                         "--vocab", SCALE_VOCAB, "--tokens", tokens, "--ring", 48, "--frac", 12,
@@ -312,4 +342,4 @@ def memory(c):
 
 
 PARTS = {f.__name__: f for f in (product, kernels, link, model, scaling, roofline, memory, bert,
-                                 line, bert512)}
+                                 line, lines, bert512)}
