@@ -78,10 +78,10 @@ int link_commit(struct link *l)
     if (bytes == 0)
         return link_fail(l, -EINVAL, "a commit without a reserved record");
     l->reserved = 0;
+    l->committed_ns = l->now_ns = time_ns();
     rc = l->kind->commit(l, bytes);
     if (rc < 0)
         return rc;
-    l->committed_ns = time_ns();
     l->counters.sent_records++;
     l->counters.sent_bytes += bytes;
     return 0;
@@ -93,10 +93,12 @@ const uint8_t *link_take(struct link *l, size_t bytes)
 
     if (!size_ok(l, bytes))
         return NULL;
+    l->now_ns = 0;
     p = l->kind->take(l, bytes);
     if (p) {
         if (l->committed_ns)
-            histogram_add(&l->counters.rounds, time_ns() - l->committed_ns);
+            histogram_add(&l->counters.rounds,
+                          (l->now_ns ? l->now_ns : time_ns()) - l->committed_ns);
         l->committed_ns = 0;
         l->counters.received_records++;
         l->counters.received_bytes += bytes;

@@ -28,6 +28,7 @@ struct link {
     size_t reserved;   /* bytes of the record being written; 0: none */
     int rc;            /* the error that killed the link */
     struct err err;
+    uint64_t now_ns; /* a commit began; or a take found its record, where the kind knows, else 0 */
     uint64_t committed_ns; /* when; 0: something was taken since */
     struct link_counters counters;
 };

@@ -23,6 +23,7 @@
 #define LIFELINE_NS   1000000u  /* between two looks at the lifeline */
 #define GONE_NS       50000000u /* from a peer's end until what is under way has come */
 #define BURSTS        8         /* that one pump takes */
+#define LOOKS         8u        /* at the port, of a call that waits, to one at the clock */
 #define EAGER_PACKETS 8u        /* that a commit sends; fewer wait for a take or a flush */
 #define CLOSE_COPIES  3
 #define PEER_GONE     "the peer closed its end of the link"
@@ -157,6 +158,8 @@ static int receive(struct packet_link *p)
 
     for (int burst = 0; burst < BURSTS && count == PORT_BURST; burst++) {
         count = p->port->ops->receive(p->port, frames, PORT_BURST);
+        if (count > 0 && !news)
+            p->now_ns = time_ns();
         for (unsigned int i = 0; i < count; i++) {
             int rc = take_frame(p, &frames[i]);
 
@@ -172,13 +175,12 @@ static int receive(struct packet_link *p)
     return news;
 }
 
-/* The lock is held. Returns 1 when something came, 0, or the link's error. */
+/* The lock is held, and now_ns is of late. Returns 1 when something came, 0, or the link's error.
+ */
 static int pump(struct packet_link *p)
 {
-    int news;
+    int news = receive(p);
 
-    p->now_ns = time_ns();
-    news = receive(p);
     if (news < 0)
         return news;
     packet_out_send(p);
@@ -208,7 +210,8 @@ static void *serve(void *link)
         nap(SERVICE_NS);
         if (pthread_mutex_trylock(&p->lock) != 0)
             continue;
-        if (p->rc == 0 && time_ns() - p->pumped_ns >= SERVICE_NS)
+        p->now_ns = time_ns();
+        if (p->rc == 0 && p->now_ns - p->pumped_ns >= SERVICE_NS)
             (void)!pump(p);
         pthread_mutex_unlock(&p->lock);
     }
@@ -234,23 +237,33 @@ static bool peer_gone(struct packet_link *p)
 struct wait {
     uint64_t deadline_ns, spin_ns;
     const char *what;
+    unsigned int looks;
 };
 
-/* Take the lock, and the time, which what is sent and sealed from here on goes by. */
+/* From now on; the lock is held. What is sent from here on goes by this time. */
+static struct wait begin_wait(struct packet_link *p, const char *what)
+{
+    p->now_ns = time_ns();
+    return (struct wait){p->now_ns + (uint64_t)p->link.options.timeout_ms * 1000000u,
+                         p->now_ns + (uint64_t)p->link.options.busy_poll_us_max * 1000u, what, 0};
+}
+
+/* Takes the lock. */
 static struct wait begin(struct packet_link *p, const char *what)
 {
     pthread_mutex_lock(&p->lock);
-    p->now_ns = time_ns();
-    return (struct wait){p->now_ns + (uint64_t)p->link.options.timeout_ms * 1000000u,
-                         p->now_ns + (uint64_t)p->link.options.busy_poll_us_max * 1000u, what};
+    return begin_wait(p, what);
 }
 
 /* One more look; the lock is held, and given up for a nap. What the caller waits for may have come,
  * also when this is an error. */
-static int wait_on(struct packet_link *p, const struct wait *w)
+static int wait_on(struct packet_link *p, struct wait *w)
 {
-    int rc = settle(p, pump(p));
+    int rc;
 
+    if (w->looks++ % LOOKS == LOOKS - 1)
+        p->now_ns = time_ns();
+    rc = settle(p, pump(p));
     if (rc != 0)
         return MIN(rc, 0);
     if (p->now_ns >= w->deadline_ns)
@@ -260,23 +273,32 @@ static int wait_on(struct packet_link *p, const struct wait *w)
         pthread_mutex_unlock(&p->lock);
         nap(NAP_NS);
         pthread_mutex_lock(&p->lock);
+        p->now_ns = time_ns();
     }
     return 0;
 }
 
 /* --- the contract --- */
 
+static bool has_room(const struct packet_link *p, size_t bytes)
+{
+    return p->out.committed + packet_step(bytes) - p->out.released <= ARENA_ROOM;
+}
+
 static uint8_t *packet_reserve(struct link *l, size_t bytes)
 {
     struct packet_link *p = packet_link_of(l);
-    struct wait w = begin(p, "the peer took nothing and the window is full");
     uint8_t *place = NULL;
+    struct wait w = {0};
     int rc = 0;
 
+    pthread_mutex_lock(&p->lock);
+    if (!has_room(p, bytes))
+        w = begin_wait(p, "the peer took nothing and the window is full");
     while (rc == 0 && !place) {
         if (peer_gone(p))
             rc = link_fail(l, -ECONNRESET, PEER_GONE);
-        else if (p->out.committed + packet_step(bytes) - p->out.released <= ARENA_ROOM)
+        else if (has_room(p, bytes))
             place = packet_place(&p->out.arena, p->out.committed);
         else
             rc = wait_on(p, &w);
@@ -291,7 +313,7 @@ static int packet_commit(struct link *l, size_t bytes)
     int rc;
 
     pthread_mutex_lock(&p->lock);
-    p->now_ns = time_ns();
+    p->now_ns = MAX(p->now_ns, l->now_ns);
     rc = packet_out_commit(p, bytes);
     if (rc == 0 && p->out.made - p->out.sent >= EAGER_PACKETS)
         rc = MIN(pump(p), 0);
@@ -319,6 +341,7 @@ static const uint8_t *packet_take(struct link *l, size_t bytes)
         else if (rc == 0)
             rc = wait_on(p, &w);
     }
+    l->now_ns = p->now_ns;
     pthread_mutex_unlock(&p->lock);
     return place;
 }
