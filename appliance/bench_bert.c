@@ -522,7 +522,7 @@ static int measure_cell(struct bench *b, const struct config *config)
     return code;
 }
 
-/* What the model there is; the parties' own words will do for the rest. */
+/* The owner's configuration, and the model that is to be measured. */
 static int read_cell(struct bench *b, struct bench_options *o, struct config **ret_config,
                      struct err *err)
 {

@@ -184,6 +184,13 @@ int bench_model_write(const struct bench_model *m, const char *folder, struct co
     return rc < 0 ? rc : model_config_write(&m->config, client, err);
 }
 
+static int not_random(struct err *err)
+{
+    return err_set(err, -EINVAL,
+                   "the plan is not that of a random model: take the folder client/ that this "
+                   "build's `mpcformer bench bert --write` made");
+}
+
 int bench_model_read(const char *client, struct bench_model *ret, struct plan **ret_plan,
                      struct err *err)
 {
@@ -205,7 +212,9 @@ int bench_model_read(const char *client, struct bench_model *ret, struct plan **
     ret->batch = longest->batch;
     ret->ring = (*ret_plan)->ring;
     ret->frac = (*ret_plan)->frac;
-    return 0;
+    return ret->config.labels == BENCH_MODEL_LABELS && ret->config.vocab >= ret->tokens
+               ? 0
+               : not_random(err);
 }
 
 int bench_model_adopt(struct compiled *c, const struct plan *plan, struct err *err)
@@ -221,9 +230,5 @@ int bench_model_adopt(struct compiled *c, const struct plan *plan, struct err *e
     if (rc < 0)
         return rc;
     free(bytes);
-    if (memcmp(c->plan->hash, plan->hash, PLAN_HASH_BYTES) != 0)
-        return err_set(err, -EINVAL,
-                       "the plan is not that of a random model: take the folder client/ that this "
-                       "build's `mpcformer bench bert --write` made");
-    return 0;
+    return memcmp(c->plan->hash, plan->hash, PLAN_HASH_BYTES) == 0 ? 0 : not_random(err);
 }

@@ -52,7 +52,8 @@ static int greet(int fd, struct greeting *here, struct greeting *there, struct e
     there->what[sizeof(there->what) - 1] = there->host[sizeof(there->host) - 1] = '\0';
     if (memcmp(there->magic, magic, sizeof(magic)) != 0 || strcmp(here->what, there->what) != 0)
         return err_set(
-            err, -EPROTO, "the other end measures %.32s, this one %s: give both the same --link",
+            err, -EPROTO,
+            "the other end measures %.32s, this one %s: give both the same --link, --streams",
             memcmp(there->magic, magic, sizeof(magic)) ? "nothing known" : there->what, here->what);
     return 0;
 }

@@ -6,6 +6,7 @@ is a random one that `bench bert --write` made and the operators loaded. It need
 """
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -101,6 +102,14 @@ def refused(cell, _):
     expect_text("it is there already",
                 cell.run("bench", "bert", *SHAPE, "--write", "random", code=3), "written twice")
     cell.run("bench", "bert", *SHAPE, "--write", "unknown")
+    for key, value in (("num_labels", 3), ("vocab_size", 4), ("hidden_size", 64)):
+        shutil.copytree(cell.path("unknown/client"), cell.path(key))
+        with open(cell.path(key, "config.json"), "r+", encoding="utf-8") as f:
+            config = json.load(f)
+            f.seek(0)
+            json.dump({**config, key: value}, f)
+            f.truncate()
+        expect_text("not that of a random model", bench(cell, "--model", key, code=3), key)
     expect_text("does not serve", bench(cell, "--model", "unknown/client", code=3), "not loaded")
 
 
