@@ -212,7 +212,8 @@ int bench_model_read(const char *client, struct bench_model *ret, struct plan **
     ret->batch = longest->batch;
     ret->ring = (*ret_plan)->ring;
     ret->frac = (*ret_plan)->frac;
-    return ret->config.labels == BENCH_MODEL_LABELS && ret->config.vocab >= ret->tokens
+    return ret->config.kind == MODEL_BERT && ret->config.labels == BENCH_MODEL_LABELS &&
+                   ret->config.vocab >= ret->tokens
                ? 0
                : not_random(err);
 }

@@ -333,6 +333,8 @@ static void writes_what_it_reads(void **state)
     model_config_free(&second);
     assert_memory_equal(&first, &second, sizeof(first));
     assert_int_equal(model_config_write(&first, "/nowhere", NULL), -ENOENT);
+    first.kind = MODEL_ROBERTA;
+    assert_int_equal(model_config_write(&first, f->path, NULL), -ENOTSUP);
 }
 
 static void refuses_bad_configs(void **state)
