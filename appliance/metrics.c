@@ -111,6 +111,8 @@ static void add_label(char labels[LABELS_SIZE], const char *name, const char *va
 {
     size_t used = strlen(labels);
 
+    if (used + strlen(name) + 8 > LABELS_SIZE) /* nothing of ours says so much */
+        return;
     used += (size_t)snprintf(labels + used, LABELS_SIZE - used, "%s%s=\"", used ? "," : "", name);
     for (; *value && used < LABELS_SIZE - 4; value++) {
         if (*value == '"' || *value == '\\' || *value == '\n')
