@@ -130,6 +130,11 @@ static int describe_cell(json_t *figures, const struct bench *b, struct measured
     return rc;
 }
 
+static bool is_correct(const struct bench *b, const struct measured *m)
+{
+    return !m->outside && m->error_max <= b->compiled->plan->error_bound;
+}
+
 static int describe(const struct bench *b, struct measured *m, json_t **ret, struct err *err)
 {
     const struct plan *plan = b->compiled->plan;
@@ -158,9 +163,9 @@ static int describe(const struct bench *b, struct measured *m, json_t **ret, str
         "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, s:o, s:o}",
         "bytes_online", (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape,
         "bytes_upload", (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds,
-        "gmac_online", (double)cost.macs_online / 1e9, "correct", m->error_max <= plan->error_bound,
-        "error_max", m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac",
-        plan->frac, "batch", (int)b->o->model.batch, "repeat", (int)n, "host", host, "ops",
+        "gmac_online", (double)cost.macs_online / 1e9, "correct", is_correct(b, m), "error_max",
+        m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac,
+        "batch", (int)b->o->model.batch, "repeat", (int)n, "host", host, "ops",
         describe_ops(m, costs, n), "products", describe_products(plan, b->variant));
     if (rc == 0 && (!rest || json_object_update(figures, rest) < 0))
         rc = err_set(err, -ENOMEM, "no memory for the result");
@@ -185,5 +190,5 @@ int bench_bert_report(const struct bench *b, struct measured *m)
     else
         tool_print_people(stdout, figures);
     json_decref(figures);
-    return m->error_max <= b->compiled->plan->error_bound ? EXIT_OK : EXIT_NEGATIVE;
+    return is_correct(b, m) ? EXIT_OK : EXIT_NEGATIVE;
 }

@@ -42,7 +42,7 @@ static json_t *labels(const struct model_config *c, bool by_name)
     json_t *object = json_object();
     char number[24];
 
-    for (size_t i = 0; c->label_names && i < c->labels; i++) {
+    for (size_t i = 0; i < c->labels; i++) {
         snprintf(number, sizeof(number), "%zu", i);
         if (by_name)
             json_object_set_new(object, c->label_names[i], json_integer((json_int_t)i));
@@ -63,16 +63,17 @@ int model_config_write(const struct model_config *c, const char *folder, struct 
     if (file_path(path, sizeof(path), folder, "config.json") < 0)
         return err_set(err, -ENAMETOOLONG, "%s/config.json: the path is too long", folder);
     root = json_pack(
-        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:o, s:o, s:s, s:b}",
+        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:o*, s:o*, s:s, s:b}",
         "architectures", "BertForSequenceClassification", "model_type", "bert", "hidden_size",
         (json_int_t)c->hidden, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads",
         (json_int_t)c->heads, "intermediate_size", (json_int_t)c->intermediate, "hidden_act",
         names(c, hidden_name), "softmax_act", names(c, softmax_name), "vocab_size",
         (json_int_t)c->vocab, "max_position_embeddings", (json_int_t)c->positions_max,
         "type_vocab_size", (json_int_t)c->types, "layer_norm_eps", c->layer_norm_eps, "num_labels",
-        (json_int_t)c->labels, "id2label", labels(c, false), "label2id", labels(c, true),
-        "problem_type", c->regression ? "regression" : "single_label_classification",
-        "do_lower_case", c->lower_case);
+        (json_int_t)c->labels, "id2label", c->label_names ? labels(c, false) : NULL, "label2id",
+        c->label_names ? labels(c, true) : NULL, "problem_type",
+        c->regression ? "regression" : "single_label_classification", "do_lower_case",
+        c->lower_case);
     text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     rc = text ? file_write(path, 0644, text, strlen(text), err)
