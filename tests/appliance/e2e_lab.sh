@@ -77,7 +77,7 @@ printf 'sentence\tlabel\na joy from start to end\t1\nno label here\na bore\t0\na
 exits 0 mpcformer eval --data "$dir/task.tsv" --json
 has "$dir/out" '"n":2' '"metric":"accuracy"' '"private":' '"float":' '"agree":1.0' \
     '"logit_error_max":' '"logit_error_median":' '"bad_lines":2'
-has "$dir/err" 'task.tsv:3: has no tab' 'task.tsv:5: has a label that the model does not have'
+has "$dir/err" 'task.tsv:3: the line has too few columns' 'task.tsv:5: the line has a label that the task does not have'
 exits 0 mpcformer eval --data "$dir/task.tsv" --limit 1 --json
 has "$dir/out" '"n":1'
 
