@@ -184,7 +184,8 @@ static int compile_random(struct bench *b, struct err *err)
     checkpoint_free(checkpoint);
     if (rc < 0)
         return rc;
-    b->variant = plan_variant_exact(b->compiled->plan, b->o->model.tokens, b->o->model.batch);
+    b->variant = plan_variant_exact(b->compiled->plan, b->o->model.tokens, b->o->model.length,
+                                    b->o->model.batch);
     rc = bench_memory_check(b->compiled, b->variant, !b->o->memory, err);
     if (rc < 0)
         return rc;
@@ -224,7 +225,7 @@ static int expect(const struct bench *b, size_t job, uint64_t *input, struct err
 static int make_queries(struct bench *b, struct err *err)
 {
     uint64_t random = BENCH_MODEL_SEED + 1;
-    uint64_t *input = calloc(wire_elements(&b->variant->wires[0]), sizeof(*input));
+    uint64_t *input = calloc(variant_input_words(b->variant), sizeof(*input));
     size_t jobs = b->o->repeat + 1, count = jobs * b->o->model.batch;
     int rc = input ? 0 : -ENOMEM;
 
@@ -248,7 +249,8 @@ static int run_job(const struct bench *b, size_t job, struct client_figures *ret
     const struct encoding *texts = texts_of(b, job);
     double logits[PLAN_BATCH_MAX * BENCH_MODEL_LABELS];
     int rc = b->pair ? bench_pair_run(b->pair, b->variant, texts, logits, ret_figures, err)
-                     : client_run(b->client, texts, b->o->model.batch, logits, ret_figures, err);
+                     : client_run(b->client, texts, b->o->model.batch, b->o->model.length, logits,
+                                  ret_figures, err);
 
     for (size_t i = 0; rc == 0 && i < b->o->model.batch * BENCH_MODEL_LABELS; i++)
         m->error_max = fmax(m->error_max, fabs(logits[i] - expected_of(b, job)[i]));

@@ -107,8 +107,9 @@ static int print_json(const struct options *o, const struct row rows[FORMS + 2])
                             (json_int_t)c->bytes_tape, "gmac_online", (double)c->macs_online / 1e9,
                             "prepared_words", (json_int_t)c->prepared_words));
     }
-    all = json_pack("{s:i, s:i, s:i, s:o}", "tokens", (int)o->model.tokens, "ring",
-                    (int)o->model.ring, "frac", (int)o->model.frac, "forms", list);
+    all = json_pack("{s:i, s:s, s:i, s:i, s:o}", "tokens", (int)o->model.tokens, "length",
+                    length_mode_names[o->model.length], "ring", (int)o->model.ring, "frac",
+                    (int)o->model.frac, "forms", list);
     if (!all) {
         fprintf(stderr, "mpcformer: no memory for the result\n");
         return EXIT_FAILED;

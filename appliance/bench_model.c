@@ -29,7 +29,7 @@ const struct bench_model bench_model_default = {
 
 /* --- options --- */
 
-enum { OPTION_FFN = 256, OPTION_BATCH, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
+enum { OPTION_FFN = 256, OPTION_BATCH, OPTION_LENGTH, OPTION_HIDDEN_ACT, OPTION_SOFTMAX_ACT };
 
 static const struct argp_option option_table[] = {
     {"layers", 'l', "N", 0, "Layers (2)", 0},
@@ -38,6 +38,8 @@ static const struct argp_option option_table[] = {
     {"ffn", OPTION_FFN, "N", 0, "Width inside the feed-forward layers (4 times the hidden)", 0},
     {"tokens", 't', "N", 0, "Tokens of a query (128)", 0},
     {"batch", OPTION_BATCH, "B", 0, "Queries at once, in one job (1)", 0},
+    {"length", OPTION_LENGTH, "MODE", 0, "Of tokens: public, or bucket, known to nobody (public)",
+     0},
     {"vocab", 'v', "N", 0, "Vocabulary (30522)", 0},
     {"hidden-act", OPTION_HIDDEN_ACT, "NAME", 0, "gelu, gelu_new, relu, quad or tanh (quad)", 0},
     {"softmax-act", OPTION_SOFTMAX_ACT, "NAME", 0, "softmax, 2relu or 2quad (2quad)", 0},
@@ -89,6 +91,10 @@ static error_t take_option(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_BATCH:
         m->batch = (uint32_t)bench_number(state, "batch", text, 1, PLAN_BATCH_MAX);
+        return 0;
+    case OPTION_LENGTH:
+        if (length_mode_parse(text, &m->length) < 0)
+            argp_error(state, "--length %s: there are public and bucket", text);
         return 0;
     case 'v':
         m->config.vocab = bench_number(state, "vocab", text, 1, MODEL_VOCAB_MAX);
@@ -157,6 +163,7 @@ int bench_model_compile(const struct bench_model *m, const struct checkpoint *c,
                                             .name = "bench",
                                             .tokens = &m->tokens,
                                             .token_count = 1,
+                                            .lengths = 1u << m->length,
                                             .batches = batches,
                                             .batch_count = m->batch > 1 ? 2 : 1,
                                             .samples = samples,

@@ -14,6 +14,7 @@ struct bench_model {
     struct model_config config;
     const char *hidden_act, *softmax_act; /* of every layer */
     uint32_t tokens, batch;               /* batch: queries at once, beside one alone */
+    enum length_mode length;
     unsigned int ring, frac;
     bool said; /* something of this was, on the command line */
 };

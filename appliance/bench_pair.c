@@ -294,7 +294,8 @@ int bench_pair_run(struct bench_pair *b, const struct variant *v, const struct e
     uint8_t *inputs[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     struct side *s = b->side;
     const struct variant *smallest;
-    int rc = inputs[0] && inputs[1] ? input_check(plan, e, v->batch, &smallest, err) : -ENOMEM;
+    int rc = inputs[0] && inputs[1] ? input_check(plan, e, v->batch, v->length, &smallest, err)
+                                    : -ENOMEM;
 
     b->variant = v;
     b->input_bytes = bytes;

@@ -160,13 +160,14 @@ static int describe(const struct bench *b, struct measured *m, json_t **ret, str
     else
         describe_setting(figures, b->o);
     rest = json_pack(
-        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:i, s:i, s:s, s:o, s:o}",
+        "{s:I, s:I, s:I, s:I, s:f, s:b, s:f, s:f, s:i, s:i, s:s, s:i, s:i, s:s, s:o, s:o}",
         "bytes_online", (json_int_t)m->bytes, "bytes_offline", (json_int_t)cost.bytes_tape,
         "bytes_upload", (json_int_t)m->upload, "rounds_online", (json_int_t)m->rounds,
         "gmac_online", (double)cost.macs_online / 1e9, "correct", is_correct(b, m), "error_max",
         m->error_max, "error_bound", plan->error_bound, "ring", plan->ring, "frac", plan->frac,
-        "batch", (int)b->o->model.batch, "repeat", (int)n, "host", host, "ops",
-        describe_ops(m, costs, n), "products", describe_products(plan, b->variant));
+        "length", length_mode_names[b->o->model.length], "batch", (int)b->o->model.batch, "repeat",
+        (int)n, "host", host, "ops", describe_ops(m, costs, n), "products",
+        describe_products(plan, b->variant));
     if (rc == 0 && (!rest || json_object_update(figures, rest) < 0))
         rc = err_set(err, -ENOMEM, "no memory for the result");
     json_decref(rest);

@@ -351,7 +351,7 @@ static int run_job(struct client *c, struct question *q, double ret_logits[],
     uint64_t start = time_ns();
     int rc;
 
-    *m = (struct message_submit){.tokens = q->variant->tokens, .batch = q->variant->batch};
+    *m = (struct message_submit){.variant = message_variant_of(q->variant)};
     input_lengths(q->variant, q->texts, q->count, m->length);
     random_bytes(m->job, sizeof(m->job));
     memcpy(m->model, c->plan->model_id, sizeof(m->model));
@@ -375,12 +375,12 @@ static int run_job(struct client *c, struct question *q, double ret_logits[],
     return rc;
 }
 
-int client_run(struct client *c, const struct encoding e[], size_t count, double ret_logits[],
-               struct client_figures *ret_figures, struct err *err)
+int client_run(struct client *c, const struct encoding e[], size_t count, enum length_mode mode,
+               double ret_logits[], struct client_figures *ret_figures, struct err *err)
 {
     struct question q = {.texts = e, .count = count};
     struct err why = {""};
-    int rc = input_check(c->plan, e, count, &q.variant, err);
+    int rc = input_check(c->plan, e, count, mode, &q.variant, err);
 
     if (rc < 0)
         return rc;

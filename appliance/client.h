@@ -46,13 +46,14 @@ MUST_CHECK int client_connect(struct client *client, struct err *err);
 int client_socket(const struct client *client, unsigned int party);
 
 /**
- * Run one job on the @count texts at @e, in the smallest variant that holds them, connecting where
- * necessary. @ret_logits: plan->labels for each text, NaN where ret_figures->outside is set.
- * Blocks, a few times timeout_ms at the most; a party that dies is noticed at once. -EREMOTEIO: a
- * party refuses, its reason in @err; -ETIMEDOUT, -ECONNRESET, -EPROTO. CT: what is sent depends on
- * the variant and on the lengths, both public.
+ * Run one job on the @count texts at @e, of any lengths, in the smallest variant of @mode that
+ * holds them, connecting where necessary. @ret_logits: plan->labels for each text, NaN where
+ * ret_figures->outside is set. Blocks, a few times timeout_ms at the most; a party that dies is
+ * noticed at once. -EREMOTEIO: a party refuses, its reason in @err; -ETIMEDOUT, -ECONNRESET,
+ * -EPROTO. CT: what is sent depends on the variant and, where they are public, on the lengths.
  */
 MUST_CHECK int client_run(struct client *client, const struct encoding e[], size_t count,
-                          double ret_logits[], struct client_figures *ret_figures, struct err *err);
+                          enum length_mode mode, double ret_logits[],
+                          struct client_figures *ret_figures, struct err *err);
 
 #endif

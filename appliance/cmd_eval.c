@@ -14,14 +14,14 @@
 #define NUMBER_MAX       1000000000
 
 struct options {
-    const char *config, *model, *data, *results;
+    const char *config, *model, *data, *results, *length;
     const struct task *task;
     size_t limit, batch; /* limit 0: all */
     unsigned int progress_s;
     bool float_only, check, strict, json;
 };
 
-enum { OPTION_FLOAT = 256, OPTION_CHECK, OPTION_STRICT, OPTION_PROGRESS };
+enum { OPTION_FLOAT = 256, OPTION_CHECK, OPTION_STRICT, OPTION_PROGRESS, OPTION_LENGTH };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', "FILE", 0, "The owner's configuration (default: $" TOOL_CONFIG_VARIABLE ")", 0},
@@ -33,6 +33,7 @@ static const struct argp_option option_table[] = {
     {"batch", 'b', "B", 0, "Rows at once, in one job (1)", 0},
     {"model", 'm', "DIR", 0,
      "Where the float model is (default: in the folder that the configuration names)", 0},
+    {"length", OPTION_LENGTH, "MODE", 0, MODEL_FOLDER_LENGTH_HELP, 0},
     {"float-only", OPTION_FLOAT, NULL, 0, "Ask nobody: the float model in --model DIR alone", 0},
     {"check", OPTION_CHECK, NULL, 0, "Ask no model: read FILE and count its rows and labels", 0},
     {"strict", OPTION_STRICT, NULL, 0, "Refuse a file that has a bad line", 0},
@@ -59,6 +60,8 @@ static void check_options(struct argp_state *state, const struct options *o)
         argp_error(state, "say --data FILE");
     if (o->float_only && !o->model)
         argp_error(state, "--float-only is of the model in --model DIR: name it");
+    if (o->length && (o->float_only || o->check))
+        argp_error(state, "--length is of jobs that parties do");
     if (o->check && (o->float_only || o->results))
         argp_error(state, "--check asks no model");
 }
@@ -88,6 +91,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 'm':
         options->model = argument;
+        return 0;
+    case OPTION_LENGTH:
+        options->length = argument;
         return 0;
     case OPTION_FLOAT:
         options->float_only = true;
@@ -234,6 +240,8 @@ static int open_owner(const struct options *o, struct owner *ret, struct err *er
     rc = owner_config_path(o->config, &path, err);
     if (rc == 0)
         rc = owner_open(path, true, o->model, ret, err);
+    if (rc == 0 && o->length)
+        rc = owner_set_length(ret, o->length, err);
     return rc < 0 ? rc : owner_check_batch(ret, o->batch, err);
 }
 

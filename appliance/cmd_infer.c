@@ -15,12 +15,14 @@
 #define LABEL_WIDTH_MAX 20
 
 struct options {
-    const char *config, *model;
+    const char *config, *model, *length;
     bool json, compare, pair;
     size_t batch;
     char **texts;
     int text_count;
 };
+
+enum { OPTION_LENGTH = 256 };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', "FILE", 0, "The owner's configuration (default: $" TOOL_CONFIG_VARIABLE ")", 0},
@@ -29,6 +31,7 @@ static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0,
      "Where the float model is (default: in the folder that the configuration names)", 0},
     {"batch", 'b', "B", 0, "Texts at once, in one job (1)", 0},
+    {"length", OPTION_LENGTH, "MODE", 0, MODEL_FOLDER_LENGTH_HELP, 0},
     {"pair", 'p', NULL, 0, "Two sentences: two arguments, or lines of TEXT<tab>TEXT", 0},
     {0},
 };
@@ -52,6 +55,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 'b':
         options->batch = bench_number(state, "batch", argument, 1, PLAN_BATCH_MAX);
+        return 0;
+    case OPTION_LENGTH:
+        options->length = argument;
         return 0;
     case 'p':
         options->pair = true;
@@ -105,13 +111,13 @@ static int print_json(const struct run *r, const struct verdict *v, struct err *
 {
     const struct client_figures *f = &v->figures;
     json_t *line = json_object(),
-           *figures = json_pack("{s:s?, s:o, s:f, s:f, s:I, s:I, s:I, s:I}", "outside",
-                                v->outside ? v->outside->name : NULL, "logits",
-                                numbers(v->logits, v->labels), "online_ms", f->online_ms,
-                                "offline_ms", f->offline_party_ms + f->offline_dealer_ms,
-                                "bytes_online", (json_int_t)f->bytes_online, "rounds_online",
-                                (json_int_t)f->rounds_online, "bytes_upload",
-                                (json_int_t)f->bytes_upload, "batch", (json_int_t)r->count);
+           *figures = json_pack(
+               "{s:s?, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "outside",
+               v->outside ? v->outside->name : NULL, "logits", numbers(v->logits, v->labels),
+               "online_ms", f->online_ms, "offline_ms", f->offline_party_ms + f->offline_dealer_ms,
+               "bytes_online", (json_int_t)f->bytes_online, "rounds_online",
+               (json_int_t)f->rounds_online, "bytes_upload", (json_int_t)f->bytes_upload, "batch",
+               (json_int_t)r->count, "length", length_mode_names[r->owner.length]);
 
     if (!line || !figures)
         return err_set(err, -ENOMEM, "no memory for the answer");
@@ -342,7 +348,9 @@ static const char doc[] =
     "The text is turned into tokens here and split between the two parties; neither learns it, nor "
     "the answer. Times are the parties' own: online is what a query waits for, offline what the "
     "dealer and the parties did for it ahead. With --batch they, and what was sent, are of the "
-    "whole job, which waits until there are B texts or no more to come.\n\n"
+    "whole job, which waits until there are B texts or no more to come; they may have any lengths, "
+    "and all of them take the length bucket of the longest. With --length bucket that bucket is "
+    "all that anybody learns of how long they are.\n\n"
     "The answer of a regression is a score: label and probabilities are null with --json.\n\n"
     "Exit status: 0 done; 1 with --compare, a label differs from the float model's, or a score is "
     "a hundredth off (of itself, and at least of 1); 2 the command line or the configuration is "
@@ -363,6 +371,8 @@ int cmd_infer(int argc, char **argv)
     rc = owner_config_path(options.config, &path, &err);
     if (rc == 0)
         rc = owner_open(path, options.compare, options.model, &run.owner, &err);
+    if (rc == 0 && options.length)
+        rc = owner_set_length(&run.owner, options.length, &err);
     if (rc == 0)
         rc = owner_check_batch(&run.owner, options.batch, &err);
     if (rc < 0) {

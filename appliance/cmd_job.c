@@ -27,12 +27,14 @@
 #define WAIT_STEP_MS 100
 
 struct options {
-    const char *socket, *model, *input, *output;
+    const char *socket, *model, *input, *output, *length;
     bool json, wait;
     const char *verb;
     char **arguments;
     int argument_count;
 };
+
+enum { OPTION_LENGTH = 256 };
 
 static const struct argp_option option_table[] = {
     {"socket", 's', "PATH", 0,
@@ -43,6 +45,7 @@ static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0, "split, reveal: the data owner's folder of the model", 0},
     {"input", 'i', "FILE", 0, "submit: the party's job file", 0},
     {"output", 'o', "PATH", 0, "submit: where the answer goes; split: the folder of both files", 0},
+    {"length", OPTION_LENGTH, "MODE", 0, "split: " MODEL_FOLDER_LENGTH_HELP, 0},
     {"wait", 'W', NULL, 0, "submit: return when the answer is written", 0},
     {0},
 };
@@ -74,7 +77,7 @@ static int check_paths(const char *folder, struct err *err)
 static int write_jobs(const struct plan *plan, const struct variant *v, const struct encoding *e,
                       const char *folder, struct err *err)
 {
-    struct message_submit m = {.tokens = v->tokens, .batch = v->batch};
+    struct message_submit m = {.variant = message_variant_of(v)};
     size_t bytes = input_bytes(plan, v);
     uint8_t *input[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     char path[PATH_MAX];
@@ -102,12 +105,15 @@ static int split_text(const struct model_folder *f, const struct options *o, str
 {
     struct encoding *e = secret_alloc(sizeof(*e));
     const struct variant *v = NULL;
+    enum length_mode mode;
     int rc = e ? model_folder_encode(f, o->arguments[0],
                                      o->argument_count > 1 ? o->arguments[1] : NULL, e, err)
                : err_set(err, -ENOMEM, "no memory for a text");
 
     if (rc == 0)
-        rc = input_check(f->plan, e, 1, &v, err);
+        rc = model_folder_length(f, o->length, &mode, err);
+    if (rc == 0)
+        rc = input_check(f->plan, e, 1, mode, &v, err);
     if (rc == 0)
         rc = file_make_folders(o->output, 0700, err);
     if (rc == 0)
@@ -359,6 +365,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 'o':
         o->output = argument;
+        return 0;
+    case OPTION_LENGTH:
+        o->length = argument;
         return 0;
     case 'W':
         o->wait = true;

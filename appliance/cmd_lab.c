@@ -22,14 +22,14 @@
 #define RING_DEFAULT "64"
 
 struct options {
-    const char *model, *ring, *frac, *tokens, *batch, *state; /* NULL: the default */
+    const char *model, *ring, *frac, *tokens, *length, *batch, *state; /* NULL: the default */
     unsigned int workers;
     enum config_link link;
     const char *shape; /* NULL: none */
     char **command;    /* NULL: none */
 };
 
-enum { OPTION_SHAPE = 256 };
+enum { OPTION_SHAPE = 256, OPTION_LENGTH };
 
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0,
@@ -37,6 +37,7 @@ static const struct argp_option option_table[] = {
     {"ring", 'r', "BITS", 0, "Ring width, as `mpcformer share` takes it (" RING_DEFAULT ")", 0},
     {"frac", 'f', "BITS", 0, "Fraction bits, likewise", 0},
     {"tokens", 't', "LIST", 0, "Lengths that are planned for, likewise", 0},
+    {"length", OPTION_LENGTH, "MODE", 0, "Who may know how many a text has, likewise", 0},
     {"batch", 'b', "LIST", 0, "Queries at once that are planned for, likewise", 0},
     {"link", 'l', "DRIVER", 0, "Of the share link: uring, or dpdk, over memif (uring)", 0},
     {"workers", 'w', "N", 0,
@@ -69,6 +70,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 't':
         options->tokens = argument;
+        return 0;
+    case OPTION_LENGTH:
+        options->length = argument;
         return 0;
     case 'b':
         options->batch = argument;
@@ -136,6 +140,7 @@ static int share(void *context)
                  {"--ring", s->options->ring ? s->options->ring : RING_DEFAULT},
                  {"--frac", s->options->frac},
                  {"--tokens", s->options->tokens},
+                 {"--length", s->options->length},
                  {"--batch", s->options->batch}};
     char name[] = "mpcformer share", *argv[2 * ARRAY_LENGTH(given) + 2] = {name};
     int argc = 1, null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -288,8 +293,8 @@ int cmd_lab(int argc, char **argv)
     rc = lab_new(options.state, &lab, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
-    if (lab_has_model(lab) &&
-        (options.model || options.ring || options.frac || options.tokens || options.batch)) {
+    if (lab_has_model(lab) && (options.model || options.ring || options.frac || options.tokens ||
+                               options.length || options.batch)) {
         fprintf(stderr,
                 "mpcformer: %s holds a lab with a model: leave --model, --ring, --frac, "
                 "--tokens and --batch away, or choose another folder\n",

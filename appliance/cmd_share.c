@@ -31,11 +31,14 @@ struct options {
     bool ring_set;
     bool report; /* recommend, and write nothing */
     uint32_t tokens[PLAN_VARIANTS_MAX];
-    size_t token_count; /* 0: the default buckets */
+    size_t token_count;   /* 0: the default buckets */
+    unsigned int lengths; /* as in struct compile_options */
     uint32_t batches[PLAN_BATCH_MAX];
     size_t batch_count;
     bool json;
 };
+
+enum { OPTION_LENGTH = 256 };
 
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0, "The checkpoint: config.json, weights (safetensors), vocabulary", 0},
@@ -46,6 +49,10 @@ static const struct argp_option option_table[] = {
     {"report", 'R', NULL, 0, "Try every ring, say what speaks for it, and write nothing", 0},
     {"sample", 's', "FILE", 0, "Sample text, a line each, like the text to come", 0},
     {"tokens", 't', "LIST", 0, "Length buckets, such as 32,128 (16, 32, 64 ... the longest)", 0},
+    {"length", OPTION_LENGTH, "MODE", 0,
+     "Who may know how many tokens a text has: public, the parties; bucket, nobody; or both "
+     "(bucket)",
+     0},
     {"batch", 'b', "LIST", 0,
      "Answer several queries in one job as well, such as 4,16 (only one at a time)", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
@@ -220,6 +227,7 @@ static int work(struct job *j, struct err *err)
                                 .frac = j->o->frac,
                                 .tokens = j->o->tokens,
                                 .token_count = j->o->token_count,
+                                .lengths = j->o->lengths,
                                 .batches = j->o->batches,
                                 .batch_count = j->o->batch_count};
     int rc = j->o->report ? 0 : check_outputs(j->o, err);
@@ -280,6 +288,18 @@ static void take_tokens(struct argp_state *state, char *list, struct options *o)
     }
 }
 
+static void take_length(struct argp_state *state, const char *name, struct options *o)
+{
+    enum length_mode mode;
+
+    if (strcmp(name, "both") == 0)
+        o->lengths = 1u << LENGTH_PUBLIC | 1u << LENGTH_BUCKET;
+    else if (length_mode_parse(name, &mode) == 0)
+        o->lengths = 1u << mode;
+    else
+        argp_error(state, "--length %s: there are public, bucket and both", name);
+}
+
 /* Beside one query at a time, which is always there. */
 static void take_batches(struct argp_state *state, char *list, struct options *o)
 {
@@ -328,6 +348,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     case 'b':
         take_batches(state, argument, o);
         return 0;
+    case OPTION_LENGTH:
+        take_length(state, argument, o);
+        return 0;
     case 'j':
         o->json = true;
         return 0;
@@ -354,6 +377,8 @@ static const char doc[] =
     "Each party gets its share file and the plan; the dealer and data owners get the plan (data "
     "owners the folder OUT/client). A share alone says nothing; both together are the weights, so "
     "send them different ways.\n\n"
+    "With --length bucket, nobody but its owner learns more of a text's length than its bucket "
+    "(--tokens); it takes a round or a few more. A job asks for one of the modes that are here.\n\n"
     "Without --ring the narrowest number format is taken of which every sample keeps its label, "
     "with "
     "twice the error too, three bits are left in the range that the samples come nearest to "
@@ -397,7 +422,7 @@ static int print_report(const struct job *j, const struct candidate *best)
 int cmd_share(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, NULL, doc};
-    struct options options = {.batches = {1}, .batch_count = 1};
+    struct options options = {.lengths = 1u << LENGTH_BUCKET, .batches = {1}, .batch_count = 1};
     struct job job = {.o = &options};
     struct err err = {""};
     int rc;

@@ -66,12 +66,14 @@ static int take_grant(struct dealer_sessions *s, unsigned int party, struct read
                       struct err *err)
 {
     const uint8_t *id = read_bytes(r, PLAN_ID_BYTES);
-    uint32_t tokens = read_u32(r), batch = read_u32(r);
-    uint64_t total = read_u64(r);
+    struct message_variant of;
     const struct variant *v;
     struct dealt_model *m;
+    uint64_t total;
     int rc = 0;
 
+    message_read_variant(r, &of);
+    total = read_u64(r);
     if (!reader_done(r))
         return err_set(err, -EPROTO, "a grant that cannot be read");
     m = dealer_find(s->d, id);
@@ -81,12 +83,12 @@ static int take_grant(struct dealer_sessions *s, unsigned int party, struct read
             dealer_put(s->d, m);
         return err_set(err, -ENOENT, "a grant for a model that was unloaded meanwhile");
     }
-    v = plan_variant_exact(m->plan, tokens, batch);
+    v = message_find_variant(m->plan, &of);
     if (v)
         m->party[party].granted[v - m->plan->variants] = total;
     else
         rc = err_set(err, -EPROTO, "a grant for %u times %u tokens, which the plan does not have",
-                     batch, tokens);
+                     of.batch, of.tokens);
     dealer_put(s->d, m);
     return rc;
 }
@@ -230,7 +232,7 @@ static int send_keep(struct dealer_sessions *s, const struct message_tape *t, st
 static int deliver(struct dealer_sessions *s, struct dealt_model *m, const struct variant *v,
                    uint64_t number, const uint8_t seed[2][PRG_SEED_BYTES], struct err *err)
 {
-    struct message_tape t = {.number = number, .tokens = v->tokens, .batch = v->batch};
+    struct message_tape t = {.number = number, .variant = message_variant_of(v)};
     uint64_t start = time_ns();
     int rc;
 

@@ -114,15 +114,16 @@ static int make_head(const struct evaluation *e, bool by_name, json_t **ret, str
         rc = digest_plan(plan, of_plan, err);
     if (rc < 0)
         return rc;
-    *ret = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "results",
-                     RESULTS_VERSION, "task", e->task->name, "data", e->data_path, "data_sha256",
-                     hex_of(e->data->digest), "model", name_model(e), "functions",
+    *ret = json_pack("{s:i, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o, s:s*}",
+                     "results", RESULTS_VERSION, "task", e->task->name, "data", e->data_path,
+                     "data_sha256", hex_of(e->data->digest), "model", name_model(e), "functions",
                      name_functions(&float_of(e)->config), "ring",
                      plan ? json_integer(plan->ring) : json_null(), "frac",
                      plan ? json_integer(plan->frac) : json_null(), "plan_sha256",
                      plan ? hex_of(of_plan) : json_null(), "float_sha256", hex_of(of_float),
                      "labels", name_labels(e->task), "labels_by", by_name ? "name" : "number",
-                     "error_bound", plan ? json_real(plan->error_bound) : json_null());
+                     "error_bound", plan ? json_real(plan->error_bound) : json_null(), "length",
+                     plan ? length_mode_names[e->owner->length] : NULL);
     return *ret ? 0 : err_set(err, -ENOMEM, "no memory for the results");
 }
 

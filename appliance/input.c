@@ -6,13 +6,15 @@
 #include "base/secret.h"
 #include "mpc/dpf.h"
 #include "mpc/kernels.h"
+#include "transformer/compile.h"
 
 #include <stdlib.h>
 
 #define TYPES_MAX 64 /* plan_finish() sees to it */
 
 _Static_assert(PLAN_BATCH_MAX *PLAN_TOKENS_MAX *(DPF_KEY_BYTES_MAX +
-                                                 TYPES_MAX * sizeof(uint64_t)) <= INPUT_BYTES_MAX,
+                                                 (TYPES_MAX + PRESENCE_COLS) * sizeof(uint64_t)) <=
+                   INPUT_BYTES_MAX,
                "every plan's input has room");
 _Static_assert(PLAN_DIM_MAX <= DPF_DOMAIN_MAX, "every plan's vocabulary is a domain");
 
@@ -43,9 +45,14 @@ static uint32_t row_count(const struct variant *v)
     return v->batch * v->tokens;
 }
 
+static size_t presence_count(const struct variant *v)
+{
+    return v->length == LENGTH_BUCKET ? (size_t)row_count(v) * PRESENCE_COLS : 0;
+}
+
 size_t input_bytes(const struct plan *plan, const struct variant *v)
 {
-    return row_count(v) * row_bytes(plan, v);
+    return row_count(v) * row_bytes(plan, v) + ring_bytes(presence_count(v), plan->ring);
 }
 
 static void make_tweak(const struct plan *plan, const uint8_t job[MESSAGE_ID_BYTES], uint32_t row,
@@ -65,9 +72,11 @@ static void make_tweak(const struct plan *plan, const uint8_t job[MESSAGE_ID_BYT
 
 /* --- the owner --- */
 
-static int check_text(const struct plan *plan, const struct encoding *e, struct err *err)
+static int check_text(const struct plan *plan, const struct encoding *e, enum length_mode mode,
+                      struct err *err)
 {
-    if (e->count < 1 || e->count > ENCODING_TOKENS_MAX || !plan_variant(plan, (uint32_t)e->count))
+    if (e->count < 1 || e->count > ENCODING_TOKENS_MAX ||
+        !plan_variant(plan, (uint32_t)e->count, mode))
         return err_set(err, -EINVAL, "%zu tokens: the plan takes 1 to %u", e->count,
                        plan->variants[plan->variant_count - 1].tokens);
     for (size_t i = 0; i < e->count; i++)
@@ -79,20 +88,23 @@ static int check_text(const struct plan *plan, const struct encoding *e, struct 
 }
 
 int input_check(const struct plan *plan, const struct encoding e[], size_t count,
-                const struct variant **ret_variant, struct err *err)
+                enum length_mode mode, const struct variant **ret_variant, struct err *err)
 {
     const struct variant *v;
     size_t tokens = 1;
     int rc = 0;
 
+    if (!plan_has_length(plan, mode))
+        return err_set(err, -EINVAL, "the plan has no variant for %s lengths",
+                       length_mode_names[mode]);
     for (size_t i = 0; rc == 0 && i < count; i++) {
-        rc = check_text(plan, &e[i], err);
+        rc = check_text(plan, &e[i], mode, err);
         tokens = MAX(tokens, e[i].count);
     }
     if (rc < 0)
         return rc;
     v = count && count <= PLAN_BATCH_MAX
-            ? plan_variant_batch(plan, (uint32_t)tokens, (uint32_t)count)
+            ? plan_variant_batch(plan, (uint32_t)tokens, mode, (uint32_t)count)
             : NULL;
     if (!v)
         return err_set(err, -EINVAL,
@@ -107,7 +119,26 @@ void input_lengths(const struct variant *v, const struct encoding e[], size_t co
                    uint32_t ret[PLAN_BATCH_MAX])
 {
     for (size_t s = 0; s < v->batch; s++)
-        ret[s] = (uint32_t)e[MIN(s, count - 1)].count;
+        ret[s] = v->length == LENGTH_BUCKET ? v->tokens : (uint32_t)e[MIN(s, count - 1)].count;
+}
+
+static int share_presence(const struct plan *plan, const struct variant *v,
+                          const struct encoding e[], size_t count, uint8_t *const ret[2])
+{
+    size_t all = presence_count(v), each = (size_t)v->tokens * PRESENCE_COLS;
+    uint64_t *share = secret_alloc(2 * all * sizeof(*share)), *random = share + all;
+
+    if (!share)
+        return -ENOMEM;
+    for (size_t s = 0; s < v->batch; s++)
+        compile_presence(v, e[MIN(s, count - 1)].count, share + s * each);
+    random_bytes(random, all * sizeof(*random));
+    for (size_t i = 0; i < all; i++)
+        share[i] -= random[i];
+    kernels_here()->pack(ret[0], share, all, plan->ring);
+    kernels_here()->pack(ret[1], random, all, plan->ring);
+    secret_free(share, 2 * all * sizeof(*share));
+    return 0;
 }
 
 static void share_type(const struct plan *plan, unsigned int ring, uint32_t type,
@@ -129,7 +160,9 @@ int input_share(const struct plan *plan, const struct variant *v,
 {
     struct dpf *dpf = dpf_new(plan->vocabulary, dpf_kernels_here());
     uint8_t tweak[DPF_TWEAK_BYTES], seeds[2 * DPF_SEED_BYTES];
-    size_t bytes = row_bytes(plan, v), key = key_bytes(plan, v);
+    size_t bytes = row_bytes(plan, v), key = key_bytes(plan, v), rows = row_count(v) * bytes;
+    uint8_t *const presence[2] = {ret[0] + rows, ret[1] + rows};
+    int rc = 0;
 
     if (!dpf)
         return -ENOMEM;
@@ -144,9 +177,11 @@ int input_share(const struct plan *plan, const struct variant *v,
         dpf_generate(dpf, ring_of(v), tweak, text->ids[from], seeds, at);
         share_type(plan, ring_of(v), text->types[from], types);
     }
+    if (presence_count(v))
+        rc = share_presence(plan, v, e, count, presence);
     secret_wipe(seeds, sizeof(seeds));
     dpf_free(dpf);
-    return 0;
+    return rc;
 }
 
 /* --- a party --- */
@@ -178,6 +213,7 @@ int input_expand(struct input *in, const struct variant *v, const uint8_t job[ME
 {
     const struct plan *plan = in->plan;
     size_t key = key_bytes(plan, v);
+    uint64_t *presence = ret + variant_presence_at(v);
     int rc = count == input_bytes(plan, v) ? 0 : -EINVAL;
 
     for (uint32_t row = 0; rc == 0 && row < row_count(v); row++) {
@@ -189,6 +225,8 @@ int input_expand(struct input *in, const struct variant *v, const uint8_t job[ME
         bytes += row_bytes(plan, v);
         ret += (size_t)plan->vocabulary + plan->types;
     }
+    if (rc == 0 && presence_count(v))
+        kernels_here()->unpack(presence, bytes, presence_count(v), plan->ring);
     return rc;
 }
 

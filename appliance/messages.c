@@ -31,22 +31,47 @@ void message_read_model(struct reader *r, struct message_model *ret)
     read_string(r, ret->name, sizeof(ret->name));
 }
 
-static void write_lengths(struct writer *w, uint32_t batch, const uint32_t length[])
+struct message_variant message_variant_of(const struct variant *v)
 {
-    write_u32(w, batch);
-    for (uint32_t i = 0; i < batch; i++)
+    return (struct message_variant){.tokens = v->tokens, .mode = v->length, .batch = v->batch};
+}
+
+const struct variant *message_find_variant(const struct plan *plan, const struct message_variant *m)
+{
+    return plan_variant_exact(plan, m->tokens, m->mode, m->batch);
+}
+
+void message_write_variant(struct writer *w, const struct message_variant *m)
+{
+    write_u32(w, m->tokens);
+    write_u8(w, (uint8_t)m->mode);
+    write_u32(w, m->batch);
+}
+
+void message_read_variant(struct reader *r, struct message_variant *ret)
+{
+    ret->tokens = read_u32(r);
+    ret->mode = read_u8(r);
+    ret->batch = read_u32(r);
+}
+
+/* Of a variant's every sequence. */
+static void write_lengths(struct writer *w, const struct message_variant *v,
+                          const uint32_t length[])
+{
+    message_write_variant(w, v);
+    for (uint32_t i = 0; i < v->batch; i++)
         write_u32(w, length[i]);
 }
 
 /* A batch that is too large has no lengths: no plan has it, or what follows does not fit. */
-static uint32_t read_lengths(struct reader *r, uint32_t ret[PLAN_BATCH_MAX])
+static void read_lengths(struct reader *r, struct message_variant *ret_variant,
+                         uint32_t ret[PLAN_BATCH_MAX])
 {
-    uint32_t batch = read_u32(r);
-
+    message_read_variant(r, ret_variant);
     memset(ret, 0, PLAN_BATCH_MAX * sizeof(*ret));
-    for (uint32_t i = 0; batch <= PLAN_BATCH_MAX && i < batch; i++)
+    for (uint32_t i = 0; ret_variant->batch <= PLAN_BATCH_MAX && i < ret_variant->batch; i++)
         ret[i] = read_u32(r);
-    return batch;
 }
 
 void message_write_submit(struct writer *w, const struct message_submit *m)
@@ -54,8 +79,7 @@ void message_write_submit(struct writer *w, const struct message_submit *m)
     write_bytes(w, m->job, sizeof(m->job));
     write_bytes(w, m->model, sizeof(m->model));
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
-    write_u32(w, m->tokens);
-    write_lengths(w, m->batch, m->length);
+    write_lengths(w, &m->variant, m->length);
 }
 
 void message_read_submit(struct reader *r, struct message_submit *ret)
@@ -63,8 +87,7 @@ void message_read_submit(struct reader *r, struct message_submit *ret)
     read_array(r, ret->job, sizeof(ret->job));
     read_array(r, ret->model, sizeof(ret->model));
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
-    ret->tokens = read_u32(r);
-    ret->batch = read_lengths(r, ret->length);
+    read_lengths(r, &ret->variant, ret->length);
 }
 
 void message_write_result(struct writer *w, const struct message_result *m)
@@ -107,8 +130,7 @@ void message_write_proposal(struct writer *w, const struct message_proposal *m)
     write_bytes(w, m->model, sizeof(m->model));
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
     write_bytes(w, m->job, sizeof(m->job));
-    write_u32(w, m->tokens);
-    write_lengths(w, m->batch, m->length);
+    write_lengths(w, &m->variant, m->length);
     write_u64(w, m->tape);
 }
 
@@ -118,8 +140,7 @@ void message_read_proposal(struct reader *r, struct message_proposal *ret)
     read_array(r, ret->model, sizeof(ret->model));
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
     read_array(r, ret->job, sizeof(ret->job));
-    ret->tokens = read_u32(r);
-    ret->batch = read_lengths(r, ret->length);
+    read_lengths(r, &ret->variant, ret->length);
     ret->tape = read_u64(r);
 }
 
@@ -133,8 +154,7 @@ void message_write_tape(struct writer *w, const struct message_tape *m)
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
     write_u64(w, m->number);
     write_u8(w, m->party);
-    write_u32(w, m->tokens);
-    write_u32(w, m->batch);
+    message_write_variant(w, &m->variant);
     write_u64(w, m->bytes);
     write_u64(w, m->deal_ns);
     write_bytes(w, m->seed, sizeof(m->seed));
@@ -156,8 +176,7 @@ int message_read_tape(struct reader *r, struct message_tape *ret, struct err *er
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
     ret->number = read_u64(r);
     ret->party = read_u8(r);
-    ret->tokens = read_u32(r);
-    ret->batch = read_u32(r);
+    message_read_variant(r, &ret->variant);
     ret->bytes = read_u64(r);
     ret->deal_ns = read_u64(r);
     read_array(r, ret->seed, sizeof(ret->seed));

@@ -28,7 +28,7 @@
 #define MESSAGE_HELD_MAX    65536
 
 /** Of a tape's layout: what each operation takes from it, in which order. */
-#define MESSAGE_TAPE_VERSION 3
+#define MESSAGE_TAPE_VERSION 4
 
 /** Tape numbers end here, far from where a counter could wrap. */
 #define MESSAGE_TAPE_NUMBER_MAX ((uint64_t)1 << 62)
@@ -47,14 +47,14 @@ enum message {
     MESSAGE_AGREED,     /* empty: party 1 has struck the number off; again when it keeps a model */
     MESSAGE_SUBSCRIBE,  /* model id, plan hash, u64 highest tape number struck or received */
     MESSAGE_SEED,       /* model id, 32 bytes: this party's seed of the model's mask */
-    MESSAGE_GRANT,     /* model id, u32 tokens, u32 batch, u64 tapes of that variant taken in all */
-    MESSAGE_TAPE,      /* struct message_tape */
-    MESSAGE_CHUNK,     /* struct message_chunk, then its bytes */
-    MESSAGE_TAPE_OK,   /* u64 number: complete and verified */
-    MESSAGE_TAPE_KEEP, /* u64 number, model id: both parties have it */
-    MESSAGE_LINK,      /* string: how the share link is configured; must be the same at both */
-    MESSAGE_PORT,      /* of link = dpdk: 6 bytes MAC, u32 IPv4, u16 UDP port, u32 largest frame,
-                          u32 drawn: both sides' together name the session */
+    MESSAGE_GRANT,      /* model id, struct message_variant, u64 tapes of it taken in all */
+    MESSAGE_TAPE,       /* struct message_tape */
+    MESSAGE_CHUNK,      /* struct message_chunk, then its bytes */
+    MESSAGE_TAPE_OK,    /* u64 number: complete and verified */
+    MESSAGE_TAPE_KEEP,  /* u64 number, model id: both parties have it */
+    MESSAGE_LINK,       /* string: how the share link is configured; must be the same at both */
+    MESSAGE_PORT,       /* of link = dpdk: 6 bytes MAC, u32 IPv4, u16 UDP port, u32 largest frame,
+                           u32 drawn: both sides' together name the session */
 };
 
 enum refusal {
@@ -72,12 +72,19 @@ struct message_model {
     char name[PLAN_NAME_MAX];
 };
 
+/* Which of a plan's: u32 tokens, u8 length mode, u32 batch. */
+struct message_variant {
+    uint32_t tokens, batch;
+    enum length_mode mode; /* as it came, any byte */
+};
+
 struct message_submit {
     uint8_t job[MESSAGE_ID_BYTES]; /* fresh and random; the same at both parties */
     uint8_t model[PLAN_ID_BYTES];
     uint8_t plan_hash[PLAN_HASH_BYTES];
-    uint32_t tokens, batch;          /* of the variant */
-    uint32_t length[PLAN_BATCH_MAX]; /* (batch): tokens of each query that are there */
+    struct message_variant variant;
+    uint32_t length[PLAN_BATCH_MAX]; /* (batch): tokens of each query that are there, or the
+                                        bucket's where that is secret */
 };
 
 /* What a party measured; times in nanoseconds. */
@@ -98,7 +105,7 @@ struct message_proposal {
     uint8_t model[PLAN_ID_BYTES];
     uint8_t plan_hash[PLAN_HASH_BYTES];
     uint8_t job[MESSAGE_ID_BYTES];
-    uint32_t tokens, batch;
+    struct message_variant variant;
     uint32_t length[PLAN_BATCH_MAX];
     uint64_t tape;
 };
@@ -109,7 +116,7 @@ struct message_tape {
     uint8_t plan_hash[PLAN_HASH_BYTES];
     uint64_t number;
     uint8_t party;
-    uint32_t tokens, batch;
+    struct message_variant variant;
     uint64_t bytes;   /* of the blob: 0 for party 0 */
     uint64_t deal_ns; /* what it took to make; 0 for party 1, whose half comes as it is made */
     uint8_t seed[PRG_SEED_BYTES];
@@ -129,6 +136,13 @@ struct message_chunk {
 struct writer;
 struct reader;
 
+/** How a variant is named, and the one that is, or NULL. */
+struct message_variant message_variant_of(const struct variant *v);
+const struct variant *message_find_variant(const struct plan *plan,
+                                           const struct message_variant *m);
+
+void message_write_variant(struct writer *w, const struct message_variant *m);
+void message_read_variant(struct reader *r, struct message_variant *ret);
 void message_write_model(struct writer *w, const struct message_model *m);
 void message_read_model(struct reader *r, struct message_model *ret);
 void message_write_submit(struct writer *w, const struct message_submit *m);

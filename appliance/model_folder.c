@@ -112,6 +112,22 @@ int model_folder_encode(const struct model_folder *f, const char *text, const ch
     return tokenizer_encode(f->tokenizer, text, pair, longest, ret, err);
 }
 
+int model_folder_length(const struct model_folder *f, const char *option, enum length_mode *ret,
+                        struct err *err)
+{
+    enum length_mode mode = plan_has_length(f->plan, LENGTH_BUCKET) ? LENGTH_BUCKET : LENGTH_PUBLIC;
+
+    if (option && length_mode_parse(option, &mode) < 0)
+        return err_set(err, -EINVAL, "--length %s: there are public and bucket", option);
+    if (!plan_has_length(f->plan, mode))
+        return err_set(err, -EINVAL,
+                       "--length %s: the plan has no variant for it; its owner makes one with "
+                       "`mpcformer share --length %s`, or `both`",
+                       length_mode_names[mode], length_mode_names[mode]);
+    *ret = mode;
+    return 0;
+}
+
 const char *model_folder_label(const struct model_folder *f, size_t index)
 {
     return f->config.label_names[index];

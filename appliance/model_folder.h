@@ -38,6 +38,17 @@ MUST_CHECK int model_folder_open_float(const char *path, struct model_folder **r
 MUST_CHECK int model_folder_encode(const struct model_folder *f, const char *text, const char *pair,
                                    struct encoding *ret, struct err *err);
 
+/* The help of --length. */
+#define MODEL_FOLDER_LENGTH_HELP                                                                   \
+    "Who knows how many tokens a text has: public, the parties; bucket, nobody (bucket, where "    \
+    "the "                                                                                         \
+    "plan has it)"
+
+/** The mode that @option names, NULL: bucket where the plan has it. -EINVAL for another word, or
+ * one that the plan has no variant for. */
+MUST_CHECK int model_folder_length(const struct model_folder *f, const char *option,
+                                   enum length_mode *ret, struct err *err);
+
 /** The label of logit number @index: the string that config.json has. */
 const char *model_folder_label(const struct model_folder *f, size_t index);
 

@@ -33,12 +33,19 @@ int owner_open(const char *path, bool compare, const char *model, struct owner *
     if (rc == 0 && compare)
         rc = model_folder_load_float(o.folder, model ? model : o.config->model, err);
     if (rc == 0)
+        rc = owner_set_length(&o, NULL, err);
+    if (rc == 0)
         rc = client_new(o.config, o.folder->plan, &o.client, err);
     if (rc < 0)
         owner_close(&o);
     else
         *ret_owner = o;
     return rc;
+}
+
+int owner_set_length(struct owner *o, const char *option, struct err *err)
+{
+    return model_folder_length(o->folder, option, &o->length, err);
 }
 
 void owner_close(struct owner *o)
@@ -51,7 +58,7 @@ void owner_close(struct owner *o)
 
 int owner_check_batch(const struct owner *o, size_t batch, struct err *err)
 {
-    if (!plan_variant_batch(o->folder->plan, 1, (uint32_t)batch))
+    if (!plan_variant_batch(o->folder->plan, 1, o->length, (uint32_t)batch))
         return err_set(err, -EINVAL,
                        "--batch %zu: the plan has no variant for as many texts at once; its owner "
                        "makes one with `mpcformer share --batch`",
@@ -116,7 +123,7 @@ int owner_classify_batch(struct owner *o, const struct encoding e[], size_t coun
     size_t labels = o->folder->plan->labels, bytes = count * labels * sizeof(double);
     double *logits = secret_alloc(bytes);
     struct client_figures figures;
-    int rc = logits ? client_run(o->client, e, count, logits, &figures, err)
+    int rc = logits ? client_run(o->client, e, count, o->length, logits, &figures, err)
                     : err_set(err, -ENOMEM, "no memory for the answer");
 
     for (size_t i = 0; rc == 0 && i < count; i++)

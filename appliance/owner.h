@@ -15,6 +15,7 @@ struct owner {
     struct config *config;
     struct model_folder *folder;
     struct client *client;
+    enum length_mode length; /* of its jobs: who knows how many tokens a text has */
 };
 
 /* Of one text. The arrays are secret memory: (labels) each. */
@@ -38,6 +39,10 @@ MUST_CHECK int owner_config_path(const char *option, const char **ret_path, stru
 MUST_CHECK int owner_open(const char *path, bool compare, const char *model,
                           struct owner *ret_owner, struct err *err);
 void owner_close(struct owner *o);
+
+/** What --length says; NULL: bucket, where the plan has such variants. -EINVAL when it has none of
+ *  the mode. */
+MUST_CHECK int owner_set_length(struct owner *o, const char *option, struct err *err);
 
 /** -EINVAL, and what to do, where the plan has no variant for @batch texts at once. */
 MUST_CHECK int owner_check_batch(const struct owner *o, size_t batch, struct err *err);

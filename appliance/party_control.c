@@ -21,10 +21,12 @@ static json_t *describe(const struct party_state *p, const struct served *s)
         const struct variant *v = &s->plan->variants[i];
         char name[32];
 
+        const char *mode = v->length == LENGTH_BUCKET ? " bucket" : "";
+
         if (v->batch > 1)
-            snprintf(name, sizeof(name), "%ux%u", v->tokens, v->batch);
+            snprintf(name, sizeof(name), "%ux%u%s", v->tokens, v->batch, mode);
         else
-            snprintf(name, sizeof(name), "%u", v->tokens);
+            snprintf(name, sizeof(name), "%u%s", v->tokens, mode);
         if (s->wanted[i])
             json_object_set_new(tapes, name, json_integer((json_int_t)stock_count(p, s, v)));
     }

@@ -45,11 +45,11 @@ static int subscribe(struct dealer_session *d, struct served *s, uint64_t tape_m
 static int grant(struct dealer_session *d, const struct served *s, const struct variant *v,
                  uint64_t total, struct err *err)
 {
+    const struct message_variant of = message_variant_of(v);
     struct writer w = {0};
 
     write_bytes(&w, s->plan->model_id, PLAN_ID_BYTES);
-    write_u32(&w, v->tokens);
-    write_u32(&w, v->batch);
+    message_write_variant(&w, &of);
     write_u64(&w, total);
     return message_send(d->tls, MESSAGE_GRANT, &w, d->timeout_ms, err);
 }
@@ -230,7 +230,7 @@ static int take_chunk(struct dealer_session *d, const struct message_tape *t, st
 static int check_tape(struct party_state *p, const struct message_tape *m, const struct served *s,
                       struct err *err)
 {
-    const struct variant *v = s ? plan_variant_exact(s->plan, m->tokens, m->batch) : NULL;
+    const struct variant *v = s ? message_find_variant(s->plan, &m->variant) : NULL;
 
     if (!s || memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
         return err_set(err, -EPROTO, "a tape of a model that was not asked for");
@@ -302,8 +302,8 @@ static int take_tape_of(struct dealer_session *d, struct served *s, const struct
 
     if (rc < 0)
         return rc;
-    tape = tape_new(s->plan, plan_variant_exact(s->plan, m->tokens, m->batch), d->p->party,
-                    m->number, m->seed);
+    tape = tape_new(s->plan, message_find_variant(s->plan, &m->variant), d->p->party, m->number,
+                    m->seed);
     if (!tape)
         return err_set(err, -ENOMEM, "no memory for a tape");
     while (rc == 0 && !tape_complete(tape))

@@ -11,15 +11,21 @@
 
 static int check_variant(const struct plan *plan, const struct message_submit *m, struct err *err)
 {
-    const struct variant *v = plan_variant_exact(plan, m->tokens, m->batch);
+    const struct variant *v = message_find_variant(plan, &m->variant);
+    uint32_t least = m->variant.mode == LENGTH_BUCKET ? m->variant.tokens : 1;
 
     for (size_t i = 0; v && i < v->batch; i++)
-        if (m->length[i] < 1 || m->length[i] > v->tokens)
-            return err_set(err, -EINVAL, "query %zu has %u tokens in a variant of %u", i,
-                           m->length[i], v->tokens);
+        if (m->length[i] < least || m->length[i] > v->tokens)
+            return err_set(err, -EINVAL, "query %zu has %u tokens in a variant of %u%s", i,
+                           m->length[i], v->tokens, least > 1 ? ", whose lengths are secret" : "");
+    if (!v && m->variant.mode < LENGTH_MODES && !plan_has_length(plan, m->variant.mode))
+        return err_set(err, -EINVAL,
+                       "the plan has no variant for %s lengths: its owner makes one with "
+                       "`mpcformer share --length %s`",
+                       length_mode_names[m->variant.mode], length_mode_names[m->variant.mode]);
     return v ? 0
-             : err_set(err, -EINVAL, "the plan has no variant of %u times %u tokens", m->batch,
-                       m->tokens);
+             : err_set(err, -EINVAL, "the plan has no variant of %u times %u tokens",
+                       m->variant.batch, m->variant.tokens);
 }
 
 static int check_submit(struct party_state *p, const struct message_submit *m,
@@ -110,7 +116,7 @@ static int admit(struct party_state *p, const struct message_submit *m, struct s
 
     if (rc < 0)
         return rc;
-    v = plan_variant_exact(s->plan, m->tokens, m->batch);
+    v = message_find_variant(s->plan, &m->variant);
     rc = check_room(p, input_bytes(s->plan, v), why, err);
     if (rc < 0)
         return rc;
@@ -138,8 +144,9 @@ int job_admit(struct party_state *p, const struct message_submit *m, const char 
         return rc;
     }
     log_info("job-admitted", log_text("job", (*ret_job)->name), log_text("name", owner),
-             log_text("model", s->id), log_number("tokens", m->tokens),
-             log_number("batch", m->batch));
+             log_text("model", s->id), log_number("tokens", m->variant.tokens),
+             log_number("batch", m->variant.batch),
+             log_text("length", length_mode_names[m->variant.mode]));
     return 0;
 }
 

@@ -236,10 +236,8 @@ static void proposal_refused(struct party_state *p, struct job *job, struct held
 /* 0: the job has ended or waits for another try; negative: so has the session. Takes the tape. */
 static int propose_job(struct party_link *l, struct job *job, struct held *h)
 {
-    struct message_proposal m = {.what = PROPOSAL_JOB,
-                                 .tokens = job->variant->tokens,
-                                 .batch = job->variant->batch,
-                                 .tape = h->tape->number};
+    struct message_proposal m = {
+        .what = PROPOSAL_JOB, .variant = message_variant_of(job->variant), .tape = h->tape->number};
     struct party_state *p = l->p;
     uint64_t start = time_ns();
     struct err err = {0};
@@ -424,7 +422,7 @@ static int check_job(const struct message_proposal *m, const struct job *job, en
     *why = REFUSAL_FAILED;
     if (memcmp(m->model, job->served->plan->model_id, PLAN_ID_BYTES) ||
         memcmp(m->plan_hash, job->served->plan->hash, PLAN_HASH_BYTES) ||
-        m->tokens != job->variant->tokens || m->batch != job->variant->batch ||
+        message_find_variant(job->served->plan, &m->variant) != job->variant ||
         memcmp(m->length, job->length, sizeof(m->length)))
         return err_set(err, -EINVAL, "the two parties were given different jobs under one id");
     return 0;

@@ -51,15 +51,32 @@ static json_t *describe_headroom(const struct trial *t)
     return list;
 }
 
+/* The weights that @op reads to sum up those of tokens that are there, or sets to 0 elsewhere. */
+static const struct wire *squares_of(const struct variant *v, const struct op *op)
+{
+    const struct wire *w = op->id == OP_MATMUL ? &v->wires[op->in[0]] : NULL;
+
+    if (op->id == OP_LENGTH_MASK && !op->attr_count)
+        return &v->wires[op->out];
+    /* One column a sequence, of opened presence. */
+    return w && v->length == LENGTH_BUCKET && op->attr[MATMUL_COLS] == 1 &&
+                   op->attr[MATMUL_B_ROW] == PRESENCE_COLS
+               ? w
+               : NULL;
+}
+
 /* Of every layer that has such weights: how many more fraction bits than the plan they are given,
- * before columns of tokens that are not there are set to 0. */
+ * before tokens that are not there are left out. */
 static json_t *describe_squares(const struct plan *plan, const struct variant *v)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < v->op_count; i++)
-        if (v->ops[i].id == OP_LENGTH_MASK && !v->ops[i].attr_count)
-            json_array_append_new(list, json_integer(v->wires[v->ops[i].out].frac - plan->frac));
+    for (size_t i = 0; i < v->op_count; i++) {
+        const struct wire *w = squares_of(v, &v->ops[i]);
+
+        if (w)
+            json_array_append_new(list, json_integer(w->frac - plan->frac));
+    }
     return list;
 }
 
@@ -73,11 +90,12 @@ static json_t *describe_variants(const struct plan *plan)
 
         cost_variant(plan, v, &c, NULL);
         json_array_append_new(
-            list, json_pack("{s:i, s:i, s:I, s:I, s:I, s:I, s:o}", "tokens", (int)v->tokens,
-                            "batch", (int)v->batch, "bytes_online", (json_int_t)c.bytes_online,
-                            "rounds_online", (json_int_t)c.rounds_online, "bytes_tape",
-                            (json_int_t)c.bytes_tape, "macs_online", (json_int_t)c.macs_online,
-                            "squares_bits", describe_squares(plan, v)));
+            list, json_pack("{s:i, s:s, s:i, s:I, s:I, s:I, s:I, s:o}", "tokens", (int)v->tokens,
+                            "length", length_mode_names[v->length], "batch", (int)v->batch,
+                            "bytes_online", (json_int_t)c.bytes_online, "rounds_online",
+                            (json_int_t)c.rounds_online, "bytes_tape", (json_int_t)c.bytes_tape,
+                            "macs_online", (json_int_t)c.macs_online, "squares_bits",
+                            describe_squares(plan, v)));
     }
     return list;
 }
@@ -101,7 +119,9 @@ static json_t *describe_promises(const struct compiled *m)
 /* One query in the longest bucket: what is said of a candidate's cost. */
 static const struct variant *longest(const struct plan *plan)
 {
-    return plan_variant_exact(plan, plan->variants[plan->variant_count - 1].tokens, 1);
+    const struct variant *last = &plan->variants[plan->variant_count - 1];
+
+    return plan_variant_exact(plan, last->tokens, last->length, 1);
 }
 
 static json_t *describe_candidate(const struct candidate *c, bool best)

@@ -9,7 +9,8 @@
 #include "mpc/op.h"
 
 /**
- * Run @v on @input (batch tokens x columns); of sequence s the first @lengths[s] rows are tokens.
+ * Run @v on @input, variant_input_words(): batch tokens x columns, and presence where lengths are
+ * secret; of sequence s the first @lengths[s] rows are tokens.
  * @weights: by number, the values at each weight's scale. @reports: v->op_count of them, zeroed
  * before the first sample and kept over several; or NULL. @ret_output: plan_answers() values,
  * sign-extended, those of the first sequence first.

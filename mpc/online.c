@@ -74,7 +74,7 @@ static int run_op(struct online *o, const struct op *op, struct online_stats *st
 static bool lengths_fit(const struct variant *v, const uint32_t lengths[])
 {
     for (size_t i = 0; i < v->batch; i++)
-        if (lengths[i] < 1 || lengths[i] > v->tokens)
+        if (lengths[i] < (v->length == LENGTH_BUCKET ? v->tokens : 1) || lengths[i] > v->tokens)
             return false;
     return true;
 }

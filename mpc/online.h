@@ -22,14 +22,16 @@ MUST_CHECK struct party *party_new(const struct model *model, struct workers *wo
 void party_free(struct party *p);
 
 /**
- * Where a job of @v reads its input: batch tokens x columns. What is made there need not be copied;
- * it is good for the next party_run(), and wiped by party_wipe() with or without one.
+ * Where a job of @v reads its input: batch tokens x columns, and where lengths are secret its
+ * presence at variant_presence_at(). What is made there need not be copied; it is good for the next
+ * party_run(), and wiped by party_wipe() with or without one.
  */
 uint64_t *party_input(struct party *p, const struct variant *v);
 
 /**
- * Run one job: @input is this party's share of the input, batch tokens x columns of the tape's
- * variant; of sequence s the first @lengths[s] rows are tokens. @ret_output gets this party's share
+ * Run one job: @input is this party's share of the input, variant_input_words() of the tape's
+ * variant; of sequence s the first @lengths[s] rows are tokens, all of them where that is secret.
+ * @ret_output gets this party's share
  * of plan_answers() values, cut to l bits. @tape is complete, prepared, struck off, and useless
  * afterwards, whatever comes back.
  *

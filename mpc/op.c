@@ -32,6 +32,8 @@ static const struct op_kind *const kinds[OP_ID_END] = {
     [OP_DIFFERENCE] = &op_difference,
     [OP_SPLINE] = &op_spline,
     [OP_JOIN] = &op_join,
+    [OP_PRESENCE] = &op_presence,
+    [OP_ADD_PRESENCE] = &op_add_presence,
     [OP_OUTPUT] = &op_output,
 };
 

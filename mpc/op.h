@@ -116,7 +116,7 @@ struct online {
     struct prg *prg;
     struct exchange *exchange;
     unsigned int party;
-    const uint64_t *input; /* this party's share */
+    const uint64_t *input; /* this party's share, variant_input_words() */
     uint64_t *output;      /* this party's share of the answer, cut to l bits */
 
     /* Streams: see op_pull(). */
@@ -234,6 +234,7 @@ enum length_mask_attr {
 };
 /* Of each input: FACTOR x + ADD. */
 enum join_attr { JOIN_FACTOR, JOIN_ADD, JOIN_ATTRS };
+enum add_presence_attr { ADD_PRESENCE_FACTOR, ADD_PRESENCE_ADD, ADD_PRESENCE_ATTRS };
 enum dot_attr { DOT_FRAC, DOT_CONSTANT, DOT_FACTOR /* and more of them, one a column */ };
 enum lookup_attr {
     LOOKUP_TABLE,
@@ -395,6 +396,6 @@ MUST_CHECK int clear_check(struct clear *c, const struct op *op, const double *e
 extern const struct op_kind op_input, op_open_kind, op_cut, op_matmul, op_mul, op_square,
     op_truncate, op_affine, op_add, op_centre, op_row_sum, op_length_mask, op_length_scale,
     op_unmask, op_range, op_compare, op_bit_to_ring, op_dot, op_select, op_lookup, op_view,
-    op_difference, op_spline, op_join, op_output;
+    op_difference, op_spline, op_join, op_presence, op_add_presence, op_output;
 
 #endif

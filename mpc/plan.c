@@ -121,6 +121,21 @@ int plan_add_table(struct plan *plan, unsigned int bits, unsigned int cols, cons
     return 0;
 }
 
+const char *const length_mode_names[LENGTH_MODES] = {
+    [LENGTH_PUBLIC] = "public",
+    [LENGTH_BUCKET] = "bucket",
+};
+
+int length_mode_parse(const char *name, enum length_mode *ret)
+{
+    for (int mode = 0; mode < LENGTH_MODES; mode++)
+        if (strcmp(name, length_mode_names[mode]) == 0) {
+            *ret = (enum length_mode)mode;
+            return 0;
+        }
+    return -EINVAL;
+}
+
 int plan_add_guard(struct plan *plan, const char *name, size_t *ret, struct err *err)
 {
     struct guard g = {""};
@@ -140,8 +155,16 @@ int plan_add_guard(struct plan *plan, const char *name, size_t *ret, struct err 
     return 0;
 }
 
-int plan_add_variant(struct plan *plan, uint32_t tokens, uint32_t batch, struct variant **ret,
-                     struct err *err)
+static bool comes_after(const struct variant *last, uint32_t tokens, enum length_mode length,
+                        uint32_t batch)
+{
+    if (last->tokens != tokens)
+        return last->tokens < tokens;
+    return last->length != length ? last->length < length : last->batch < batch;
+}
+
+int plan_add_variant(struct plan *plan, uint32_t tokens, enum length_mode length, uint32_t batch,
+                     struct variant **ret, struct err *err)
 {
     const struct variant *last =
         plan->variant_count ? &plan->variants[plan->variant_count - 1] : NULL;
@@ -151,14 +174,16 @@ int plan_add_variant(struct plan *plan, uint32_t tokens, uint32_t batch, struct 
         return err_set(err, -EINVAL, "plan: a variant of %u tokens", tokens);
     if (batch < 1 || batch > PLAN_BATCH_MAX)
         return err_set(err, -EINVAL, "plan: a variant of %u sequences", batch);
-    if (last && (last->tokens > tokens || (last->tokens == tokens && last->batch >= batch)))
+    if (length >= LENGTH_MODES)
+        return err_set(err, -EINVAL, "plan: a variant of lengths %u", length);
+    if (last && !comes_after(last, tokens, length, batch))
         return err_set(err, -EINVAL, "plan: variants are not in order of length");
     rc = grow(&plan->variants, plan->variant_count, sizeof(**ret), PLAN_VARIANTS_MAX, "variants",
               err);
     if (rc < 0)
         return rc;
     *ret = &plan->variants[plan->variant_count++];
-    **ret = (struct variant){.tokens = tokens, .batch = batch};
+    **ret = (struct variant){.tokens = tokens, .batch = batch, .length = length};
     return 0;
 }
 
@@ -339,6 +364,8 @@ static void find_streams(struct variant *v, struct placing *p)
 static void place_wires(struct variant *v, struct placing *p)
 {
     find_uses(v, p);
+    if (v->length == LENGTH_BUCKET)
+        live_until(p, 0, 1); /* so that presence stands behind it */
     outlive_rounds(v, p);
     find_streams(v, p);
     for (uint32_t i = 0; i < v->op_count; i++) {
@@ -372,15 +399,20 @@ static void place_sections(const struct plan *plan, struct variant *v)
 
 static int check_output(const struct variant *v, struct err *err)
 {
-    size_t outputs = 0, inputs = 0;
+    size_t outputs = 0, inputs = 0, presences = 0;
 
     for (size_t i = 0; i < v->op_count; i++) {
         outputs += v->ops[i].id == OP_OUTPUT;
         inputs += v->ops[i].id == OP_INPUT;
+        presences += v->ops[i].id == OP_PRESENCE;
     }
     if (outputs != 1 || inputs != 1 || v->ops[v->op_count - 1].id != OP_OUTPUT)
         return err_set(err, -EINVAL, "plan: the variant of %u tokens has no one input and output",
                        v->tokens);
+    if (presences != (v->length == LENGTH_BUCKET))
+        return err_set(err, -EINVAL,
+                       "plan: the variant of %u tokens takes presence %zu times for %s lengths",
+                       v->tokens, presences, length_mode_names[v->length]);
     return 0;
 }
 
@@ -431,24 +463,35 @@ int plan_finish(struct plan *plan, struct err *err)
     return rc;
 }
 
-const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens, uint32_t batch)
+const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens,
+                                         enum length_mode length, uint32_t batch)
 {
-    for (size_t i = 0; i < plan->variant_count; i++)
-        if (plan->variants[i].tokens >= tokens && plan->variants[i].batch >= batch)
-            return &plan->variants[i];
+    for (size_t i = 0; i < plan->variant_count; i++) {
+        const struct variant *v = &plan->variants[i];
+
+        if (v->tokens >= tokens && v->length == length && v->batch >= batch)
+            return v;
+    }
     return NULL;
 }
 
-const struct variant *plan_variant(const struct plan *plan, uint32_t tokens)
+const struct variant *plan_variant(const struct plan *plan, uint32_t tokens,
+                                   enum length_mode length)
 {
-    return plan_variant_batch(plan, tokens, 1);
+    return plan_variant_batch(plan, tokens, length, 1);
 }
 
-const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens, uint32_t batch)
+const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens,
+                                         enum length_mode length, uint32_t batch)
 {
-    const struct variant *v = plan_variant_batch(plan, tokens, batch);
+    const struct variant *v = plan_variant_batch(plan, tokens, length, batch);
 
     return v && v->tokens == tokens && v->batch == batch ? v : NULL;
+}
+
+bool plan_has_length(const struct plan *plan, enum length_mode length)
+{
+    return plan_variant(plan, 1, length) != NULL;
 }
 
 const struct guard *plan_outside(const struct plan *plan, const struct variant *v,

@@ -10,14 +10,15 @@
  *
  * A plan has variants that share one set of weights: for each length bucket one that answers one
  * query, and others that answer several at once. Their sequences stand one after the other in the
- * rows of every wire, so that a batch has the operations and the rounds of one query.
+ * rows of every wire, so that a batch has the operations and the rounds of one query. How many
+ * tokens a sequence has is public in some variants, and in others secret but for the bucket.
  */
 #ifndef MPC_PLAN_H
 #define MPC_PLAN_H
 
 #include "mpc/ring.h"
 
-#define PLAN_VERSION        4
+#define PLAN_VERSION        5
 #define PLAN_ID_BYTES       16
 #define PLAN_HASH_BYTES     32
 #define PLAN_NAME_MAX       64
@@ -96,6 +97,8 @@ enum op_id {
     OP_DIFFERENCE,
     OP_SPLINE,
     OP_JOIN,
+    OP_PRESENCE,
+    OP_ADD_PRESENCE,
     OP_OUTPUT,
     OP_ID_END,
 };
@@ -112,9 +115,23 @@ struct op {
     size_t prepared_offset, prepared_words;
 };
 
+/* Who knows how many tokens a sequence has. */
+enum length_mode {
+    LENGTH_PUBLIC, /* the parties: each job says so */
+    LENGTH_BUCKET, /* its owner alone: the parties know the bucket, and hold shares of presence */
+    LENGTH_MODES,
+};
+
+/* "public" and "bucket". */
+extern const char *const length_mode_names[LENGTH_MODES];
+
+/** -EINVAL for neither. */
+MUST_CHECK int length_mode_parse(const char *name, enum length_mode *ret);
+
 struct variant {
     uint32_t tokens; /* the length bucket */
     uint32_t batch;  /* sequences: the input has batch * tokens rows */
+    enum length_mode length;
     size_t wire_count, op_count;
     struct wire *wires;
     struct op *ops;
@@ -190,10 +207,10 @@ MUST_CHECK int plan_add_table(struct plan *plan, unsigned int bits, unsigned int
 /** The guard called @name, cut to what there is room for: one that is there, or a new one. */
 MUST_CHECK int plan_add_guard(struct plan *plan, const char *name, size_t *ret, struct err *err);
 
-/** Variants come in order of length, those of one length in order of @batch; the pointer stays good
- *  until the next one is added. */
-MUST_CHECK int plan_add_variant(struct plan *plan, uint32_t tokens, uint32_t batch,
-                                struct variant **ret, struct err *err);
+/** Variants come in order of @tokens, those of one bucket in order of @length, then of @batch; the
+ *  pointer stays good until the next one is added. */
+MUST_CHECK int plan_add_variant(struct plan *plan, uint32_t tokens, enum length_mode length,
+                                uint32_t batch, struct variant **ret, struct err *err);
 
 /** Append an operation (id, in, attr); its result is wire @ret, OPERAND_NONE if it has none. */
 MUST_CHECK int plan_add_op(const struct plan *plan, struct variant *v, const struct op *op,
@@ -218,13 +235,19 @@ MUST_CHECK int plan_parse(const uint8_t *bytes, size_t count, struct plan **ret_
 MUST_CHECK int plan_load(const char *path, struct plan **ret_plan, struct err *err);
 
 /** The first variant, in their order, that holds @batch sequences of @tokens tokens; or NULL. */
-const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens, uint32_t batch);
+const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens,
+                                         enum length_mode length, uint32_t batch);
 
 /** The smallest variant that holds one sequence of @tokens tokens, or NULL. */
-const struct variant *plan_variant(const struct plan *plan, uint32_t tokens);
+const struct variant *plan_variant(const struct plan *plan, uint32_t tokens,
+                                   enum length_mode length);
 
-/** The variant of exactly @tokens and @batch, or NULL. */
-const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens, uint32_t batch);
+/** The variant of exactly @tokens, @length and @batch, or NULL. */
+const struct variant *plan_variant_exact(const struct plan *plan, uint32_t tokens,
+                                         enum length_mode length, uint32_t batch);
+
+/** Whether any variant has @length. */
+bool plan_has_length(const struct plan *plan, enum length_mode length);
 
 /** Values of an answer of @v: plan->labels logits of each of its sequences, then of each sequence
  *  how many elements are outside of each guard. */
@@ -252,6 +275,38 @@ static inline size_t wire_padded(size_t words)
 static inline unsigned int wire_carry_bits(const struct wire *w)
 {
     return w->cut ? (unsigned int)(w->ring - w->cut) : 0;
+}
+
+/* Columns of a presence wire, a row for each of the input's. */
+enum presence {
+    PRESENCE_ONE,    /* 1 for a token that is there, else 0 */
+    PRESENCE_SCALED, /* the same times variant_scale() */
+    PRESENCE_COLS,
+};
+
+/** A whole sum over the columns of tokens, times this, is more than half of what all of the bucket
+ *  would give: the largest power of two <= tokens / @length. log2 of it. */
+static inline unsigned int variant_scale_bits(const struct variant *v, uint32_t length)
+{
+    unsigned int up = 0;
+
+    while ((uint64_t)length << (up + 1) <= v->tokens)
+        up++;
+    return up;
+}
+
+/** Words from the start of a job's input to its presence, behind the rows; and of all of it. The
+ *  rows are the first operation's wire, the presence, of secret lengths only, the second's. */
+static inline size_t variant_presence_at(const struct variant *v)
+{
+    return wire_padded(wire_elements(&v->wires[0]));
+}
+
+static inline size_t variant_input_words(const struct variant *v)
+{
+    if (v->length == LENGTH_PUBLIC)
+        return wire_elements(&v->wires[0]);
+    return variant_presence_at(v) + (size_t)v->batch * v->tokens * PRESENCE_COLS;
 }
 
 static inline size_t weight_elements(const struct weight *w)

@@ -51,6 +51,7 @@ static void write_lists(struct writer *w, const struct plan *plan)
         const struct variant *v = &plan->variants[i];
 
         write_u32(w, v->tokens);
+        write_u8(w, (uint8_t)v->length);
         write_u32(w, v->batch);
         write_u32(w, (uint32_t)v->op_count);
         for (size_t j = 0; j < v->op_count; j++)
@@ -174,12 +175,14 @@ static int read_variants(struct reader *r, struct plan *plan, struct err *err)
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && reader_ok(r) && i < count; i++) {
-        uint32_t tokens = read_u32(r), batch = read_u32(r), ops = read_u32(r);
+        uint32_t tokens = read_u32(r);
+        enum length_mode length = read_u8(r);
+        uint32_t batch = read_u32(r), ops = read_u32(r);
         struct variant *v;
 
         if (!reader_ok(r))
             break;
-        rc = plan_add_variant(plan, tokens, batch, &v, err);
+        rc = plan_add_variant(plan, tokens, length, batch, &v, err);
         for (uint32_t j = 0; rc == 0 && reader_ok(r) && j < ops; j++)
             rc = read_op(r, plan, v, err);
     }

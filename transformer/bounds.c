@@ -1,6 +1,7 @@
 #include "transformer/bounds.h"
 
 #include "base/secret.h"
+#include "transformer/fold.h"
 #include "transformer/functions.h"
 
 #include <math.h>
@@ -115,7 +116,8 @@ static double length(const float *v, size_t count)
     return sqrt(sum);
 }
 
-/* Of normalised rows: outputs @first to @first + @count - 1 of x -> (gain x + offset) w^T + b. */
+/* Of normalised rows: outputs @first to @first + @count - 1 of x -> (gain x + offset) w^T + b;
+ * without @b of gain x w^T alone. */
 struct image {
     double element;        /* the largest */
     double length;         /* of a row */
@@ -136,11 +138,12 @@ static struct image image_of(struct proof *p, const float *w, const float *b, si
     }
     for (size_t o = 0; o < count; o++) {
         const float *row = w + (first + o) * in;
-        double bias = b[first + o] + added, most;
+        double bias = b ? b[first + o] + added : 0, most;
 
         for (size_t i = 0; i < in; i++) {
             m[o * in + i] = row[i] * p->gain[i];
-            bias += (double)row[i] * p->bias[i];
+            if (b)
+                bias += (double)row[i] * p->bias[i];
         }
         most = p->normal * (length(m + o * in, in) + sqrt((double)in) * p->rounding) + fabs(bias);
         image.element = fmax(image.element, most);
@@ -170,9 +173,9 @@ static void centre(float *m, size_t out, size_t in)
     }
 }
 
-/* y w^T + b + after: what comes in adds @after of each of its elements. */
-static void prove_sublayer(struct proof *p, const float *w, const float *b, size_t in, double after,
-                           double input, struct sublayer_bounds *ret)
+/* (y + after) w^T + b, of which y comes in; @after: (in). */
+static void prove_sublayer(struct proof *p, const float *w, const float *b, size_t in,
+                           const double *after, double input, struct sublayer_bounds *ret)
 {
     size_t out = p->c->config.hidden;
     float *m = secret_alloc(out * in * sizeof(*m)), *bias = secret_alloc(out * sizeof(*bias));
@@ -185,7 +188,7 @@ static void prove_sublayer(struct proof *p, const float *w, const float *b, size
         double sum = (double)b[o] + p->bias[o];
 
         for (size_t i = 0; i < in; i++)
-            sum += after * w[o * in + i];
+            sum += after[i] * w[o * in + i];
         bias[o] = (float)sum;
         gain_top = fmax(gain_top, fabs((double)p->gain[o]));
     }
@@ -211,16 +214,24 @@ static void prove_sublayer(struct proof *p, const float *w, const float *b, size
 
 /* --- a layer --- */
 
-static void prove_attention(struct proof *p, const struct layer_weights *w, struct layer_bounds *b)
+/* Values stand without what each of them has (fold.h). */
+static void prove_attention(struct proof *p, size_t layer, const struct layer_weights *w,
+                            struct layer_bounds *b)
 {
     const struct model_config *k = &p->c->config;
     size_t head = k->hidden / k->heads;
-    double squares = 0;
+    double *constant = calloc(k->hidden, sizeof(*constant)), squares = 0;
 
+    if (!constant) {
+        p->rc = -ENOMEM;
+        return;
+    }
+    for (size_t j = 0; j < k->hidden; j++)
+        constant[j] = fold_value_constant(p->c, layer, j);
     for (size_t h = 0; p->rc == 0 && h < k->heads; h++) {
         struct image query = image_of(p, w->query_w, w->query_b, h * head, head, 0);
         struct image key = image_of(p, w->key_w, w->key_b, h * head, head, 0);
-        struct image value = image_of(p, w->value_w, w->value_b, h * head, head, 0);
+        struct image value = image_of(p, w->value_w, NULL, h * head, head, 0);
 
         b->query = fmax(b->query, query.element);
         b->key = fmax(b->key, key.element);
@@ -228,8 +239,10 @@ static void prove_attention(struct proof *p, const struct layer_weights *w, stru
         b->score = fmax(b->score, query.length * key.length / sqrt((double)head));
         squares += value.length * value.length;
     }
-    prove_sublayer(p, w->attention_w, w->attention_b, k->hidden, 0,
+    prove_sublayer(p, w->attention_w, w->attention_b, k->hidden, constant,
                    (1 + BOUNDS_SLACK) * sqrt(squares), &b->attention);
+    secret_wipe(constant, k->hidden * sizeof(*constant));
+    free(constant);
 }
 
 /* The length of a row after the activation, which reads @x; without what the bias makes up for. */
@@ -257,11 +270,19 @@ static void prove_feed_forward(struct proof *p, enum hidden_act act, const struc
     struct image x =
         image_of(p, w->intermediate_w, w->intermediate_b, 0, count, activation_before(act));
     double rounding = FUNCTIONS_ERROR_UNITS * p->step * sqrt((double)count);
+    double *after = calloc(count, sizeof(*after));
 
+    if (!after) {
+        p->rc = -ENOMEM;
+        return;
+    }
+    for (size_t j = 0; j < count; j++)
+        after[j] = activation_after(act);
     b->inner = x.element;
     b->inner_length = x.length;
-    prove_sublayer(p, w->output_w, w->output_b, count, activation_after(act),
+    prove_sublayer(p, w->output_w, w->output_b, count, after,
                    (1 + BOUNDS_SLACK) * activated(act, &x, count) + rounding, &b->output);
+    free(after);
 }
 
 static void prove_layers(struct proof *p, struct bounds *b)
@@ -273,7 +294,7 @@ static void prove_layers(struct proof *p, struct bounds *b)
     for (size_t i = 0; p->rc == 0 && i < k->layers; i++) {
         const struct layer_weights *w = &p->c->layers[i];
 
-        prove_attention(p, w, &b->layers[i]);
+        prove_attention(p, i, w, &b->layers[i]);
         p->gain = w->attention_gain;
         p->bias = w->attention_bias;
         if (p->rc == 0)

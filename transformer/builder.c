@@ -76,6 +76,11 @@ size_t build_cols(const struct builder *b, uint32_t wire)
     return b->rc < 0 ? 0 : b->variant->wires[wire].cols;
 }
 
+size_t build_elements(const struct builder *b, uint32_t wire)
+{
+    return b->rc < 0 ? 0 : wire_elements(&b->variant->wires[wire]);
+}
+
 int build_bits(const struct builder *b, uint32_t wire)
 {
     const struct wire *w;
@@ -91,6 +96,11 @@ uint32_t build_input(struct builder *b, unsigned int ring)
     const int64_t attr[INPUT_ATTRS] = {[INPUT_RING] = ring};
 
     return simple(b, OP_INPUT, OPERAND_NONE, OPERAND_NONE, attr, INPUT_ATTRS);
+}
+
+uint32_t build_presence(struct builder *b)
+{
+    return simple(b, OP_PRESENCE, OPERAND_NONE, OPERAND_NONE, NULL, 0);
 }
 
 void build_output(struct builder *b, uint32_t logits, uint32_t outside)
@@ -267,6 +277,17 @@ uint32_t build_length_scale(struct builder *b, uint32_t x)
     return simple(b, OP_LENGTH_SCALE, x, OPERAND_NONE, NULL, 0);
 }
 
+uint32_t build_add_presence(struct builder *b, uint32_t x, uint32_t presence, int64_t factor,
+                            int64_t add)
+{
+    const int64_t attr[ADD_PRESENCE_ATTRS] = {
+        [ADD_PRESENCE_FACTOR] = factor,
+        [ADD_PRESENCE_ADD] = add,
+    };
+
+    return simple(b, OP_ADD_PRESENCE, x, presence, attr, ADD_PRESENCE_ATTRS);
+}
+
 void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end)
 {
     const int64_t attr[RANGE_ATTRS] = {[RANGE_MIN] = min, [RANGE_END] = end};
@@ -422,6 +443,32 @@ uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count)
 uint32_t build_like(struct builder *b, uint32_t x, uint32_t like)
 {
     return column(b, x, 0, like);
+}
+
+static uint32_t rows_apart(struct builder *b, uint32_t x, size_t at, size_t stride, size_t cols)
+{
+    if (b->rc < 0)
+        return OPERAND_NONE;
+    return simple(b, OP_VIEW, x, OPERAND_NONE,
+                  (int64_t[VIEW_ATTRS]){
+                      [VIEW_ROWS] = (int64_t)(wire_elements(&b->variant->wires[x]) / stride),
+                      [VIEW_BLOCKS] = 1,
+                      [VIEW_COLS] = (int64_t)cols,
+                      [VIEW_OFFSET] = (int64_t)at,
+                      [VIEW_ROW] = (int64_t)stride,
+                      [VIEW_GROUPS] = 1,
+                  },
+                  VIEW_ATTRS);
+}
+
+uint32_t build_reshape(struct builder *b, uint32_t x, size_t cols)
+{
+    return rows_apart(b, x, 0, cols, cols);
+}
+
+uint32_t build_every(struct builder *b, uint32_t x, size_t at, size_t stride)
+{
+    return rows_apart(b, x, at, stride, 1);
 }
 
 uint32_t build_beside(struct builder *b, uint32_t x, size_t rows, size_t blocks, size_t cols,

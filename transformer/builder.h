@@ -60,6 +60,9 @@ struct batch_view {
 /** One-hot rows, in a ring of @ring bits. */
 uint32_t build_input(struct builder *b, unsigned int ring);
 
+/** Of variants with secret lengths; right after the input. */
+uint32_t build_presence(struct builder *b);
+
 /** @outside: as build_outside() makes it, or OPERAND_NONE. */
 void build_output(struct builder *b, uint32_t logits, uint32_t outside);
 uint32_t build_open(struct builder *b, uint32_t x);
@@ -100,6 +103,10 @@ uint32_t build_row_sum(struct builder *b, uint32_t x);
 uint32_t build_length_mask(struct builder *b, uint32_t x);
 uint32_t build_length_fill(struct builder *b, uint32_t x, int64_t fill);
 uint32_t build_length_scale(struct builder *b, uint32_t x);
+
+/** x + add, and factor more in the columns of tokens that are there. @presence: its one column. */
+uint32_t build_add_presence(struct builder *b, uint32_t x, uint32_t presence, int64_t factor,
+                            int64_t add);
 void build_range(struct builder *b, uint32_t x, int64_t min, int64_t end);
 
 /** Distances below 2^(bits - 1); less than 2^shift below a threshold counts as either. */
@@ -138,8 +145,12 @@ uint32_t build_unmask(struct builder *b, uint32_t x);
 /** @count columns from @at on. */
 uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count);
 
-/** The same elements in the shape of @like. */
+/** The same elements in the shape of @like, or in rows of @cols. */
 uint32_t build_like(struct builder *b, uint32_t x, uint32_t like);
+uint32_t build_reshape(struct builder *b, uint32_t x, size_t cols);
+
+/** Element @at of every @stride, in one column. */
+uint32_t build_every(struct builder *b, uint32_t x, size_t at, size_t stride);
 
 /** The first @rows rows of @cols of each of @blocks stacked blocks, side by side; blocks start
  *  @stride elements apart. The same again @groups times, below each other, from elements that are
@@ -163,9 +174,11 @@ static inline bool build_without(const struct builder *b, enum form form)
     return b->without >> form & 1;
 }
 
-/** The fraction bits of a wire, its columns, and the bits that are opened of a masked one. */
+/** The fraction bits of a wire, its columns, all its elements, and the bits that are opened of a
+ *  masked one. */
 int build_frac(const struct builder *b, uint32_t wire);
 size_t build_cols(const struct builder *b, uint32_t wire);
+size_t build_elements(const struct builder *b, uint32_t wire);
 int build_bits(const struct builder *b, uint32_t wire);
 
 #endif

@@ -22,13 +22,30 @@ size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX])
     return count;
 }
 
+static bool has_length(const struct compile_options *o, int length)
+{
+    return o->lengths ? o->lengths >> length & 1 : length == LENGTH_PUBLIC;
+}
+
+static size_t variant_count(const struct compile_options *o)
+{
+    size_t lengths = 0;
+
+    for (int length = 0; length < LENGTH_MODES; length++)
+        lengths += has_length(o, length);
+    return o->token_count * lengths * o->batch_count;
+}
+
 static int batches_check(const struct compile_options *o, struct err *err)
 {
     if (!o->batch_count || o->batches[0] != 1)
         return err_set(err, -EINVAL, "no variant for one query at once");
-    if (o->token_count * o->batch_count > PLAN_VARIANTS_MAX)
-        return err_set(err, -EINVAL, "%zu length buckets for each of %zu batches: take %d in all",
-                       o->token_count, o->batch_count, PLAN_VARIANTS_MAX);
+    if (variant_count(o) > PLAN_VARIANTS_MAX)
+        return err_set(
+            err, -EINVAL, "%zu length buckets for each of %zu batches%s: take %d in all",
+            o->token_count, o->batch_count,
+            variant_count(o) > o->token_count * o->batch_count ? ", lengths public and secret" : "",
+            PLAN_VARIANTS_MAX);
     for (size_t i = 1; i < o->batch_count; i++)
         if (o->batches[i] > PLAN_BATCH_MAX || o->batches[i] <= o->batches[i - 1])
             return err_set(err, -EINVAL, "a batch of %u queries: they rise, from 1 to %d",
@@ -81,27 +98,36 @@ static double embedding_top(const struct checkpoint *c)
     return top;
 }
 
+static int build_variant(struct compiled *m, const struct compile_options *o,
+                         const struct encoder_parts *parts, uint32_t tokens,
+                         enum length_mode length, uint32_t batch, struct err *err)
+{
+    struct builder b = {.plan = m->plan, .err = err, .without = o->without};
+    size_t number = m->plan->variant_count;
+
+    b.rc = plan_add_variant(m->plan, tokens, length, batch, &b.variant, err);
+    if (b.rc == 0) {
+        encoder_build(&b, parts);
+        m->places[number] = b.places;
+    }
+    free(b.lanes);
+    return b.rc;
+}
+
 static int build_variants(struct compiled *m, const struct compile_options *o,
                           const struct encoder_parts *parts, struct err *err)
 {
-    size_t count = o->token_count * o->batch_count;
+    int rc = 0;
 
-    m->places = calloc(count, sizeof(*m->places));
+    m->places = calloc(variant_count(o), sizeof(*m->places));
     if (!m->places)
         return err_set(err, -ENOMEM, "no memory for the plan");
-    for (size_t i = 0; i < count; i++) {
-        struct builder b = {.plan = m->plan, .err = err, .without = o->without};
-
-        b.rc = plan_add_variant(m->plan, o->tokens[i / o->batch_count],
-                                o->batches[i % o->batch_count], &b.variant, err);
-        if (b.rc == 0)
-            encoder_build(&b, parts);
-        m->places[i] = b.places;
-        free(b.lanes);
-        if (b.rc < 0)
-            return b.rc;
-    }
-    return plan_finish(m->plan, err);
+    for (size_t t = 0; t < o->token_count; t++)
+        for (int length = 0; length < LENGTH_MODES; length++)
+            for (size_t i = 0; rc == 0 && has_length(o, length) && i < o->batch_count; i++)
+                rc = build_variant(m, o, parts, o->tokens[t], (enum length_mode)length,
+                                   o->batches[i], err);
+    return rc < 0 ? rc : plan_finish(m->plan, err);
 }
 
 static int compile(struct compiled *m, const struct checkpoint *c, const struct compile_options *o,
@@ -234,13 +260,27 @@ static int input_rows(const struct plan *plan, const struct variant *v, const st
     return 0;
 }
 
+void compile_presence(const struct variant *v, size_t count, uint64_t *ret)
+{
+    uint64_t scaled = (uint64_t)1 << variant_scale_bits(v, (uint32_t)count);
+
+    for (size_t t = 0; t < v->tokens; t++, ret += PRESENCE_COLS) {
+        ret[PRESENCE_ONE] = t < count;
+        ret[PRESENCE_SCALED] = t < count ? scaled : 0;
+    }
+}
+
 int compile_input(const struct plan *plan, const struct variant *v, const struct encoding e[],
                   uint64_t *ret, struct err *err)
 {
     size_t each = v->tokens * ((size_t)plan->vocabulary + plan->types);
     int rc = 0;
 
-    for (size_t s = 0; rc == 0 && s < v->batch; s++)
+    for (size_t s = 0; rc == 0 && s < v->batch; s++) {
         rc = input_rows(plan, v, &e[s], ret + s * each, err);
+        if (rc == 0 && v->length == LENGTH_BUCKET)
+            compile_presence(v, e[s].count,
+                             ret + variant_presence_at(v) + s * v->tokens * PRESENCE_COLS);
+    }
     return rc;
 }

@@ -22,6 +22,7 @@ struct compile_options {
     const char *name;       /* of the model, for people; at most PLAN_NAME_MAX - 1 bytes are kept */
     const uint32_t *tokens; /* length buckets in rising order; NULL: 16, 32, 64 and so on */
     size_t token_count;
+    unsigned int lengths;    /* bit i: variants of length mode i; 0: public lengths alone */
     const uint32_t *batches; /* queries at once, rising from 1, in each bucket; NULL: 1 */
     size_t batch_count;
     const struct encoding *samples; /* the text that ranges are taken from */
@@ -64,11 +65,16 @@ size_t compile_buckets(size_t positions_max, uint32_t ret[PLAN_VARIANTS_MAX]);
  * The one-hot rows for @v of v->batch encodings at @e: v->tokens rows of vocabulary + types columns
  * of each, with a one for the token and one for its type where the model has types. Rows past an
  * encoding's repeat its last token: they are masked out of every answer, but go through the same
- * arithmetic and should be as ordinary as the others. An encoding has 1 to v->tokens tokens, with
+ * arithmetic and should be as ordinary as the others. Behind them, where lengths are secret, the
+ * presence of each row: variant_input_words() in all. An encoding has 1 to v->tokens tokens, with
  * ids and types below the plan's (of a plan without types 0): else -EINVAL. CT: not constant time;
  * runs at the owner of the text.
  */
 MUST_CHECK int compile_input(const struct plan *plan, const struct variant *v,
                              const struct encoding e[], uint64_t *ret, struct err *err);
+
+/** The presence of one sequence of @v with @count tokens, at least 1: v->tokens rows of
+ *  PRESENCE_COLS. CT: not constant time, likewise. */
+void compile_presence(const struct variant *v, size_t count, uint64_t *ret);
 
 #endif

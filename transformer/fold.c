@@ -12,7 +12,7 @@
  * belong to the LayerNorm or activation before, post to what is added after.
  */
 struct linear {
-    const float *w, *b; /* (out, in), (out) */
+    const float *w, *b; /* (out, in), (out), or NULL: 0 */
     size_t in, out;
     const float *gain, *offset; /* (in), or NULL: 1 and 0 */
     double offset_all;          /* added to every offset */
@@ -77,7 +77,7 @@ static int64_t quantise(struct fold *f, double v, int frac)
 
 static double folded_bias(const struct linear *l, size_t j)
 {
-    double sum = l->b[j] + (l->post ? l->post[j] : 0) + l->post_all;
+    double sum = (l->b ? l->b[j] : 0) + (l->post ? l->post[j] : 0) + l->post_all;
 
     for (size_t i = 0; i < l->in; i++)
         sum += l->w[j * l->in + i] * ((l->offset ? l->offset[i] : 0) + l->offset_all);
@@ -139,6 +139,17 @@ static void put_embeddings(struct fold *f, size_t positions)
         position[i] = quantise(f, c->position_embeddings[i], f->f->table);
 }
 
+double fold_value_constant(const struct checkpoint *c, size_t layer, size_t j)
+{
+    const struct layer_weights *w = &c->layers[layer];
+    const float *bias = layer ? c->layers[layer - 1].output_bias : c->embedding_bias;
+    double sum = w->value_b[j];
+
+    for (size_t i = 0; i < c->config.hidden; i++)
+        sum += w->value_w[j * c->config.hidden + i] * (double)bias[i];
+    return sum;
+}
+
 /* @gain, @bias: of the LayerNorm whose n^ the layer reads. */
 static void put_attention(struct fold *f, size_t i, const float *gain, const float *bias,
                           struct layer_operands *to)
@@ -147,18 +158,30 @@ static void put_attention(struct fold *f, size_t i, const float *gain, const flo
     const struct layer_format *k = &f->f->layers[i];
     size_t h = f->c->config.hidden;
     double root = sqrt((double)f->f->head);
+    float *constant = secret_alloc(h * sizeof(*constant));
     struct linear qkv[3] = {
         {.w = w->query_w, .b = w->query_b, .scale = exp2(floor(log2(root))) / root},
         {.w = w->key_w, .b = w->key_b, .scale = 1},
-        {.w = w->value_w, .b = w->value_b, .scale = 1},
+        {.w = w->value_w, .scale = 1},
     };
-    const struct linear out = {
-        .w = w->attention_w, .b = w->attention_b, .in = h, .out = h, .post = bias, .scale = 1};
+    const struct linear out = {.w = w->attention_w,
+                               .b = w->attention_b,
+                               .in = h,
+                               .out = h,
+                               .offset = constant,
+                               .post = bias,
+                               .scale = 1};
 
+    if (!constant) {
+        f->rc = f->rc < 0 ? f->rc : err_set(f->err, -ENOMEM, "no memory for a bias");
+        return;
+    }
+    for (size_t j = 0; j < h; j++)
+        constant[j] = (float)fold_value_constant(f->c, i, j);
     for (size_t p = 0; p < 3; p++) {
         qkv[p].in = qkv[p].out = h;
         qkv[p].gain = gain;
-        qkv[p].offset = bias;
+        qkv[p].offset = p < 2 ? bias : NULL;
     }
     if (i + 1 < f->c->config.layers) {
         put(f, "query, key, value", qkv, 3, k->qkv, &to->qkv, &to->qkv_bias);
@@ -168,6 +191,7 @@ static void put_attention(struct fold *f, size_t i, const float *gain, const flo
     }
     put(f, "attention", &out, 1, k->attention, &to->attention, &to->attention_bias);
     put_gain(f, "attention gain", gain, k->attention, &to->attention_gain);
+    secret_free(constant, h * sizeof(*constant));
 }
 
 static void put_feed_forward(struct fold *f, size_t i, struct layer_operands *to)

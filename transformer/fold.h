@@ -26,6 +26,13 @@ struct operands {
     uint32_t pooler, pooler_bias, classifier, classifier_bias;
 };
 
+/**
+ * What every value of column @j has, whatever n^ it comes from: its bias, and that of the LayerNorm
+ * before. A row of attention sums up to one, so it goes into the bias after, and values are n^ W
+ * alone: 0 where n^ is.
+ */
+double fold_value_constant(const struct checkpoint *c, size_t layer, size_t j);
+
 /** Add every weight to @m's plan, with its values. @positions: rows of the longest variant. The
  *  caller frees ret->layers. -ERANGE for a weight that its scale cannot hold. */
 MUST_CHECK int fold_weights(struct compiled *m, const struct checkpoint *c, const struct formats *f,

@@ -224,8 +224,8 @@ static int choose_scores(const struct choice *k, size_t i)
     if (rc == 0 && act == SOFTMAX_2QUAD)
         rc = need_room(k, "scores squared", i, pow(score + SCORE_SHIFT, 2),
                        pow(most + SCORE_SHIFT, 2), 2 * f->frac);
-    /* Their differences, too. */
-    if (rc == 0 && act == SOFTMAX_EXP)
+    /* Their differences, too, and what is added to those that do not count. */
+    if (rc == 0 && act != SOFTMAX_2QUAD)
         rc = need_room(k, "differences of scores", i, 2 * score * power, 2 * most * power,
                        2 * f->frac);
     if (act != SOFTMAX_EXP)

@@ -326,20 +326,31 @@ static int score_shift(const struct builder *b, int score_frac, const struct cur
     return MAX(MIN(score_frac - k->frac, b->plan->ring - 24) / 8 * 8, 8);
 }
 
-uint32_t build_exponentials(struct builder *b, uint32_t s, int score_frac, int frac,
-                            const struct functions *k)
+/* The scores of tokens that are not there go far below every score, and still within what
+ * differences fit. */
+static uint32_t exclude(struct builder *b, uint32_t s, uint32_t presence)
+{
+    int64_t end = (int64_t)1 << (b->plan->ring - 3), far = 5 * (end / 4);
+
+    if (presence == OPERAND_NONE) {
+        build_range(b, s, -end, end);
+        return build_length_fill(b, s, -3 * (end / 2));
+    }
+    /* Down from where they were: to between -7/4 and -3/4 of the end. */
+    build_range(b, s, -end / 2, end / 2);
+    return build_add_presence(b, s, presence, far, -far);
+}
+
+uint32_t build_exponentials(struct builder *b, uint32_t s, uint32_t presence, int score_frac,
+                            int frac, const struct functions *k)
 {
     const struct curve *exp = &k->exp;
     int shift = score_shift(b, score_frac, exp);
-    int64_t end = (int64_t)1 << (b->plan->ring - 3);
-    /* Far below every score, and still within what differences fit. */
-    int64_t nothing = -3 * (end / 2);
     uint32_t most, d, bits;
 
     if (b->rc == 0 && score_frac - shift < exp->frac)
         b->rc = err_set(b->err, -ERANGE, "%s: scores of %d fraction bits", b->at.what, score_frac);
-    build_range(b, s, -end, end);
-    s = build_cut_whole(b, build_length_fill(b, s, nothing), shift, score_frac - shift);
+    s = build_cut_whole(b, exclude(b, s, presence), shift, score_frac - shift);
     most = largest(b, s);
     d = build_difference(b, s, most, build_cols(b, s), 0, 0);
     bits = compare(b, d, exp->below, &exp->from, 1);

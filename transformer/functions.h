@@ -66,10 +66,11 @@ uint32_t build_positive(struct builder *b, uint32_t x);
 
 /**
  * exp(s - max) of every row of a share of scores, as a share of @frac fraction bits, at most 2; 0
- * in the columns of tokens that are not there. @score_frac: the scores' fraction bits, whatever the
- * wire says. Right for all scores below 2^(ring - 3) units.
+ * in the columns of tokens that are not there: where lengths are secret, @presence says which are,
+ * in one column. @score_frac: the scores' fraction bits, whatever the wire says. Right for all
+ * scores below 2^(ring - 3) units, and below half of that where lengths are secret.
  */
-uint32_t build_exponentials(struct builder *b, uint32_t s, int score_frac, int frac,
-                            const struct functions *k);
+uint32_t build_exponentials(struct builder *b, uint32_t s, uint32_t presence, int score_frac,
+                            int frac, const struct functions *k);
 
 #endif

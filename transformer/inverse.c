@@ -206,9 +206,10 @@ static uint32_t scale_back(struct builder *b, const struct scale *s, uint32_t y)
                         build_frac(b, y));
 }
 
-uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k)
+/* With @ret_spare fraction bits too many, which may be negative. */
+static uint32_t mantissa(struct builder *b, uint32_t x, const struct inverse *k, int *ret_spare)
 {
-    int frac = build_frac(b, x) - k->shift, g = k->tables->mantissa, spare;
+    int frac = build_frac(b, x) - k->shift, g = k->tables->mantissa;
     int64_t least, end;
     struct scale s;
     uint32_t t, y;
@@ -228,9 +229,31 @@ uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k)
     t = build_cut(b, scale_up(b, &s), frac + k->hi - g, g);
     y = build_lookup(b, t, g + LINE_DOMAIN - line_bits(b->plan), t, k->tables->line[k->kind],
                      g + SLOPE_FRAC);
-    y = scale_back(b, &s, build_cut(b, y, SLOPE_FRAC, g));
     /* 2^-hi, or 2^(-hi/2), moves the point. */
-    spare = g + (k->kind == INVERSE_ROOT ? k->hi / 2 : k->hi) - k->frac;
+    *ret_spare = g + (k->kind == INVERSE_ROOT ? k->hi / 2 : k->hi) - k->frac;
+    return scale_back(b, &s, build_cut(b, y, SLOPE_FRAC, g));
+}
+
+uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k)
+{
+    int spare = 0;
+    uint32_t y = mantissa(b, x, k, &spare);
+
     return spare > 0 ? build_truncate(b, y, spare, k->frac)
                      : build_affine(b, y, (int64_t)1 << -spare, 0, k->frac);
+}
+
+uint32_t build_inverse_times(struct builder *b, uint32_t x, const struct inverse *k, uint32_t y)
+{
+    int spare = 0, cut;
+    uint32_t z = mantissa(b, x, k, &spare);
+
+    if (b->rc < 0)
+        return OPERAND_NONE;
+    /* Opened once more after it, so that it is not truncated but cut: by one bit at least, rather
+     * than to have bits that hold nothing. */
+    cut = MAX(spare, 1);
+    z = build_reshape(b, z, build_elements(b, x) / build_elements(b, y));
+    z = build_mul(b, build_cut(b, z, cut, k->frac + spare - cut), y);
+    return build_open(b, build_reshape(b, z, 1));
 }

@@ -43,4 +43,9 @@ MUST_CHECK int inverse_add_tables(struct plan *plan, int mantissa, double factor
 /** @x: a share wire of one column. Returns a share wire of the same shape. */
 uint32_t build_inverse(struct builder *b, uint32_t x, const struct inverse *k);
 
+/** Masked, and times @y, a whole masked wire without fraction bits of an element for each, or for
+ *  as many of them one after the other. In the rounds of a truncation and an opening; with k->frac
+ *  fraction bits, or as many as there are. */
+uint32_t build_inverse_times(struct builder *b, uint32_t x, const struct inverse *k, uint32_t y);
+
 #endif

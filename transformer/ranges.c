@@ -1,5 +1,7 @@
 #include "transformer/ranges.h"
 
+#include "transformer/fold.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -17,6 +19,23 @@ static void see(void *ctx, enum reference_point point, size_t layer, double valu
 
     at->least = fmin(at->least, value_min * scale);
     at->most = fmax(at->most, value_max * scale);
+}
+
+/* Values, and contexts with them, stand without their constant part (fold.h). */
+static void widen(struct ranges *r, const struct checkpoint *c)
+{
+    static const enum reference_point points[] = {REFERENCE_VALUE, REFERENCE_CONTEXT};
+
+    for (size_t i = 0; i < r->layers; i++) {
+        double top = 0;
+
+        for (size_t j = 0; j < c->config.hidden; j++)
+            top = fmax(top, fabs(fold_value_constant(c, i, j)));
+        for (size_t p = 0; p < ARRAY_LENGTH(points); p++) {
+            r->seen[i][points[p]].least -= top;
+            r->seen[i][points[p]].most += top;
+        }
+    }
 }
 
 int ranges_measure(const struct checkpoint *c, const struct encoding *samples, size_t count,
@@ -44,6 +63,7 @@ int ranges_measure(const struct checkpoint *c, const struct encoding *samples, s
         ranges_free(&r);
         return rc;
     }
+    widen(&r, c);
     *ret = r;
     return 0;
 }

@@ -480,10 +480,8 @@ static void length_scale(const struct walk *w, const struct op *op)
     uint64_t *y = walk_at(w, op->out);
 
     for (size_t s = 0; s < w->variant->batch; s++, x += each, y += each) {
-        unsigned int up = 0;
+        unsigned int up = variant_scale_bits(w->variant, w->length[s]);
 
-        while ((uint64_t)w->length[s] << (up + 1) <= w->variant->tokens)
-            up++;
         for (size_t i = 0; i < each; i++)
             y[i] = x[i] << up;
     }

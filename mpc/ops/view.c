@@ -1,6 +1,7 @@
 /*
- * view: blocks of a share wire, placed side by side. Local. It brings the heads of stacked results
- * into the columns of one row, and takes the one row that a later operation needs.
+ * view: blocks of a share or masked wire, placed side by side. Local: of a masked one the masks are
+ * viewed like the values. It brings the heads of stacked results into the columns of one row, and
+ * takes the one row or column that a later operation needs.
  */
 #include "mpc/op.h"
 
@@ -13,8 +14,8 @@ static int infer(const struct plan *plan, const struct variant *v, const struct 
     uint64_t last;
 
     (void)plan;
-    if (operand_is_weight(op->in[0]) || v->wires[op->in[0]].kind != WIRE_SHARE)
-        return err_set(err, -EINVAL, "its input is no share wire");
+    if (operand_is_weight(op->in[0]) || v->wires[op->in[0]].kind == WIRE_BITS)
+        return err_set(err, -EINVAL, "its input is no share or masked wire");
     for (int i = VIEW_ROWS; i <= VIEW_COLS; i++)
         if (a[i] < 1 || a[i] > PLAN_DIM_MAX)
             return err_set(err, -EINVAL, "a dimension of %" PRId64, a[i]);
@@ -47,12 +48,11 @@ static void cost(const struct plan *plan, const struct variant *v, const struct 
     (void)plan, (void)v, (void)op, (void)ret;
 }
 
-static void view(const struct walk *w, const struct op *op)
+static void view(const struct op *op, uint64_t *y, const uint64_t *x)
 {
-    const uint64_t *x = walk_at(w, op->in[0]) + op->attr[VIEW_OFFSET];
     size_t cols = (size_t)op->attr[VIEW_COLS];
-    uint64_t *y = walk_at(w, op->out);
 
+    x += op->attr[VIEW_OFFSET];
     for (int64_t g = 0; g < op->attr[VIEW_GROUPS]; g++, x += op->attr[VIEW_GROUP])
         for (int64_t r = 0; r < op->attr[VIEW_ROWS]; r++)
             for (int64_t b = 0; b < op->attr[VIEW_BLOCKS]; b++, y += cols)
@@ -62,13 +62,31 @@ static void view(const struct walk *w, const struct op *op)
 static int clear(struct clear *c, const struct op *op, struct err *err)
 {
     (void)err;
-    view(&c->walk, op);
+    view(op, walk_at(&c->walk, op->out), walk_at(&c->walk, op->in[0]));
     return 0;
+}
+
+static void masks(const struct walk *w, const struct op *op)
+{
+    if (op_wire(w, op->out)->kind == WIRE_MASKED)
+        view(op, walk_mask(w, op->out), walk_mask(w, op->in[0]));
+}
+
+static void deal(struct deal *d, const struct op *op, uint8_t *tape)
+{
+    (void)tape;
+    masks(&d->walk, op);
+}
+
+static void prepare(struct prepare *p, const struct op *op)
+{
+    masks(&p->walk, op);
 }
 
 static int online(struct online *o, const struct op *op)
 {
-    view(&o->walk, op);
+    view(op, walk_at(&o->walk, op->out), walk_at(&o->walk, op->in[0]));
+    masks(&o->walk, op);
     return 0;
 }
 
@@ -81,5 +99,7 @@ const struct op_kind op_view = {
     .infer = infer,
     .cost = cost,
     .clear = clear,
+    .deal = deal,
+    .prepare = prepare,
     .online = online,
 };

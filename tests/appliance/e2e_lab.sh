@@ -72,6 +72,13 @@ exits 2 mpcformer infer --batch 5 "a lovely film"
 has "$dir/err" 'no variant for as many texts'
 exits 2 mpcformer infer --batch 0 "a lovely film"
 
+# Nobody learns a length unless its owner and the model's say so.
+has "$dir/alone" positive negative
+exits 0 mpcformer infer --json "a lovely film"
+has "$dir/out" '"length":"bucket"'
+exits 2 mpcformer infer --length public "a lovely film"
+has "$dir/err" 'mpcformer share --length public'
+
 # A task, with lines that are none.
 printf 'sentence\tlabel\na joy from start to end\t1\nno label here\na bore\t0\na bore\t9\n' >"$dir/task.tsv"
 exits 0 mpcformer eval --data "$dir/task.tsv" --json

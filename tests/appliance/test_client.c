@@ -87,7 +87,7 @@ static void reply_info(struct party_end *p, struct tls_session *tls)
 /* False when it cannot go on. */
 static bool take_input(struct party_end *p, struct tls_session *tls, const struct message_submit *m)
 {
-    const struct variant *v = plan_variant_exact(p->plan, m->tokens, m->batch);
+    const struct variant *v = message_find_variant(p->plan, &m->variant);
     size_t bytes = input_bytes(p->plan, v), count;
     uint8_t *came = malloc(bytes), type;
     struct input *in = input_new(p->plan, p->party);
@@ -112,12 +112,12 @@ static void reply_result(struct party_end *p, struct tls_session *tls,
                                     .stats = {.bytes = 100 + p->party, .rounds = 9}};
     uint8_t packed[BATCH * LABELS * sizeof(uint64_t)];
     uint64_t shares[BATCH * LABELS];
-    size_t count = m->batch * LABELS;
+    size_t count = m->variant.batch * LABELS;
     struct writer w = {0};
 
     for (size_t i = 0; i < count; i++) {
         uint64_t noise = 0x123456789abcdef * (i + 1);
-        double value = answer[i % LABELS] + (m->batch > 1 ? m->length[i / LABELS] : 0);
+        double value = answer[i % LABELS] + (m->variant.batch > 1 ? m->length[i / LABELS] : 0);
 
         shares[i] = p->party ? (uint64_t)(int64_t)ldexp(value, FRAC) - noise : noise;
     }
@@ -144,8 +144,8 @@ static bool serve_job(struct party_end *p, struct tls_session *tls, const uint8_
         (void)!message_refuse(tls, REFUSAL_FULL, "the queue is full", TIMEOUT_MS);
         return true;
     }
-    if (!reader_done(&r) || m.tokens != TOKENS || (m.batch != 1 && m.batch != BATCH) ||
-        m.length[0] != text.count ||
+    if (!reader_done(&r) || m.variant.tokens != TOKENS ||
+        (m.variant.batch != 1 && m.variant.batch != BATCH) || m.length[0] != text.count ||
         tls_send(tls, MESSAGE_ACCEPTED, "x", p->fault == FULL_ACCEPTED, TIMEOUT_MS, NULL) < 0 ||
         !take_input(p, tls, &m) || tls_send(tls, MESSAGE_QUEUED, NULL, 0, TIMEOUT_MS, NULL) < 0 ||
         p->fault == DIES_BEFORE_ANSWER)
@@ -313,7 +313,7 @@ static void test_job(void **state)
     (void)state;
     start_parties(GOOD, GOOD);
     client = make_client();
-    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, NULL), 0);
     check_answer(logits);
     assert_true(figures.online_ms == 3 && figures.offline_party_ms == 1 &&
                 figures.offline_dealer_ms == 4);
@@ -322,7 +322,7 @@ static void test_job(void **state)
     assert_int_equal(figures.bytes_upload, input_bytes(&f.plan, &f.variants[0]));
 
     /* A second job goes over the same sessions. */
-    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, NULL), 0);
     check_answer(logits);
     client_free(client);
     stop_parties();
@@ -341,7 +341,7 @@ static void test_batch(void **state)
     (void)state;
     start_parties(GOOD, GOOD);
     client = make_client();
-    assert_int_equal(client_run(client, texts, 2, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, texts, 2, LENGTH_PUBLIC, logits, &figures, NULL), 0);
     for (size_t s = 0; s < 2; s++) {
         double more = (double)texts[s].count;
 
@@ -364,9 +364,9 @@ static void test_session_ended_between_jobs(void **state)
     (void)state;
     start_parties(GOOD, DIES_AFTER_JOB);
     client = make_client();
-    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, NULL), 0);
     usleep(200000);
-    assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
+    assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, NULL), 0);
     check_answer(logits);
     client_free(client);
     stop_parties();
@@ -405,13 +405,14 @@ static void test_faults(void **state)
 
         start_parties(faults[i].fault[0], faults[i].fault[1]);
         client = make_client();
-        assert_int_equal(client_run(client, &text, 1, logits, &figures, &err), faults[i].rc);
+        assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, &err),
+                         faults[i].rc);
         assert_contains(err.text, faults[i].says);
         assert_true(time_ns() - start < (uint64_t)TIMEOUT_MS * 1000000);
 
         /* The client is as good as new. */
         f.ends[0].fault = f.ends[1].fault = GOOD;
-        assert_int_equal(client_run(client, &text, 1, logits, &figures, NULL), 0);
+        assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, NULL), 0);
         check_answer(logits);
         client_free(client);
         stop_parties();
@@ -432,7 +433,8 @@ static void test_nobody_there(void **state)
     assert_int_equal(client_connect(client, &err), -ECONNREFUSED);
     assert_contains(err.text, "party0: ");
     err = (struct err){""};
-    assert_int_equal(client_run(client, &text, 1, logits, &figures, &err), -ECONNREFUSED);
+    assert_int_equal(client_run(client, &text, 1, LENGTH_PUBLIC, logits, &figures, &err),
+                     -ECONNREFUSED);
     assert_contains(err.text, "party0: ");
     client_free(client);
     client_free(NULL);
@@ -448,10 +450,10 @@ static void test_bad_text(void **state)
 
     (void)state;
     e.ids[0] = VOCABULARY;
-    assert_int_equal(client_run(client, &e, 1, logits, &figures, NULL), -EINVAL);
+    assert_int_equal(client_run(client, &e, 1, LENGTH_PUBLIC, logits, &figures, NULL), -EINVAL);
     e = text;
     e.count = TOKENS + 1;
-    assert_int_equal(client_run(client, &e, 1, logits, &figures, NULL), -EINVAL);
+    assert_int_equal(client_run(client, &e, 1, LENGTH_PUBLIC, logits, &figures, NULL), -EINVAL);
     client_free(client);
 }
 

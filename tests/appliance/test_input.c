@@ -37,7 +37,7 @@ static struct plan *make_plan(unsigned int ring, uint32_t types)
     plan->types = types;
     plan->ring = 64;
     for (uint32_t tokens = 4; tokens <= TOKENS; tokens *= 2) {
-        assert_int_equal(plan_add_variant(plan, tokens, 1, &v, NULL), 0);
+        assert_int_equal(plan_add_variant(plan, tokens, LENGTH_PUBLIC, 1, &v, NULL), 0);
         assert_int_equal(plan_add_op(plan, v, &input, &wire, NULL), 0);
     }
     return plan;
@@ -58,7 +58,7 @@ static void pair_start(struct pair *p, unsigned int ring, uint32_t types)
     const struct variant *v;
 
     p->plan = make_plan(ring, types);
-    p->v = plan_variant(p->plan, (uint32_t)text.count);
+    p->v = plan_variant(p->plan, (uint32_t)text.count, LENGTH_PUBLIC);
     p->bytes = input_bytes(p->plan, p->v);
     for (unsigned int i = 0; i < 2; i++) {
         p->sent[i] = malloc(p->bytes);
@@ -66,7 +66,7 @@ static void pair_start(struct pair *p, unsigned int ring, uint32_t types)
         p->rows[i] = calloc((size_t)TOKENS * (VOCABULARY + types), sizeof(uint64_t));
         assert_true(p->sent[i] && p->party[i] && p->rows[i]);
     }
-    assert_int_equal(input_check(p->plan, &text, 1, &v, NULL), 0);
+    assert_int_equal(input_check(p->plan, &text, 1, LENGTH_PUBLIC, &v, NULL), 0);
     assert_ptr_equal(v, p->v);
     assert_int_equal(input_share(p->plan, p->v, job, &text, 1, p->sent), 0);
 }
@@ -236,23 +236,24 @@ static void test_refused(void **state)
 
     (void)state;
     e.ids[4] = VOCABULARY;
-    assert_int_equal(input_check(plan, &e, 1, &v, &err), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, LENGTH_PUBLIC, &v, &err), -EINVAL);
     assert_contains(err.text, "the vocabulary is another model's");
     e = text;
     e.types[1] = TYPES;
-    assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, LENGTH_PUBLIC, &v, NULL), -EINVAL);
     e = text;
     e.count = 0;
-    assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, LENGTH_PUBLIC, &v, NULL), -EINVAL);
     e.count = TOKENS + 1;
     err = (struct err){""};
-    assert_int_equal(input_check(plan, &e, 1, &v, &err), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, LENGTH_PUBLIC, &v, &err), -EINVAL);
     assert_contains(err.text, "9 tokens: the plan takes 1 to 8");
     e.count = SIZE_MAX;
-    assert_int_equal(input_check(plan, &e, 1, &v, NULL), -EINVAL);
-    assert_int_equal(input_check(plan, &text, 0, &v, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &e, 1, LENGTH_PUBLIC, &v, NULL), -EINVAL);
+    assert_int_equal(input_check(plan, &text, 0, LENGTH_PUBLIC, &v, NULL), -EINVAL);
     err = (struct err){""};
-    assert_int_equal(input_check(plan, (struct encoding[2]){text, text}, 2, &v, &err), -EINVAL);
+    assert_int_equal(
+        input_check(plan, (struct encoding[2]){text, text}, 2, LENGTH_PUBLIC, &v, &err), -EINVAL);
     assert_contains(err.text, "2 texts of up to 5 tokens at once");
     assert_null(v);
     plan_free(plan);
@@ -274,12 +275,12 @@ static void test_batch(void **state)
     size_t bytes;
 
     (void)state;
-    assert_int_equal(plan_add_variant(plan, TOKENS, 3, &three, NULL), 0);
+    assert_int_equal(plan_add_variant(plan, TOKENS, LENGTH_PUBLIC, 3, &three, NULL), 0);
     assert_int_equal(plan_add_op(plan, three, &op, &wire, NULL), 0);
-    assert_int_equal(input_check(plan, texts, 2, &v, NULL), 0);
+    assert_int_equal(input_check(plan, texts, 2, LENGTH_PUBLIC, &v, NULL), 0);
     assert_ptr_equal(v, three);
     bytes = input_bytes(plan, v);
-    assert_int_equal(bytes, 3 * input_bytes(plan, plan_variant(plan, TOKENS)));
+    assert_int_equal(bytes, 3 * input_bytes(plan, plan_variant(plan, TOKENS, LENGTH_PUBLIC)));
     input_lengths(v, texts, 2, lengths);
     assert_true(lengths[0] == text.count && lengths[1] == 2 && lengths[2] == 2);
     for (unsigned int i = 0; i < 2; i++) {
@@ -308,6 +309,76 @@ static void test_batch(void **state)
     plan_free(plan);
 }
 
+/* Two texts in a bucket of secret lengths: the rows, then presence that adds up in the plan's ring,
+ * in as many bytes for all texts, of which each party's alone are random. */
+static void test_presence(void **state)
+{
+    enum { WORDS = TOKENS * PRESENCE_COLS };
+    const struct op op = {.id = OP_INPUT, .attr_count = INPUT_ATTRS, .attr = {24}};
+    struct plan *plan = make_plan(24, TYPES);
+    struct variant *bucket;
+    const struct variant *v = NULL;
+    uint32_t lengths[PLAN_BATCH_MAX], wire;
+    struct err err = {""};
+
+    (void)state;
+    plan->ring = 48;
+    assert_int_equal(input_check(plan, &text, 1, LENGTH_BUCKET, &v, &err), -EINVAL);
+    assert_contains(err.text, "no variant for bucket lengths");
+    assert_int_equal(plan_add_variant(plan, TOKENS, LENGTH_BUCKET, 1, &bucket, NULL), 0);
+    assert_int_equal(plan_add_op(plan, bucket, &op, &wire, NULL), 0);
+    for (size_t count = 1; count <= TOKENS; count++) {
+        struct encoding e = text;
+        size_t bytes, words;
+        uint64_t *clear, *shares[2];
+        uint8_t *sent[2];
+
+        e.count = count;
+        assert_int_equal(input_check(plan, &e, 1, LENGTH_BUCKET, &v, NULL), 0);
+        assert_ptr_equal(v, bucket);
+        input_lengths(v, &e, 1, lengths);
+        assert_int_equal(lengths[0], TOKENS);
+        bytes = input_bytes(plan, v);
+        words = variant_input_words(v);
+        assert_int_equal(bytes,
+                         input_bytes(plan, plan_variant(plan, TOKENS, LENGTH_PUBLIC)) + WORDS * 6);
+        clear = calloc(words, sizeof(*clear));
+        assert_non_null(clear);
+        for (unsigned int i = 0; i < 2; i++) {
+            sent[i] = malloc(bytes);
+            shares[i] = calloc(words, sizeof(**shares));
+            assert_true(sent[i] && shares[i]);
+        }
+        assert_int_equal(input_share(plan, v, job, &e, 1, sent), 0);
+        for (unsigned int i = 0; i < 2; i++) {
+            struct input *in = input_new(plan, i);
+
+            assert_non_null(in);
+            assert_int_equal(input_expand(in, v, job, sent[i], bytes - 1, shares[i]), -EINVAL);
+            assert_int_equal(input_expand(in, v, job, sent[i], bytes - WORDS * 6, shares[i]),
+                             -EINVAL);
+            assert_int_equal(input_expand(in, v, job, sent[i], bytes, shares[i]), 0);
+            input_free(in);
+        }
+        assert_int_equal(compile_input(plan, v, &e, clear, NULL), 0);
+        for (size_t i = 0; i < words; i++) {
+            unsigned int ring = i < variant_presence_at(v) ? 24 : 48;
+
+            assert_int_equal((shares[0][i] + shares[1][i] - clear[i]) & ring_mask(ring), 0);
+        }
+        /* Of the same presence, nothing is the same. */
+        for (size_t i = 2; i < WORDS; i++)
+            assert_int_not_equal(shares[1][variant_presence_at(v) + i],
+                                 shares[1][variant_presence_at(v) + i - 2]);
+        for (unsigned int i = 0; i < 2; i++) {
+            free(sent[i]);
+            free(shares[i]);
+        }
+        free(clear);
+    }
+    plan_free(plan);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +390,7 @@ int main(void)
         cmocka_unit_test(test_fresh),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_batch),
+        cmocka_unit_test(test_presence),
     };
 
     return cmocka_run_group_tests_name("input", tests, NULL, NULL);

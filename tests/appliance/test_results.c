@@ -39,9 +39,9 @@ static int tear_down(void **state)
 
 static json_t *make_head(const char *task, const char *data, const char *plan)
 {
-    json_t *head = json_pack("{s:i, s:s, s:s, s:s?, s:s, s:s}", "results", RESULTS_VERSION, "task",
-                             task, "data_sha256", data, "plan_sha256", plan, "float_sha256", "f",
-                             "labels_by", "name");
+    json_t *head = json_pack("{s:i, s:s, s:s, s:s?, s:s, s:s, s:s*}", "results", RESULTS_VERSION,
+                             "task", task, "data_sha256", data, "plan_sha256", plan, "float_sha256",
+                             "f", "labels_by", "name", "length", plan ? "bucket" : NULL);
 
     assert_non_null(head);
     return head;
@@ -174,9 +174,14 @@ static void results_of_something_else_are_refused(void **state)
                  {"SST-2", "d", "q", "another plan"},
                  {"SST-2", "d", NULL, "another plan"}};
 
+    json_t *public = make_head("SST-2", "d", "p");
+
     (void)state;
     unlink(path);
     go_on(0, 2);
+    json_object_set_new(public, "length", json_string("public"));
+    expect_refused(public, -EINVAL, "another length mode");
+    json_decref(public);
     for (size_t i = 0; i < ARRAY_LENGTH(other); i++) {
         json_t *head = make_head(other[i].task, other[i].data, other[i].plan);
 

@@ -179,10 +179,10 @@ class Cell:
         with open(self.path(f"{name}.conf"), "w") as f:
             f.writelines(f"{key} = {value}\n" for key, value in lines)
 
-    def share(self, out, ring=64, frac=16, tokens="16"):
+    def share(self, out, ring=64, frac=16, tokens="16", more=()):
         """Share the model into the folder @out; what `mpcformer share --json` says."""
         shown = self.run("share", "--model", self.model, "--out", out, "--ring", ring, "--frac",
-                         frac, "--tokens", tokens, "--json", timeout=120)
+                         frac, "--tokens", tokens, *more, "--json", timeout=120)
         os.symlink(os.path.abspath(f"{self.model}/model.safetensors"),
                    self.path(out, "client/model.safetensors"))
         return json.loads(shown)

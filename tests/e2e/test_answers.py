@@ -77,6 +77,41 @@ def lines(cell, _):
         "infer", "--config", "owner.conf", stdin=b"fine\nwith \0 inside\n", code=3), "a NUL")
 
 
+def lengths(cell, _):
+    """Texts of different lengths in one job, whoever may know them; and a mode that is not there."""
+    words = TEXTS[0].split()
+    texts = [" ".join((words * 4)[:n]) for n in (1, 30, 5)]
+    shared = cell.formats["both"] = cell.share("both", 48, 12, "16,48",
+                                               ("--length", "both", "--batch", "2"))
+    cell.load_all("both")
+    config = owner_of(cell, "both")
+    costs = {(v["tokens"], v["length"], v["batch"]): v["rounds_online"] for v in shared["variants"]}
+    expect(len(costs) == 8, f"the variants of two buckets, modes and batches are {costs}")
+    for mode in ("public", "bucket"):
+        alone = cell.infer("--compare", "--length", mode, *texts, config=config, timeout=60)
+        together = cell.infer("--compare", "--length", mode, "--batch", "2", *texts, config=config,
+                              timeout=60)
+        for a in (alone, together):
+            expect(a.code == 0 and len(a.rows) == len(texts), f"{mode}: {a}")
+            for row in a.rows:
+                check_row(row, shared)
+                expect(row["length"] == mode, f"{row['length']} instead of {mode}")
+        expect([row["batch"] for row in together.rows] == [2, 2, 1], f"jobs of {together.rows}")
+        expect(together.rows[0]["rounds_online"] == costs[48, mode, 2], f"rounds of {together.rows}")
+        expect(len({row["bytes_upload"] for row in alone.rows}) == 2, "a size for each bucket")
+    expect(cell.infer(texts[0], config=config).rows[0]["length"] == "bucket", "the usual mode")
+    for command in (("infer", "--config", "owner.conf", texts[0]),
+                    ("eval", "--config", "owner.conf", "--data", "no.tsv"),
+                    ("job", "split", "--model", "model/client", "--output", "none", texts[0])):
+        code = 3 if command[0] == "job" else 2
+        expect_text("no variant for it; its owner makes one with `mpcformer share --length public`",
+                    cell.run(*command, "--length", "public", code=code), f"{command[0]}: a lost mode")
+        expect_text("there are public and bucket", cell.run(*command, "--length", "secret",
+                                                            code=code), f"{command[0]}: no mode")
+    expect_text("public, bucket and both", cell.run("share", "--model", cell.model, "--out", "no",
+                                                    "--length", "none", code=2), "share: no mode")
+
+
 def pairs(cell, _):
     a = cell.infer("--pair", "--compare", "a film", "it was good")
     expect(a.code == 0 and len(a.rows) == 1, f"a pair: {a}")
@@ -128,10 +163,10 @@ def job_files(cell, _):
     with open(job("party0"), "rb") as f:
         good = f.read()
     for what, body, pattern in (
-            ("old", b"MPCFJOB2" + good[8:-32], "its version is 2; this program reads version 3"),
+            ("old", b"MPCFJOB3" + good[8:-32], "its version is 3; this program reads version 4"),
             ("long", good[:-32] + b"x", "its input has .* bytes where the plan says"),
             ("short", good[:-33], "its input has .* bytes where the plan says"),
-            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB3")):
+            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB4")):
         with open(job(what), "wb") as f:
             f.write(body + hashlib.sha256(body).digest())
         refused("party0", pattern, job(what))
@@ -373,6 +408,7 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
+<<<<<<< HEAD
 SAMPLE = re.compile(r'(?P<name>[a-z_][a-z0-9_]*)(?P<labels>\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
                     r'(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\})? (?P<value>\S+)')
 
@@ -433,6 +469,10 @@ def metrics(cell, _):
 
 CASES = (formats, lines, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
          operators, metrics, side_by_side)
+=======
+CASES = (formats, lines, lengths, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
+         operators, side_by_side)
+>>>>>>> 9e8ca31 (lengths that only the owner of a text knows)
 
 
 def begin(cell):

@@ -198,6 +198,14 @@ def receive(s):
     return kind, take(count)
 
 
+PUBLIC, BUCKET = 0, 1
+
+
+def variant(tokens, mode, batch, *lengths):
+    """Which one a job is for, and how long its texts are said to be."""
+    return struct.pack(f"<IBI{len(lengths)}I", tokens, mode, batch, *lengths)
+
+
 def owner_lies(cell, options):
     """Keys that are none: the owner gets some answer, like anybody's, and nobody else is harmed."""
     submit, accepted, given, queued, result = 3, 4, 5, 6, 7
@@ -209,7 +217,7 @@ def owner_lies(cell, options):
         with owner_session(cell, "party1") as p1, owner_session(cell, "party0") as p0:
             for s in (p1, p0):
                 s.settimeout(20 * PATIENCE)
-                s.sendall(message(submit, job + struct.pack("<III", 16, 1, 16)))
+                s.sendall(message(submit, job + variant(16, BUCKET, 1, 16)))
                 expect(receive(s) == (accepted, b""), "a job is not accepted")
                 s.sendall(message(given, lie))
                 expect(receive(s) == (queued, b""), "an input is not taken")
@@ -218,17 +226,20 @@ def owner_lies(cell, options):
     for wrong in (lies[0][:-1], lies[0] + b"x", b""):
         with owner_session(cell, "party0") as s:
             s.settimeout(20 * PATIENCE)
-            s.sendall(message(submit, random.randbytes(16) + job[16:] + struct.pack("<III", 16, 1, 16)))
+            s.sendall(message(submit, random.randbytes(16) + job[16:] + variant(16, BUCKET, 1, 16)))
             expect(receive(s) == (accepted, b""), "a job is not accepted")
             s.sendall(message(given, wrong))
             expect(s.recv(1) == b"", f"an input of {len(wrong)} bytes does not end the session")
     refused = 8
-    for fields in ((16, 1, 0), (16, 1, 17), (16, 0), (16, 2, 16, 16), (16, 33), (16, 2**32 - 1)):
+    for fields in ((16, BUCKET, 1, 0), (16, BUCKET, 1, 15), (16, BUCKET, 1, 17), (16, BUCKET, 0),
+                   (16, BUCKET, 2, 16, 16), (16, BUCKET, 33), (16, BUCKET, 2**32 - 1),
+                   (16, PUBLIC, 1, 16), (16, PUBLIC, 1, 5), (16, 2, 1, 16), (16, 255, 1, 16)):
         with owner_session(cell, "party1") as s:
             s.settimeout(20 * PATIENCE)
-            s.sendall(message(submit, random.randbytes(16) + job[16:] +
-                              struct.pack(f"<{len(fields)}I", *fields)))
-            expect(receive(s)[0] == refused, f"a job of {fields} is not refused")
+            s.sendall(message(submit, random.randbytes(16) + job[16:] + variant(*fields)))
+            kind, why = receive(s)
+            expect(kind == refused, f"a job of {fields} is not refused")
+            expect(fields[1] != PUBLIC or b"share --length public" in why, f"{fields}: {why}")
     cell.check_alive()
     cell.infer_right(*TEXTS)
 

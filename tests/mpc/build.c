@@ -53,12 +53,26 @@ void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow,
     build_variant(b, tokens);
 }
 
-void build_variant_batch(struct build *b, uint32_t tokens, uint32_t batch)
+static void add_variant(struct build *b, uint32_t tokens, enum length_mode length, uint32_t batch)
 {
     struct err err = {""};
 
-    need(plan_add_variant(b->plan, tokens, batch, &b->v, &err), &err);
+    need(plan_add_variant(b->plan, tokens, length, batch, &b->v, &err), &err);
     b->x = add_op(b, OP_INPUT, NULL, 0, (int64_t[]){b->narrow}, INPUT_ATTRS);
+    if (length == LENGTH_BUCKET)
+        b->presence = add_op(b, OP_PRESENCE, NULL, 0, NULL, 0);
+}
+
+void build_variant_batch(struct build *b, uint32_t tokens, uint32_t batch)
+{
+    add_variant(b, tokens, LENGTH_PUBLIC, batch);
+}
+
+void build_start_bucket(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
+                        uint32_t batch, uint32_t columns)
+{
+    start(b, ring, narrow, columns);
+    add_variant(b, tokens, LENGTH_BUCKET, batch);
 }
 
 void build_start_batch(struct build *b, unsigned int ring, uint32_t tokens, uint32_t batch,
@@ -185,6 +199,20 @@ uint32_t build_length_fill(struct build *b, uint32_t x, int64_t fill)
 uint32_t build_length_scale(struct build *b, uint32_t x)
 {
     return unary(b, OP_LENGTH_SCALE, x, NULL, 0);
+}
+
+uint32_t build_add_presence(struct build *b, uint32_t x, int64_t factor, int64_t add)
+{
+    const int64_t one[VIEW_ATTRS] = {
+        [VIEW_ROWS] = b->v->batch * b->v->tokens,
+        [VIEW_BLOCKS] = 1,
+        [VIEW_COLS] = 1,
+        [VIEW_OFFSET] = PRESENCE_ONE,
+        [VIEW_ROW] = PRESENCE_COLS,
+    };
+
+    return add_op(b, OP_ADD_PRESENCE, (uint32_t[]){x, build_view(b, b->presence, one)}, 2,
+                  (int64_t[]){factor, add}, ADD_PRESENCE_ATTRS);
 }
 
 uint32_t build_compare(struct build *b, uint32_t x, const int64_t *thresholds, size_t count)

@@ -27,6 +27,7 @@ struct build {
     struct variant *v;
     unsigned int narrow; /* the ring of input and weights; 0: the plan's */
     uint32_t x;          /* the input: a share wire, tokens x columns, no fraction */
+    uint32_t presence;   /* where lengths are secret */
     int64_t *weights[BUILD_WEIGHTS_MAX]; /* by number */
     uint32_t outside;                    /* counts of the plan's guards, if it has any */
 };
@@ -47,6 +48,11 @@ void build_start_narrow(struct build *b, unsigned int ring, unsigned int narrow,
 uint32_t build_weight(struct build *b, enum weight_use use, uint32_t rows, uint32_t cols,
                       const int64_t *values);
 
+/** With lengths that are secret; @narrow: of the input, 0: the plan's. What runs it takes
+ *  variant_input_words() of input. */
+void build_start_bucket(struct build *b, unsigned int ring, unsigned int narrow, uint32_t tokens,
+                        uint32_t batch, uint32_t columns);
+
 /* Operations. Each returns the wire that comes out. */
 uint32_t build_open(struct build *b, uint32_t x);
 uint32_t build_unmask(struct build *b, uint32_t x);
@@ -65,6 +71,9 @@ uint32_t build_row_sum(struct build *b, uint32_t x);
 uint32_t build_length_mask(struct build *b, uint32_t x);
 uint32_t build_length_fill(struct build *b, uint32_t x, int64_t fill);
 uint32_t build_length_scale(struct build *b, uint32_t x);
+
+/** x + factor + add in the columns of tokens that are there, x + add in others. */
+uint32_t build_add_presence(struct build *b, uint32_t x, int64_t factor, int64_t add);
 uint32_t build_compare(struct build *b, uint32_t x, const int64_t *thresholds, size_t count);
 
 /** The same modulo 2^@bits. */

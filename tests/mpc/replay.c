@@ -275,7 +275,7 @@ void replay_deal(struct replay *r, const struct variant *v, struct tape *ret_tap
 int replay_run(struct replay *r, const struct variant *v, const uint32_t lengths[],
                const uint64_t *input, int64_t *ret_output)
 {
-    size_t count = wire_elements(&v->wires[0]), bytes = count * sizeof(uint64_t);
+    size_t count = variant_input_words(v), bytes = count * sizeof(uint64_t);
     size_t labels = plan_answers(r->plan, v);
     uint64_t *share[2] = {secret_alloc(bytes), secret_alloc(bytes)};
     struct side side[2];

@@ -57,7 +57,7 @@ void replay_open(struct model *model[2], struct replay_transcript sent[2], size_
 void replay_deal(struct replay *r, const struct variant *v, struct tape *ret_tape[2]);
 
 /**
- * Share @input (batch tokens x columns of the variant), deal a tape, run both parties, add their
+ * Share @input (variant_input_words() of the variant), deal a tape, run both parties, add their
  * answers: @ret_output holds plan_answers() values. 0 or the first party's error.
  */
 int replay_run(struct replay *r, const struct variant *v, const uint32_t lengths[],

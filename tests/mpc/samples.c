@@ -4,9 +4,49 @@
 
 #define N SAMPLE_TOKENS
 
-const int64_t sample_input[SAMPLE_INPUTS] = {
-    17, -3,  0,  44, -50, 8,  -21, 33, 5,   -9, 12, -1, 2,   -37, 28, 49,  -14, 6,
-    -8, -26, 31, 1,  -45, 19, 40,  -5, -11, 22, -2, 7,  -30, 14,  3,  -48, 25,  -16,
+const int64_t sample_input[SAMPLE_WORDS] = {
+    17,
+    -3,
+    0,
+    44,
+    -50,
+    8,
+    -21,
+    33,
+    5,
+    -9,
+    12,
+    -1,
+    2,
+    -37,
+    28,
+    49,
+    -14,
+    6,
+    -8,
+    -26,
+    31,
+    1,
+    -45,
+    19,
+    40,
+    -5,
+    -11,
+    22,
+    -2,
+    7,
+    -30,
+    14,
+    3,
+    -48,
+    25,
+    -16,
+    [SAMPLE_AT] = 1,
+    2,
+    1,
+    2,
+    1,
+    2,
 };
 
 static uint32_t input(struct build *b)
@@ -254,6 +294,38 @@ static uint32_t view(struct build *b)
     return build_view(b, b->x, (int64_t[VIEW_ATTRS]){2, 2, 2, 10, 12, 2});
 }
 
+static uint32_t presence(struct build *b)
+{
+    return b->presence;
+}
+
+static uint32_t add_presence(struct build *b)
+{
+    return build_add_presence(b, b->x, 100, -100);
+}
+
+/* Rows of tokens that are there, by a column of the opened wire; their sums over the columns of
+ * those that are, by the other as it stands. */
+static uint32_t presence_opened(struct build *b)
+{
+    const int64_t one[VIEW_ATTRS] = {N, 1, 1, PRESENCE_ONE, PRESENCE_COLS};
+    const int64_t sums[MATMUL_ATTRS] = {
+        [MATMUL_BATCH] = 1,
+        [MATMUL_ROWS] = N,
+        [MATMUL_INNER] = N,
+        [MATMUL_COLS] = 1,
+        [MATMUL_A_ROW] = N,
+        [MATMUL_B_OFFSET] = PRESENCE_SCALED,
+        [MATMUL_B_ROW] = PRESENCE_COLS,
+        [MATMUL_B_COL] = 1,
+    };
+    uint32_t x = build_open(b, b->x), p = build_open(b, b->presence), there;
+
+    there = build_view(b, p, one);
+    x = build_open(b, build_mul(b, x, there));
+    return build_matmul(b, x, p, sums);
+}
+
 /* Counts of what is below -3, and of what is above 6. */
 static uint32_t outside(struct build *b)
 {
@@ -303,12 +375,20 @@ const struct sample samples[] = {
     {"spline", spline},
     {"spline, times", spline_times},
     {"join, outside", outside},
+    {"presence", presence, .length = LENGTH_BUCKET},
+    {"presence, opened", presence_opened, .length = LENGTH_BUCKET},
+    {"add presence", add_presence, .length = LENGTH_BUCKET},
 };
 
 const size_t sample_count = ARRAY_LENGTH(samples);
 
 void sample_start(const struct sample *s, unsigned int ring, struct build *b)
 {
-    build_start_narrow(b, ring, s->narrow ? 24 : 0, SAMPLE_TOKENS, SAMPLE_TOKENS);
+    unsigned int narrow = s->narrow ? 24 : 0;
+
+    if (s->length == LENGTH_BUCKET)
+        build_start_bucket(b, ring, narrow, SAMPLE_TOKENS, 1, SAMPLE_TOKENS);
+    else
+        build_start_narrow(b, ring, narrow, SAMPLE_TOKENS, SAMPLE_TOKENS);
     build_finish(b, s->build(b));
 }

@@ -125,26 +125,31 @@ static void test_sums(void **state)
 }
 
 /* Any blocks of a wire, side by side, group after group: element (g, r, b, c) is
- * x[offset + g group + r row + b block + c]. */
+ * x[offset + g group + r row + b block + c]. A share's, or a masked wire's, whole or cut. */
 static void test_view(void **state)
 {
     (void)state;
-    for (int i = 0; i < 10 * ROUNDS; i++) {
+    for (int i = 0; i < 12 * ROUNDS; i++) {
         int64_t a[VIEW_ATTRS] = {(int64_t)random_count(1, 6),  (int64_t)random_count(1, 5),
                                  (int64_t)random_count(1, 7),  (int64_t)random_count(0, 9),
                                  (int64_t)random_count(0, 20), (int64_t)random_count(0, 20),
                                  (int64_t)random_count(1, 3),  (int64_t)random_count(0, 20)};
         int64_t input[250], expected[INPUT_MAX], *to = expected;
         struct build b;
+        uint32_t x;
 
-        build_noise(input, 250, -number_top(40) - 1, number_top(40));
+        build_noise(input, 250, -number_top(36), number_top(36));
         for (int64_t gr = 0; gr < a[VIEW_GROUPS] * a[VIEW_ROWS]; gr++)
             for (int64_t k = 0; k < a[VIEW_BLOCKS]; k++)
                 for (int64_t c = 0; c < a[VIEW_COLS]; c++)
                     *to++ = input[a[VIEW_OFFSET] + gr / a[VIEW_ROWS] * a[VIEW_GROUP] +
                                   gr % a[VIEW_ROWS] * a[VIEW_ROW] + k * a[VIEW_BLOCK] + c];
         build_start(&b, 40, 10, 25);
-        build_finish(&b, build_view(&b, b.x, a));
+        x = i % 3 == 0   ? b.x
+            : i % 3 == 1 ? build_open(&b, b.x)
+                         : build_cut(&b, build_affine(&b, b.x, 4, 0), 2);
+        x = build_view(&b, x, a);
+        build_finish(&b, i % 3 ? build_unmask(&b, x) : x);
         build_expect(&b, input, expected);
         build_end(&b);
     }
@@ -491,6 +496,54 @@ static void test_lengths_of_a_batch(void **state)
     build_end(&b);
 }
 
+/* A batch of every length: what is added goes by each sequence's own presence, which is exact in
+ * every ring, and the parties are told nothing but the bucket. */
+static void test_add_presence(void **state)
+{
+    enum { T = 5, BATCH = 3 };
+
+    (void)state;
+    FOR_EACH_RING(ring)
+    for (size_t length = 1; length <= T; length++) {
+        int64_t far = number_top(ring - 2), *input, expected[BATCH * T * T];
+        struct build b;
+
+        build_start_bucket(&b, ring, 0, T, BATCH, T);
+        build_finish(&b, build_add_presence(&b, b.x, far, -far));
+        input = test_calloc(variant_input_words(b.v), sizeof(*input));
+        build_noise(input, ARRAY_LENGTH(expected), -far / 2, far / 2);
+        for (size_t i = 0; i < BATCH * T; i++)
+            input[variant_presence_at(b.v) + i * PRESENCE_COLS + PRESENCE_ONE] =
+                i % T < (length + i / T) % T + 1;
+        for (size_t i = 0; i < ARRAY_LENGTH(expected); i++) {
+            size_t s = i / (T * T);
+
+            expected[i] = input[i] - (i % T < (length + s) % T + 1 ? 0 : far);
+        }
+        build_expect(&b, input, expected);
+        test_free(input);
+        build_end(&b);
+    }
+}
+
+/* Where lengths are secret a job says the bucket's, and is refused with any other. */
+static void test_secret_lengths_are_not_told(void **state)
+{
+    int64_t input[SAMPLE_WORDS] = {0}, got[SAMPLE_TOKENS * PRESENCE_COLS];
+    struct replay *r;
+    struct build b;
+
+    (void)state;
+    build_start_bucket(&b, 48, 0, SAMPLE_TOKENS, 1, SAMPLE_TOKENS);
+    build_finish(&b, b.presence);
+    r = build_replay(&b, kernels_here());
+    for (uint32_t length = 0; length <= SAMPLE_TOKENS + 1; length++)
+        assert_int_equal(replay_run(r, b.v, &length, (const uint64_t *)input, got),
+                         length == SAMPLE_TOKENS ? 0 : -EINVAL);
+    replay_free(r);
+    build_end(&b);
+}
+
 /* No length of a sequence is taken on trust: nothing is sent for one that does not fit. */
 static void test_lengths_are_checked(void **state)
 {
@@ -602,6 +655,8 @@ int main(void)
         cmocka_unit_test(test_length_scale),
         cmocka_unit_test(test_lengths_of_a_batch),
         cmocka_unit_test(test_lengths_are_checked),
+        cmocka_unit_test(test_add_presence),
+        cmocka_unit_test(test_secret_lengths_are_not_told),
         cmocka_unit_test(test_rows_that_are_no_sequences),
         cmocka_unit_test(test_kernels_agree),
     };

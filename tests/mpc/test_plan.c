@@ -81,6 +81,7 @@ static void same_layout(const struct variant *a, const struct variant *b)
 {
     assert_int_equal(a->tokens, b->tokens);
     assert_int_equal(a->batch, b->batch);
+    assert_int_equal(a->length, b->length);
     assert_int_equal(a->wire_count, b->wire_count);
     assert_int_equal(a->op_count, b->op_count);
     assert_int_equal(a->arena_words, b->arena_words);
@@ -157,20 +158,22 @@ static void test_variant_for_length(void **state)
 
     (void)state;
     everything(&b);
-    assert_int_equal(plan_variant(b.plan, 1)->tokens, SAMPLE_TOKENS);
-    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS)->tokens, SAMPLE_TOKENS);
-    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS + 1)->tokens, SAMPLE_TOKENS + 3);
-    assert_null(plan_variant(b.plan, SAMPLE_TOKENS + 4));
-    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS + 1)->batch, 1);
+    assert_int_equal(plan_variant(b.plan, 1, LENGTH_PUBLIC)->tokens, SAMPLE_TOKENS);
+    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS, LENGTH_PUBLIC)->tokens, SAMPLE_TOKENS);
+    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS + 1, LENGTH_PUBLIC)->tokens,
+                     SAMPLE_TOKENS + 3);
+    assert_null(plan_variant(b.plan, SAMPLE_TOKENS + 4, LENGTH_PUBLIC));
+    assert_int_equal(plan_variant(b.plan, SAMPLE_TOKENS + 1, LENGTH_PUBLIC)->batch, 1);
 
     /* Of several sequences the length still comes first. */
-    assert_ptr_equal(plan_variant_batch(b.plan, 1, 1), &b.plan->variants[0]);
-    assert_ptr_equal(plan_variant_batch(b.plan, 1, 2), &b.plan->variants[2]);
-    assert_null(plan_variant_batch(b.plan, 1, 3));
-    assert_ptr_equal(plan_variant_exact(b.plan, SAMPLE_TOKENS + 3, 2), &b.plan->variants[2]);
-    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS, 2));
-    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS + 3, 3));
-    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS + 4, 1));
+    assert_ptr_equal(plan_variant_batch(b.plan, 1, LENGTH_PUBLIC, 1), &b.plan->variants[0]);
+    assert_ptr_equal(plan_variant_batch(b.plan, 1, LENGTH_PUBLIC, 2), &b.plan->variants[2]);
+    assert_null(plan_variant_batch(b.plan, 1, LENGTH_PUBLIC, 3));
+    assert_ptr_equal(plan_variant_exact(b.plan, SAMPLE_TOKENS + 3, LENGTH_PUBLIC, 2),
+                     &b.plan->variants[2]);
+    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS, LENGTH_PUBLIC, 2));
+    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS + 3, LENGTH_PUBLIC, 3));
+    assert_null(plan_variant_exact(b.plan, SAMPLE_TOKENS + 4, LENGTH_PUBLIC, 1));
     build_end(&b);
 }
 
@@ -243,6 +246,45 @@ static void test_bits_flipped(void **state)
     build_end(&b);
 }
 
+/* Who may know a length is part of what the parties agree on, and survives the file. */
+static void test_length_modes(void **state)
+{
+    enum length_mode mode = LENGTH_MODES;
+    struct plan *read = NULL;
+    struct build b[2];
+    struct err err = {""};
+    uint8_t *bytes;
+    size_t count;
+
+    (void)state;
+    build_start(&b[0], 48, 2, 2);
+    build_start_bucket(&b[1], 48, 0, 2, 1, 2);
+    for (int i = 0; i < 2; i++)
+        build_finish(&b[i], b[i].x);
+    assert_memory_not_equal(b[0].plan->hash, b[1].plan->hash, PLAN_HASH_BYTES);
+    assert_true(plan_has_length(b[0].plan, LENGTH_PUBLIC));
+    assert_false(plan_has_length(b[0].plan, LENGTH_BUCKET));
+    assert_true(plan_has_length(b[1].plan, LENGTH_BUCKET));
+    assert_null(plan_variant(b[1].plan, 1, LENGTH_PUBLIC));
+    assert_null(plan_variant(b[1].plan, 1, LENGTH_MODES));
+    assert_null(plan_variant_exact(b[0].plan, 2, LENGTH_BUCKET, 1));
+    assert_ptr_equal(plan_variant_exact(b[1].plan, 2, LENGTH_BUCKET, 1), b[1].v);
+
+    bytes = bytes_of(&b[1], &count);
+    assert_int_equal(parse_copy(bytes, count, &read, &err), 0);
+    same_layout(&read->variants[0], b[1].v);
+    plan_free(read);
+    free(bytes);
+
+    assert_int_equal(length_mode_parse("bucket", &mode), 0);
+    assert_int_equal(mode, LENGTH_BUCKET);
+    assert_int_equal(length_mode_parse("public", &mode), 0);
+    assert_int_equal(mode, LENGTH_PUBLIC);
+    assert_int_equal(length_mode_parse("Public", &mode), -EINVAL);
+    build_end(&b[0]);
+    build_end(&b[1]);
+}
+
 static void test_other_version(void **state)
 {
     struct plan *plan = NULL;
@@ -257,8 +299,8 @@ static void test_other_version(void **state)
     store_le32(bytes + VERSION_AT, PLAN_VERSION + 1);
     put_digest(bytes, count);
     assert_int_equal(parse_copy(bytes, count, &plan, &err), -EPROTO);
-    assert_non_null(strstr(err.text, "version 4"));
-    assert_non_null(strstr(err.text, "version 4"));
+    assert_non_null(strstr(err.text, "version 6"));
+    assert_non_null(strstr(err.text, "version 5"));
     free(bytes);
     build_end(&b);
 }
@@ -485,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_hash_binds),
         cmocka_unit_test(test_variant_for_length),
+        cmocka_unit_test(test_length_modes),
         cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_bits_flipped),
         cmocka_unit_test(test_other_version),

@@ -55,6 +55,12 @@ static const struct refusal {
     {OP_TRUNCATE, 1, 3, {X}, {8, 0, INT64_MAX}, "a lift from 48"},
     {OP_TRUNCATE, 1, 3, {X}, {8, 0, INT64_MIN}, "a lift from 48"},
     {OP_LENGTH_SCALE, 1, 0, {HAT}, {0}, "no share wire"},
+    {OP_PRESENCE, 0, 0, {0}, {0}, "lengths are public here"},
+    {OP_ADD_PRESENCE, 2, 2, {HAT, X}, {0}, "no share wire"},
+    {OP_ADD_PRESENCE, 2, 2, {X, HAT}, {0}, "no share wire"},
+    {OP_ADD_PRESENCE, 2, 2, {X, WEIGHT}, {0}, "no share wire"},
+    {OP_ADD_PRESENCE, 2, 2, {SUM, SUM}, {0}, "not the tokens"},
+    {OP_ADD_PRESENCE, 2, 2, {X, X}, {0}, "no presence of one column"},
     {OP_AFFINE, 1, 3, {X}, {1, 0, 65}, "more than 64"},
     {OP_AFFINE, 1, 3, {X}, {1, 0, INT64_MIN}, "more than 64"},
     {OP_AFFINE, 1, 3, {BITS}, {1, 0, 0}, "no share wire"},
@@ -115,7 +121,7 @@ static const struct refusal {
     {OP_LOOKUP, 2, 3, {HAT, X}, {0}, "no masked wire"},
     {OP_LOOKUP, 2, 3, {HAT, WIDE}, {0}, "not one element an index"},
     {OP_LOOKUP, 2, 3, {HAT, CUT}, {1}, "an entry and a slope"},
-    {OP_VIEW, 1, 8, {HAT}, {1, 1, 1, [VIEW_GROUPS] = 1}, "no share wire"},
+    {OP_VIEW, 1, 8, {BITS}, {1, 1, 1, [VIEW_GROUPS] = 1}, "no share or masked wire"},
     {OP_VIEW, 1, 8, {X}, {1, 1, 0, [VIEW_GROUPS] = 1}, "a dimension of 0"},
     {OP_VIEW, 1, 8, {X}, {1, 1, 1, -1, [VIEW_GROUPS] = 1}, "stride of -1"},
     {OP_VIEW, 1, 8, {X}, {1, 1 << 24, 2, [VIEW_GROUPS] = 1}, "too long"},
@@ -339,6 +345,7 @@ static void test_finish(void **state)
     struct variant *v;
     struct err err = {""};
     struct build b;
+    uint32_t wire;
 
     (void)state;
     build_start(&b, 33, 2, 2);
@@ -357,8 +364,19 @@ static void test_finish(void **state)
     check_finish(&b, "error bound");
     build_start(&b, 48, 2, 2);
     build_answer(&b, b.x);
-    assert_int_equal(plan_add_variant(b.plan, 3, 1, &v, &err), 0);
+    assert_int_equal(plan_add_variant(b.plan, 3, LENGTH_PUBLIC, 1, &v, &err), 0);
     check_finish(&b, "empty variant");
+
+    /* Secret lengths without presence, which is the second operation or none. */
+    build_start(&b, 48, 2, 2);
+    build_answer(&b, b.x);
+    b.v->length = LENGTH_BUCKET;
+    check_finish(&b, "takes presence 0 times for bucket lengths");
+    build_start_bucket(&b, 48, 0, 2, 1, 2);
+    assert_int_equal(plan_add_op(b.plan, b.v, &(struct op){.id = OP_PRESENCE}, &wire, &err),
+                     -EINVAL);
+    assert_non_null(strstr(err.text, "not the second operation"));
+    build_end(&b);
 }
 
 static void test_parts(void **state)
@@ -366,7 +384,7 @@ static void test_parts(void **state)
     const int64_t entries[4] = {0};
     struct weight w = {.name = "w", .use = WEIGHT_PRODUCT, .ring = 48, .rows = 1, .cols = 0};
     struct variant *v = NULL;
-    struct err err[6] = {{""}};
+    struct err err[7] = {{""}};
     uint32_t operand = 77;
     int64_t table = 77;
     struct build b;
@@ -381,13 +399,17 @@ static void test_parts(void **state)
     assert_int_equal(plan_add_table(b.plan, 5, 1, entries, &table, NULL), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 17, 1, entries, &table, &err[1]), -EINVAL);
     assert_int_equal(plan_add_table(b.plan, 6, 5, entries, &table, &err[2]), -EINVAL);
-    assert_int_equal(plan_add_variant(b.plan, 2, 1, &v, &err[3]), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 2, LENGTH_PUBLIC, 1, &v, &err[3]), -EINVAL);
     assert_non_null(strstr(err[3].text, "order of length"));
-    assert_int_equal(plan_add_variant(b.plan, 1, 2, &v, NULL), -EINVAL);
-    assert_int_equal(plan_add_variant(b.plan, PLAN_TOKENS_MAX + 1, 1, &v, &err[4]), -EINVAL);
-    assert_int_equal(plan_add_variant(b.plan, 2, 0, &v, NULL), -EINVAL);
-    assert_int_equal(plan_add_variant(b.plan, 2, PLAN_BATCH_MAX + 1, &v, &err[5]), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 1, LENGTH_PUBLIC, 2, &v, NULL), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, PLAN_TOKENS_MAX + 1, LENGTH_PUBLIC, 1, &v, &err[4]),
+                     -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 2, LENGTH_PUBLIC, 0, &v, NULL), -EINVAL);
+    assert_int_equal(plan_add_variant(b.plan, 2, LENGTH_PUBLIC, PLAN_BATCH_MAX + 1, &v, &err[5]),
+                     -EINVAL);
     assert_non_null(strstr(err[5].text, "33 sequences"));
+    assert_int_equal(plan_add_variant(b.plan, 2, LENGTH_MODES, 1, &v, &err[6]), -EINVAL);
+    assert_non_null(strstr(err[6].text, "of lengths 2"));
     assert_true(operand == 77 && table == 77 && !v);
     build_end(&b);
 }

@@ -229,6 +229,15 @@ static const struct golden {
     {"join, outside",
      {"1135ee82d76b779ba92c5795697cd6d1283741137576f28892cc2e2cc25fa2d0",
       "cbc69f31e93a594a8d12b1c1cdaa6cb84c280c5db2e14c7a892db8f7003c7b5f"}},
+    {"presence",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
+    {"presence, opened",
+     {"18867682bec27f533fd651a7a8666ee2ad8d37168a5184353304af2a73a888ca",
+      "807c9195a651b568cbb9e78baea10cacb01ce666af71bdb5b8cba38142f628e1"}},
+    {"add presence",
+     {"005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6",
+      "005906de4d6be47d525c5e24730822e154d08d4b3395a0bf184ff57a10a025b6"}},
 };
 
 static void transcript_of(const struct sample *s, char ret_hex[2][2 * HASH_BYTES + 1])

@@ -25,6 +25,8 @@
 #define GUARDS_MAX 32
 #define VALUES_MAX (BATCH_MAX * (LABELS_MAX + GUARDS_MAX)) /* of an answer */
 
+#define BOTH_LENGTHS (1u << LENGTH_PUBLIC | 1u << LENGTH_BUCKET)
+
 static const char *const sentences[] = {
     "A warm, funny film that earns every tear.",
     "Two hours of my life that I will never get back.",
@@ -181,13 +183,13 @@ static void check_answers(struct replay *r, const struct compiled *m, const stru
     const struct plan *plan = m->plan;
     int64_t output[VALUES_MAX], clear[VALUES_MAX];
     const uint8_t seed[PRG_SEED_BYTES] = {0};
-    uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
+    uint64_t *input = calloc(variant_input_words(v), sizeof(*input));
     uint32_t lengths[BATCH_MAX];
 
     assert_non_null(input);
     assert_true(v->batch <= BATCH_MAX && plan->guard_count <= GUARDS_MAX);
     for (size_t s = 0; s < v->batch; s++)
-        lengths[s] = (uint32_t)e[s].count;
+        lengths[s] = v->length == LENGTH_PUBLIC ? (uint32_t)e[s].count : v->tokens;
     assert_int_equal(compile_input(plan, v, e, input, NULL), 0);
     assert_int_equal(replay_run(r, v, lengths, input, output), 0);
     assert_int_equal(clear_run(plan, v, (const uint64_t *const *)m->weights, input, lengths,
@@ -224,7 +226,8 @@ static void check_format(const struct fixture *f, unsigned int ring, unsigned in
     assert_true(t.float_error_max < error && t.error_bound < error);
     assert_true(t.error_bound == m->plan->error_bound && t.error_bound > 0);
     for (size_t i = 0; i < f->count; i++) {
-        const struct variant *v = plan_variant(m->plan, (uint32_t)f->samples[i].count);
+        const struct variant *v =
+            plan_variant(m->plan, (uint32_t)f->samples[i].count, LENGTH_PUBLIC);
 
         used[v - m->plan->variants] = true;
         check_answer(r, m, f->checkpoint, v, &f->samples[i], error);
@@ -360,6 +363,7 @@ static void every_form_can_be_left_out(void **state)
                                 .frac = 14,
                                 .tokens = tokens,
                                 .token_count = 1,
+                                .lengths = BOTH_LENGTHS,
                                 .samples = &small_text,
                                 .sample_count = 1};
     struct cost cost[1 << FORMS];
@@ -371,7 +375,8 @@ static void every_form_can_be_left_out(void **state)
         struct replay *r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
 
         try_out(m, c, &small_text, 1);
-        check_answer(r, m, c, m->plan->variants, &small_text, 4e-3);
+        for (size_t i = 0; i < LENGTH_MODES; i++)
+            check_answer(r, m, c, &m->plan->variants[i], &small_text, 4e-3);
         cost_variant(m->plan, m->plan->variants, &cost[o.without], NULL);
         replay_free(r);
         compiled_free(m);
@@ -396,17 +401,19 @@ static struct checkpoint *make_lively(const struct model_config *k)
     return c;
 }
 
-/* Private answers of texts of all lengths, against the float model's. */
+/* Private answers of texts of all lengths, against the float model's, whoever knows the lengths. */
 static void check_functions(const struct checkpoint *c, unsigned int ring, unsigned int frac,
                             double error)
 {
     static const uint32_t tokens[] = {6};
     static const uint32_t batches[] = {1, 2};
-    struct encoding texts[4] = {small_text, small_text, small_text, small_text};
+    struct encoding texts[6] = {small_text, small_text, small_text,
+                                small_text, small_text, small_text};
     const struct compile_options o = {.ring = ring,
                                       .frac = frac,
                                       .tokens = tokens,
                                       .token_count = 1,
+                                      .lengths = BOTH_LENGTHS,
                                       .batches = batches,
                                       .batch_count = 2,
                                       .samples = texts,
@@ -415,16 +422,20 @@ static void check_functions(const struct checkpoint *c, unsigned int ring, unsig
     struct replay *r;
 
     for (size_t i = 0; i < ARRAY_LENGTH(texts); i++)
-        texts[i].count = 2 + i;
+        texts[i].count = 1 + i;
     m = compile(c, &o);
     print_message("# %s, %s at %u/%u: float error %.3g\n",
                   hidden_act_name(c->config.functions[0].hidden),
                   softmax_act_name(c->config.functions[0].softmax), ring, frac,
                   try_out(m, c, texts, ARRAY_LENGTH(texts)).float_error_max);
     r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
-    for (size_t i = 0; i < ARRAY_LENGTH(texts); i++)
-        check_answer(r, m, c, m->plan->variants, &texts[i], error);
-    check_answers(r, m, c, &m->plan->variants[1], texts, error);
+    for (int length = 0; length < LENGTH_MODES; length++) {
+        const struct variant *v = plan_variant(m->plan, 1, (enum length_mode)length);
+
+        for (size_t i = 0; i < ARRAY_LENGTH(texts); i++)
+            check_answer(r, m, c, v, &texts[i], error);
+        check_answers(r, m, c, v + 1, texts + 1, error);
+    }
     replay_free(r);
     compiled_free(m);
 }
@@ -727,6 +738,90 @@ static void formats_that_cannot_hold_the_model_are_refused(void **state)
     refused(f->checkpoint, &o, -ERANGE, "take a wider ring or fewer fraction bits");
 }
 
+/* One bucket, and a text cut to every length that it holds: the clear executor's answer is the
+ * float model's, and the parties' the clear executor's, which they give without knowing it. */
+static void a_secret_length_changes_no_answer(void **state)
+{
+    enum { BUCKET = 16 };
+    static const uint32_t tokens[] = {BUCKET};
+    static const size_t private[] = {1, 2, 3, 8, 9, BUCKET - 1, BUCKET};
+    struct fixture *f = *state;
+    struct encoding texts[BUCKET];
+    struct compile_options o = options_of(f, 48, 12);
+    struct compiled *m;
+    struct replay *r;
+
+    for (size_t i = 0; i < BUCKET; i++) {
+        texts[i] = f->samples[13]; /* a long one */
+        texts[i].count = i + 1;
+    }
+    o.tokens = tokens;
+    o.token_count = 1;
+    o.lengths = BOTH_LENGTHS;
+    o.samples = texts;
+    o.sample_count = BUCKET;
+    m = compile(f->checkpoint, &o);
+    assert_true(try_out(m, f->checkpoint, texts, BUCKET).float_error_max < 0.02);
+    r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
+    for (size_t i = 0; i < ARRAY_LENGTH(private); i++)
+        check_answer(r, m, f->checkpoint, plan_variant(m->plan, 1, LENGTH_BUCKET),
+                     &texts[private[i] - 1], 0.02);
+    replay_free(r);
+    compiled_free(m);
+}
+
+/* A round to open presence, where it is opened at all, and a few elements for each token. */
+static void a_secret_length_costs_next_to_nothing(void **state)
+{
+    static const uint32_t tokens[] = {6};
+    struct compile_options o = {.ring = 48,
+                                .frac = 12,
+                                .tokens = tokens,
+                                .token_count = 1,
+                                .lengths = BOTH_LENGTHS,
+                                .samples = &small_text,
+                                .sample_count = 1};
+
+    (void)state;
+    for (int softmax = 0; softmax < SOFTMAX_ACTS; softmax++) {
+        struct checkpoint *c = make_small("quad", softmax_act_name((enum softmax_act)softmax));
+        struct compiled *m = compile(c, &o);
+        bool opened = softmax != SOFTMAX_EXP;
+        struct cost cost[LENGTH_MODES];
+
+        for (size_t i = 0; i < LENGTH_MODES; i++)
+            cost_variant(m->plan, &m->plan->variants[i], &cost[i], NULL);
+        assert_int_equal(cost[LENGTH_BUCKET].rounds_online,
+                         cost[LENGTH_PUBLIC].rounds_online + opened);
+        assert_true(cost[LENGTH_BUCKET].bytes_online <=
+                    cost[LENGTH_PUBLIC].bytes_online + (opened ? 6 * 48 : 0));
+        if (!opened) {
+            assert_int_equal(cost[LENGTH_BUCKET].bytes_online, cost[LENGTH_PUBLIC].bytes_online);
+            assert_int_equal(cost[LENGTH_BUCKET].bytes_tape, cost[LENGTH_PUBLIC].bytes_tape);
+        }
+        compiled_free(m);
+        checkpoint_free(c);
+    }
+}
+
+/* Rows of tokens that are there are 1 and the power of two that fills the bucket; others 0. */
+static void presence_follows_the_input(void **state)
+{
+    static const uint64_t scales[] = {8, 4, 2, 2, 1, 1, 1, 1};
+    const struct variant v = {.tokens = 8, .batch = 1, .length = LENGTH_BUCKET};
+    uint64_t got[8 * PRESENCE_COLS];
+
+    (void)state;
+    for (size_t count = 1; count <= 8; count++) {
+        compile_presence(&v, count, got);
+        for (size_t t = 0; t < 8; t++) {
+            assert_int_equal(got[t * PRESENCE_COLS + PRESENCE_ONE], t < count);
+            assert_int_equal(got[t * PRESENCE_COLS + PRESENCE_SCALED],
+                             t < count ? scales[count - 1] : 0);
+        }
+    }
+}
+
 /* What the clear executor says of one text in a variant of its own. */
 static void clear_alone(const struct compiled *m, const struct variant *v, const struct encoding *e,
                         int64_t *ret)
@@ -764,8 +859,8 @@ static void a_batch_answers_each_as_if_alone(void **state)
     m = compile(f->checkpoint, &o);
     try_out(m, f->checkpoint, f->samples, f->count);
     assert_int_equal(m->plan->variant_count, 2 * ARRAY_LENGTH(buckets));
-    one = plan_variant(m->plan, buckets[1]);
-    three = plan_variant_batch(m->plan, buckets[1], BATCH_MAX);
+    one = plan_variant(m->plan, buckets[1], LENGTH_PUBLIC);
+    three = plan_variant_batch(m->plan, buckets[1], LENGTH_PUBLIC, BATCH_MAX);
     assert_true(one->batch == 1 && three->batch == BATCH_MAX && one->tokens == three->tokens);
     for (size_t i = 0; i < f->count && at < BATCH_MAX; i++)
         if (f->samples[i].count <= one->tokens && (!at || f->samples[i].count != lengths[at - 1])) {
@@ -901,6 +996,9 @@ int main(void)
         cmocka_unit_test(every_pair_of_functions_answers_as_the_float_model),
         cmocka_unit_test(a_row_of_2relu_without_a_sum_is_uniform),
         cmocka_unit_test(every_layer_has_functions_of_its_own),
+        cmocka_unit_test(a_secret_length_changes_no_answer),
+        cmocka_unit_test(a_secret_length_costs_next_to_nothing),
+        cmocka_unit_test(presence_follows_the_input),
         cmocka_unit_test(every_form_can_be_left_out),
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
         cmocka_unit_test(a_sum_is_guarded_where_a_length_cannot_be),

@@ -14,6 +14,7 @@
 #include "mpc/clear.h"
 #include "mpc/cost.h"
 #include "tests/mpc/replay.h"
+#include "transformer/compile.h"
 #include "transformer/functions.h"
 
 #include <math.h>
@@ -52,7 +53,8 @@ static double exact(enum hidden_act act, double x)
 }
 
 static struct builder start(struct machine *m, unsigned int ring, unsigned int frac,
-                            const char *hidden_act, const char *softmax_act, uint32_t tokens)
+                            const char *hidden_act, const char *softmax_act, uint32_t tokens,
+                            enum length_mode length)
 {
     struct model_config k = {.layers = 1};
     struct builder b = {.at = {"test", -1}};
@@ -68,7 +70,7 @@ static struct builder start(struct machine *m, unsigned int ring, unsigned int f
     m->plan->vocabulary = 1;
     if (functions_add(m->plan, &k, &m->functions, &err) < 0)
         fail_msg("%s", err.text);
-    assert_int_equal(plan_add_variant(m->plan, tokens, ROWS, &b.variant, NULL), 0);
+    assert_int_equal(plan_add_variant(m->plan, tokens, length, ROWS, &b.variant, NULL), 0);
     return b;
 }
 
@@ -180,7 +182,7 @@ static void check_activation(unsigned int ring, unsigned int frac, const char *n
 
     assert_non_null(s);
     s->act = act;
-    b = start(&s->m, ring, frac, name, "2quad", COLS);
+    b = start(&s->m, ring, frac, name, "2quad", COLS, LENGTH_PUBLIC);
     x = build_affine(&b, build_input(&b, ring), (int64_t)1 << SHIFT, 0, (int)frac + SHIFT);
     x = build_activation(&b, x, SHIFT, act, &s->m.functions);
     finish(&s->m, &b, x, private);
@@ -272,29 +274,42 @@ struct softmax {
 };
 
 static void softmax_start(struct softmax *s, unsigned int ring, unsigned int frac, uint32_t tokens,
-                          bool private)
+                          enum length_mode length, bool private)
 {
-    struct builder b = start(&s->m, ring, frac, "quad", "softmax", tokens);
-    uint32_t x = build_input(&b, ring);
+    struct builder b = start(&s->m, ring, frac, "quad", "softmax", tokens, length);
+    uint32_t x = build_input(&b, ring), there = OPERAND_NONE, rows;
     int score_frac = (int)frac + SCORE_MORE(frac);
-    /* The input has a token a row: bring a sequence into one. */
-    uint32_t rows = build_beside(&b, x, 1, tokens, 1, 1, ROWS, tokens);
 
+    if (length == LENGTH_BUCKET)
+        there = build_every(&b, build_presence(&b), PRESENCE_ONE, PRESENCE_COLS);
+    /* The input has a token a row: bring a sequence into one. */
+    rows = build_beside(&b, x, 1, tokens, 1, 1, ROWS, tokens);
     rows = build_affine(&b, rows, (int64_t)1 << SCORE_MORE(frac), 0, score_frac);
-    finish(&s->m, &b, build_exponentials(&b, rows, score_frac, (int)frac + 4, &s->m.functions),
+    finish(&s->m, &b,
+           build_exponentials(&b, rows, there, score_frac, (int)frac + 4, &s->m.functions),
            private);
     s->tokens = tokens;
     s->worst = 0;
 }
 
-/* One row of scores in units of 2^-frac a sequence; the columns from @lengths on do not count. */
-static void softmax_check(struct softmax *s, const int64_t *x, const uint32_t lengths[ROWS])
+/* One row of scores in units of 2^-frac a sequence; the columns from @lengths on do not count, and
+ * whoever runs it is told so, or is not. */
+static void softmax_check(struct softmax *s, int64_t *x, const uint32_t lengths[ROWS])
 {
+    const struct variant *v = s->m.plan->variants;
     int64_t *y = calloc((size_t)ROWS * s->tokens, sizeof(*y));
+    uint64_t *presence = (uint64_t *)x + variant_presence_at(v);
+    bool secret = v->length == LENGTH_BUCKET;
     int frac = s->m.plan->frac;
+    uint32_t told[ROWS];
 
     assert_non_null(y);
-    run(&s->m, x, lengths, y);
+    for (size_t r = 0; r < ROWS; r++) {
+        told[r] = secret ? s->tokens : lengths[r];
+        if (secret)
+            compile_presence(v, lengths[r], presence + r * s->tokens * PRESENCE_COLS);
+    }
+    run(&s->m, x, told, y);
     for (size_t r = 0; r < ROWS; r++) {
         const int64_t *row = x + r * s->tokens, *weight = y + r * s->tokens;
         double most = -INFINITY, sum = 0, weights = 0;
@@ -319,18 +334,19 @@ static void softmax_check(struct softmax *s, const int64_t *x, const uint32_t le
 
 /* Every distance from the largest, to where nothing is left, in all places of a row, and rows at
  * all heights that a score may have: every place of the format there. */
-static void check_softmax(unsigned int ring, unsigned int frac, uint32_t tokens, int64_t stride,
-                          enum clear_rounding rounding, bool private)
+static void check_softmax(unsigned int ring, unsigned int frac, uint32_t tokens,
+                          enum length_mode length, int64_t stride, enum clear_rounding rounding,
+                          bool private)
 {
-    int64_t *x = calloc((size_t)ROWS * tokens, sizeof(*x)), distance = 0;
-    int64_t limit = ((int64_t)1 << ((int)ring - 3 - SCORE_MORE(frac))) - 1,
-            end_at = (int64_t)20 << frac;
+    int bits = (int)ring - 3 - (length == LENGTH_BUCKET) - SCORE_MORE(frac);
+    int64_t *x, distance = 0, limit = ((int64_t)1 << bits) - 1, end_at = (int64_t)20 << frac;
     uint32_t lengths[ROWS];
     struct softmax s;
     int64_t height = -limit;
 
+    softmax_start(&s, ring, frac, tokens, length, private);
+    x = calloc(variant_input_words(s.m.plan->variants), sizeof(*x));
     assert_non_null(x);
-    softmax_start(&s, ring, frac, tokens, private);
     s.m.rounding = rounding;
     while (distance < end_at) {
         for (uint32_t r = 0; r < ROWS; r++) {
@@ -338,8 +354,10 @@ static void check_softmax(unsigned int ring, unsigned int frac, uint32_t tokens,
             for (uint32_t i = 0; i < tokens; i++) {
                 int64_t below = (i + r) % tokens == 1 ? 0 : distance;
 
-                /* Those that do not count are the largest there are. */
-                x[r * tokens + i] = i < lengths[r] ? MAX(height - below, -limit - 1) : limit;
+                /* Those that do not count are the largest there are, or the least. */
+                x[r * tokens + i] = i < lengths[r] ? MAX(height - below, -limit - 1)
+                                    : i % 8 == 7   ? -limit - 1
+                                                   : limit;
                 distance += stride;
             }
             height += 2 * (limit / 1000) + 1;
@@ -348,7 +366,8 @@ static void check_softmax(unsigned int ring, unsigned int frac, uint32_t tokens,
         }
         softmax_check(&s, x, lengths);
     }
-    print_message("# softmax of %u at %u/%u: %.2f units\n", tokens, ring, frac, s.worst);
+    print_message("# softmax of %u, %s lengths, at %u/%u: %.2f units\n", tokens,
+                  length_mode_names[length], ring, frac, s.worst);
     assert_true(s.worst <= FUNCTIONS_ERROR_UNITS);
     end(&s.m);
     free(x);
@@ -358,20 +377,30 @@ static void softmax_is_right_everywhere(void **state)
 {
     (void)state;
     for (int rounding = CLEAR_FLOOR; rounding <= CLEAR_RANDOM; rounding++) {
-        check_softmax(48, 12, 1, 1, (enum clear_rounding)rounding, false);
-        check_softmax(48, 12, 3, 1, (enum clear_rounding)rounding, false);
-        check_softmax(48, 12, 128, 1, (enum clear_rounding)rounding, false);
-        check_softmax(64, 16, 7, 1, (enum clear_rounding)rounding, false);
-        check_softmax(64, 16, 512, 1, (enum clear_rounding)rounding, false);
-        check_softmax(40, 11, 24, 1, (enum clear_rounding)rounding, false);
+        check_softmax(48, 12, 1, LENGTH_PUBLIC, 1, (enum clear_rounding)rounding, false);
+        check_softmax(48, 12, 3, LENGTH_PUBLIC, 1, (enum clear_rounding)rounding, false);
+        check_softmax(48, 12, 128, LENGTH_PUBLIC, 1, (enum clear_rounding)rounding, false);
+        check_softmax(64, 16, 7, LENGTH_PUBLIC, 1, (enum clear_rounding)rounding, false);
+        check_softmax(64, 16, 512, LENGTH_PUBLIC, 1, (enum clear_rounding)rounding, false);
+        check_softmax(40, 11, 24, LENGTH_PUBLIC, 1, (enum clear_rounding)rounding, false);
     }
+}
+
+static void softmax_of_a_secret_length_is_right_everywhere(void **state)
+{
+    (void)state;
+    check_softmax(48, 12, 1, LENGTH_BUCKET, 1, CLEAR_FLOOR, false);
+    check_softmax(48, 12, 128, LENGTH_BUCKET, 1, CLEAR_RANDOM, false);
+    check_softmax(64, 16, 512, LENGTH_BUCKET, 7, CLEAR_RANDOM, false);
+    check_softmax(40, 11, 24, LENGTH_BUCKET, 1, CLEAR_FLOOR, false);
+    check_softmax(48, 12, 31, LENGTH_BUCKET, 13, CLEAR_FLOOR, true);
 }
 
 static void private_softmax_is_right(void **state)
 {
     (void)state;
-    check_softmax(48, 12, 31, 13, CLEAR_FLOOR, true);
-    check_softmax(64, 16, 31, 201, CLEAR_FLOOR, true);
+    check_softmax(48, 12, 31, LENGTH_PUBLIC, 13, CLEAR_FLOOR, true);
+    check_softmax(64, 16, 31, LENGTH_PUBLIC, 201, CLEAR_FLOOR, true);
 }
 
 int main(void)
@@ -383,6 +412,7 @@ int main(void)
         cmocka_unit_test(private_activations_are_right),
         cmocka_unit_test(a_format_without_room_is_refused),
         cmocka_unit_test(softmax_is_right_everywhere),
+        cmocka_unit_test(softmax_of_a_secret_length_is_right_everywhere),
         cmocka_unit_test(private_softmax_is_right),
     };
 

@@ -42,7 +42,7 @@ static struct plan *make(unsigned int ring, const struct ends ends[GUARDS])
     plan->frac = 8;
     plan->vocabulary = COLUMNS;
     plan->labels = COLUMNS;
-    assert_int_equal(plan_add_variant(plan, TOKENS, BATCH, &b.variant, &err), 0);
+    assert_int_equal(plan_add_variant(plan, TOKENS, LENGTH_PUBLIC, BATCH, &b.variant, &err), 0);
     x = build_input(&b, ring);
     for (int g = 0; g < GUARDS; g++) {
         b.at = (struct place){"guard", g};
@@ -151,7 +151,7 @@ static void test_none(void **state)
     plan->ring = 48;
     plan->frac = 8;
     plan->vocabulary = plan->labels = 1;
-    assert_int_equal(plan_add_variant(plan, 1, 1, &b.variant, NULL), 0);
+    assert_int_equal(plan_add_variant(plan, 1, LENGTH_PUBLIC, 1, &b.variant, NULL), 0);
     build_input(&b, 48);
     assert_int_equal(build_outside(&b), OPERAND_NONE);
     assert_int_equal(b.rc, 0);

@@ -50,7 +50,7 @@ static struct plan *make(const struct shape *s)
     plan->vocabulary = 1;
     plan->labels = COUNT;
     assert_int_equal(inverse_add_tables(plan, MANTISSA, s->factor, &tables, NULL), 0);
-    assert_int_equal(plan_add_variant(plan, COUNT, 1, &b.variant, NULL), 0);
+    assert_int_equal(plan_add_variant(plan, COUNT, LENGTH_PUBLIC, 1, &b.variant, NULL), 0);
     x = build_affine(&b, build_input(&b, RING), (int64_t)1 << s->shift, 0, FRAC + s->shift);
     build_output(&b, build_inverse(&b, x, &k), OPERAND_NONE);
     free(b.places);
