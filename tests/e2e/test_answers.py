@@ -408,7 +408,6 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
-<<<<<<< HEAD
 SAMPLE = re.compile(r'(?P<name>[a-z_][a-z0-9_]*)(?P<labels>\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
                     r'(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\})? (?P<value>\S+)')
 
@@ -467,12 +466,8 @@ def metrics(cell, _):
         expect(found["mpcformer_link_round_seconds"][1][-1][2] == status["link"]["rounds"], "rounds")
 
 
-CASES = (formats, lines, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
-         operators, metrics, side_by_side)
-=======
 CASES = (formats, lines, lengths, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
-         operators, side_by_side)
->>>>>>> 9e8ca31 (lengths that only the owner of a text knows)
+         operators, metrics, side_by_side)
 
 
 def begin(cell):

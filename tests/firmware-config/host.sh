@@ -8,7 +8,7 @@ failed=0
 
 # A build outside `build/` does not find the profiles of the source.
 mpcformer() {
-    [ "$2" = revert ] && set -- "$program" "$@" || set -- "$program" "$@" --folder "$profiles"
+    [ "${2-}" = revert ] && set -- "$program" "$@" || set -- "$program" "$@" --folder "$profiles"
     "$@"
 }
 
