@@ -100,7 +100,7 @@ exits 3 sh -c "printf 'no pair\n' | mpcformer infer --pair"
 has "$dir/err" 'standard input, line 1: it is no pair'
 exits 3 sh -c "printf 'bad \377 text\n' | mpcformer infer"
 exits 3 mpcformer eval --data "$dir/absent.tsv"
-exits 2 mpcformer eval --data "$dir/task.tsv" --task CoLA
+exits 2 mpcformer eval --data "$dir/task.tsv" --task Chess
 
 # A party that is gone is reported at once, by name.
 kill -9 "$(sed -n 's/^\([0-9]*\)$/\1/p' "$dir/pids" | while read -r pid; do
