@@ -112,6 +112,7 @@ def loud_unit(m):
     return "layer 0, (feed-forward|LayerNorm after feed-forward)", 8
 
 
+SEED = 1
 KINDS = (long_word, no_word, high_scores, loud_value, loud_unit)
 
 
@@ -130,8 +131,10 @@ def owner_of(cell, folder):
 
 
 def leave(cell, kind, ring, frac):
-    """Share a model that a word of its own drives out of its ranges, and ask of it."""
+    """Share a model that a word of its own drives out of its ranges, and ask of it. It is the same
+    model in every run: of some directions the word does not leave the range, and is answered."""
     name = f"{kind.__name__}-{ring}"
+    random.seed(SEED)
     model = Model(cell.model)
     place, times = kind(model)
     model.save(cell.path(f"{name}-model"))
@@ -154,9 +157,7 @@ def leave(cell, kind, ring, frac):
 
 
 def texts_that_leave(cell, options):
-    """Every kind of place, from the embedding on. The models are the same in every run: of some
-    directions the texts do not leave the range."""
-    random.seed(1)
+    """Every kind of place, from the embedding on."""
     for i, kind in enumerate(KINDS):
         if options.long or i % 2 == 0:
             leave(cell, kind, 64, 16)
