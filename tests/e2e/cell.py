@@ -276,7 +276,7 @@ class Cell:
 
     def show_logs(self):
         for name in NAMES:
-            print(f"--- the end of {name}'s log\n{self.log(name)[-6000:]}", file=sys.stderr)
+            print(f"--- the end of {name}'s log\n{self.log(name)[-6000:]}")
 
     def log(self, name):
         try:

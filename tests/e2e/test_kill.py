@@ -78,13 +78,15 @@ class Killing:
         mark = cell.mark()
         client = cell.infer_start(text)
         cell.wait_event(names, events, mark, 10 * PATIENCE)
-        if phase == "admission":
+        stopped = phase == "admission"
+        if stopped:
             client.send_signal(signal.SIGSTOP)  # or its input would be there before the kill
         time.sleep(random.uniform(0, delay_s))
         over = client.poll() is not None
         cell.kill(victim)
         was = "after" if over else phase_at(cell, mark)
-        client.send_signal(signal.SIGCONT)
+        if stopped:  # of none else: it takes back the stops with which LSan looks at its threads
+            client.send_signal(signal.SIGCONT)
         answer = cell.infer_end(client, CLIENT_S)
         if answer.seconds > self.wait_max and not over:
             self.wait_max = answer.seconds
