@@ -284,24 +284,97 @@ static size_t bias_period(const struct walk *w, const struct op *op)
 
 /* --- clear --- */
 
-static void clear_row(const struct shape *s, const uint64_t *a, const uint64_t *b, uint64_t *c,
-                      double *exact)
+/* Rows of A that one pass over B serves, and the columns of it that stay in a cache meanwhile. */
+#define CLEAR_ROWS 4
+#define CLEAR_COLS 512
+
+/* Below this no sum of int64_t has wrapped, whatever doubles made of its bound. */
+#define CLEAR_SURE 0x1p62
+
+/* One pair's matrices; B's rows are in one piece, @b_row apart. */
+struct clear_pair {
+    const uint64_t *a, *b;
+    uint64_t *c;
+    double *exact;
+    size_t b_row;
+    double b_norm; /* no column of B is longer */
+};
+
+/* The length of the longest column of B; @sums has room for one a column. */
+static double clear_norm_max(const struct shape *s, const struct clear_pair *p, double *sums)
 {
-    memset(c, 0, s->cols * sizeof(*c));
-    memset(exact, 0, s->cols * sizeof(*exact));
-    for (size_t i = 0; i < s->inner; i++) {
-        uint64_t x = a[i];
-        double xd = (double)(int64_t)x;
+    double max = 0;
 
-        if (!x)
-            continue; /* the clear executor's own business: most of a one-hot row is zero */
+    memset(sums, 0, s->cols * sizeof(*sums));
+    for (size_t i = 0; i < s->inner; i++)
         for (size_t j = 0; j < s->cols; j++) {
-            uint64_t y = b[i * s->b_row + j * s->b_col];
+            double y = (double)(int64_t)p->b[i * p->b_row + j];
 
-            c[j] += x * y;
-            exact[j] += xd * (double)(int64_t)y;
+            sums[j] += y * y;
         }
+    for (size_t j = 0; j < s->cols; j++)
+        max = fmax(max, sums[j]);
+    return sqrt(max);
+}
+
+/* @n rows, n constant, of columns @first to @end. The clear executor's own business: most of a
+ * one-hot row is zero. */
+static inline void clear_rows(const struct shape *s, const struct clear_pair *p, size_t row,
+                              size_t n, size_t first, size_t end)
+{
+    const uint64_t *a = p->a + row * s->a_row;
+    uint64_t *restrict c = p->c + row * s->c_row;
+
+    for (size_t i = 0; i < s->inner; i++) {
+        const uint64_t *restrict b = p->b + i * p->b_row;
+        uint64_t x[CLEAR_ROWS], any = 0;
+
+        for (size_t k = 0; k < n; k++) {
+            x[k] = a[k * s->a_row + i];
+            any |= x[k];
+        }
+        for (size_t k = 0; any && k < n; k++)
+            for (size_t j = first; j < end; j++)
+                c[k * s->c_row + j] += x[k] * b[j];
     }
+}
+
+static void clear_columns(const struct shape *s, const struct clear_pair *p, size_t first,
+                          size_t end)
+{
+    size_t row = 0;
+
+    for (; row + CLEAR_ROWS <= s->rows; row += CLEAR_ROWS)
+        clear_rows(s, p, row, CLEAR_ROWS, first, end);
+    for (; row < s->rows; row++)
+        clear_rows(s, p, row, 1, first, end);
+}
+
+/* What the row is without wrapping: itself, where Cauchy and Schwarz say so. */
+static void clear_exact(const struct shape *s, const struct clear_pair *p, size_t row)
+{
+    const uint64_t *a = p->a + row * s->a_row, *c = p->c + row * s->c_row;
+    double *exact = p->exact + row * s->c_row, sum = 0;
+    bool sure;
+
+    for (size_t i = 0; i < s->inner; i++)
+        sum += (double)(int64_t)a[i] * (double)(int64_t)a[i];
+    sure = sqrt(sum) * p->b_norm < CLEAR_SURE;
+    for (size_t j = 0; j < s->cols; j++)
+        exact[j] = sure ? (double)(int64_t)c[j] : 0;
+    for (size_t i = 0; !sure && i < s->inner; i++)
+        for (size_t j = 0; j < s->cols; j++)
+            exact[j] += (double)(int64_t)a[i] * (double)(int64_t)p->b[i * p->b_row + j];
+}
+
+static void clear_multiply(const struct shape *s, const struct clear_pair *p)
+{
+    for (size_t row = 0; row < s->rows; row++)
+        memset(p->c + row * s->c_row, 0, s->cols * sizeof(*p->c));
+    for (size_t first = 0; first < s->cols; first += CLEAR_COLS)
+        clear_columns(s, p, first, MIN(first + CLEAR_COLS, s->cols));
+    for (size_t row = 0; row < s->rows; row++)
+        clear_exact(s, p, row);
 }
 
 static void clear_addends(struct clear *c, const struct op *op, const struct shape *s, uint64_t *to,
@@ -338,21 +411,36 @@ static int clear(struct clear *c, const struct op *op, struct err *err)
     struct shape s = shape_of(op);
     const uint64_t *a = walk_at(&c->walk, op->in[MATMUL_A]) + s.a_offset, *b;
     uint64_t *to = walk_at(&c->walk, op->out);
+    uint64_t *turned = malloc(s.inner * s.cols * sizeof(*turned));
     double *exact = malloc(out_count(&s) * sizeof(*exact));
-    int rc;
+    double *sums = malloc(s.cols * sizeof(*sums));
+    int rc = exact && turned && sums ? 0 : -ENOMEM;
 
-    if (!exact)
-        return -ENOMEM;
     b = fixed(op) ? c->weights[op->in[MATMUL_B] & ~OPERAND_WEIGHT]
                   : walk_at(&c->walk, op->in[MATMUL_B]) + s.b_offset;
-    for (size_t h = 0; h < pairs(&s); h++)
-        for (size_t r = 0; r < s.rows; r++) {
-            size_t at = c_at(&s, h) + r * s.c_row;
+    for (size_t h = 0; rc == 0 && h < pairs(&s); h++) {
+        struct clear_pair p = {.a = a + a_at(&s, h),
+                               .b = b + b_at(&s, h),
+                               .c = to + c_at(&s, h),
+                               .exact = exact + c_at(&s, h),
+                               .b_row = s.b_row};
 
-            clear_row(&s, a + a_at(&s, h) + r * s.a_row, b + b_at(&s, h), to + at, exact + at);
+        if (s.b_col != 1) {
+            for (size_t i = 0; i < s.inner; i++)
+                for (size_t j = 0; j < s.cols; j++)
+                    turned[i * s.cols + j] = p.b[i * s.b_row + j * s.b_col];
+            p.b = turned;
+            p.b_row = s.cols;
         }
-    clear_addends(c, op, &s, to, exact);
-    rc = clear_check(c, op, exact, err);
+        p.b_norm = clear_norm_max(&s, &p, sums);
+        clear_multiply(&s, &p);
+    }
+    if (rc == 0) {
+        clear_addends(c, op, &s, to, exact);
+        rc = clear_check(c, op, exact, err);
+    }
+    free(turned);
+    free(sums);
     free(exact);
     return rc;
 }
