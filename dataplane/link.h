@@ -102,8 +102,10 @@ MUST_CHECK int link_commit(struct link *l);
 
 /**
  * The peer's next record, which must be exactly @bytes (1..LINK_RECORD_MAX), opened in place. Mine
- * until the next take. Sends what is committed while it waits. Records that came in full before the
- * peer left can still be taken. NULL on error.
+ * until the next take. Sends what is committed while it waits; when it returns, a part of that may
+ * be here still, and leaves with the next call. A peer that has sent something made of all that I
+ * committed has it all; else flush before a pause. Records that came in full before the peer left
+ * can still be taken. NULL on error.
  */
 MUST_CHECK const uint8_t *link_take(struct link *l, size_t bytes);
 
