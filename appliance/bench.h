@@ -14,12 +14,16 @@ int bench_product(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_input(int argc, char **argv);
 int bench_link(int argc, char **argv);
+int bench_load(int argc, char **argv);
 
 /**
  * What bench link says of sealing: a row an engine and size, "engine", "bytes", "seal" and "open"
  * in GB/s of one core, the best of some rounds in which the engines take turns.
  */
 MUST_CHECK int bench_seal(json_t **ret_rows, struct err *err);
+
+/** What is no option of a bench: for an argument argp_error(), of all else ARGP_ERR_UNKNOWN. */
+error_t bench_option_none(int key, const char *text, struct argp_state *state);
 
 /** An option's number; argp_error() unless it is within bounds. */
 size_t bench_number(struct argp_state *state, const char *option, const char *text, size_t min,

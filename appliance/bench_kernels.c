@@ -374,11 +374,8 @@ static error_t take_option(int key, char *text, struct argp_state *state)
     case 'j':
         o->json = true;
         return 0;
-    case ARGP_KEY_ARG:
-        argp_error(state, "\"%s\": options only", text);
-        return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return bench_option_none(key, text, state);
     }
 }
 

@@ -6,6 +6,7 @@
 #include "dataplane/link.h"
 #include "dataplane/port_open.h"
 
+#include <jansson.h>
 #include <stdatomic.h>
 
 #define BENCH_PING_BYTES 64
@@ -39,6 +40,7 @@ struct end {
     const struct way *way;
     double ping_us[BENCH_PINGS];
     double gbit[BENCH_SIZES];
+    bool misplaced; /* a block came that was another's */
     char driver[32], features[LINK_FEATURES_SIZE], nic[HOST_NIC_SIZE];
     int rc;
     struct err err;
@@ -61,11 +63,30 @@ int bench_link_send(struct end *e, size_t bytes);
 int bench_link_receive(struct end *e, size_t bytes);
 int bench_link_exchange(struct end *e, size_t bytes);
 
+/* bench_ways.c: a link in memory, over TCP; plain memory that both ends share. */
+extern const struct way bench_way_mem, bench_way_uring, bench_way_memory;
+
 /* bench_socket.c: calls that wait in the kernel; that are repeated; that wait for epoll's events.
  */
 extern const struct way bench_way_blocking, bench_way_spinning, bench_way_epoll;
 
 /* bench_port.c: packets over a port of DPDK; and its bare frames, sent and received in bursts. */
 extern const struct way bench_way_packets, bench_way_frames;
+
+struct bench_remote;
+
+/* What is measured. */
+struct setting {
+    const struct way *way;
+    const struct seal_keys *keys[2], *control[2]; /* NULL: in the clear */
+    const struct link_options *options;
+    const struct port_options *port; /* (2), NULL: none */
+    const char *name;                /* what is measured */
+    unsigned int streams;            /* of TCP; 0: one */
+    struct bench_remote *remote;     /* the other end is elsewhere; NULL: both are here */
+};
+
+/** Measure it: pingpong and exchanges, as the manual of bench link says. */
+MUST_CHECK int bench_ends_run(const struct setting *s, json_t **ret, struct err *err);
 
 #endif

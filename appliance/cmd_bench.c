@@ -20,8 +20,17 @@ static const struct bench {
     {"product", bench_product, "the ring product on one core"},
     {"kernels", bench_kernels, "the passes around it and the PRG, each beside its reference"},
     {"input", bench_input, "a query's keys: made by its owner, expanded by a party"},
+    {"load", bench_load, "a cell, asked at one rate after the other: latency under load"},
     {"link", bench_link, "the share link between two pinned processes"},
 };
+
+error_t bench_option_none(int key, const char *text, struct argp_state *state)
+{
+    if (key != ARGP_KEY_ARG)
+        return ARGP_ERR_UNKNOWN;
+    argp_error(state, "\"%s\": options only", text);
+    return 0;
+}
 
 size_t bench_number(struct argp_state *state, const char *option, const char *text, size_t min,
                     size_t max)

@@ -27,6 +27,14 @@ void histogram_add(struct histogram *h, uint64_t ns)
     h->sum_ns += ns;
 }
 
+void histogram_merge(struct histogram *to, const struct histogram *from)
+{
+    to->count += from->count;
+    to->sum_ns += from->sum_ns;
+    for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++)
+        to->bucket[i] += from->bucket[i];
+}
+
 uint64_t histogram_quantile(const struct histogram *h, unsigned int permille)
 {
     uint64_t rank = (h->count * permille + 999) / 1000, seen = 0;

@@ -16,6 +16,9 @@ struct histogram {
 
 void histogram_add(struct histogram *h, uint64_t ns);
 
+/** Add all of @from to @to. */
+void histogram_merge(struct histogram *to, const struct histogram *from);
+
 /** The upper bound of the bucket in which the @permille-th of 1000 lies; 0 of nothing. */
 uint64_t histogram_quantile(const struct histogram *h, unsigned int permille);
 

@@ -43,6 +43,19 @@ static void test_quantiles(void **state)
     assert_in_range(histogram_quantile(&h, 1000), 1000000, 1125000);
 }
 
+static void test_merge(void **state)
+{
+    struct histogram all = {0}, part[2] = {{0}};
+
+    (void)state;
+    for (uint64_t ns = 1; ns <= 1000; ns++) {
+        histogram_add(&all, 1000 * ns);
+        histogram_add(&part[ns % 3 == 0], 1000 * ns);
+    }
+    histogram_merge(&part[0], &part[1]);
+    assert_memory_equal(&part[0], &all, sizeof(all));
+}
+
 static void test_below(void **state)
 {
     struct histogram h = {0};
@@ -61,6 +74,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_quantiles),
+        cmocka_unit_test(test_merge),
         cmocka_unit_test(test_below),
     };
 

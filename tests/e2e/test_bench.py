@@ -141,6 +141,9 @@ def link(options):
            forced["peers"].get("iperf3", {"gbit_per_s": 1})["gbit_per_s"] > 0, "iperf3")
     for row in (best, forced):
         expect(row["peers"]["memcpy_gbit_per_s"] > 0, f"peers: {row['peers']}")
+        for at in row["exchange"]:
+            expect(math.isclose(at["gbit_per_s_median"] / at["limit_gbit_per_s"], at["of_limit"]),
+                   f"{at}")
     expect("features" not in best, "memory offers nothing")
     expect_text("sends", forced["features"], "what is in use")
     never = bench(options, "link", "--zero-copy", "never")
@@ -150,6 +153,27 @@ def link(options):
     expect_text("--seal wax: ipsec-mb or openssl",
                 bench(options, "link", "--seal", "wax", code=2), "a bad engine")
     return f"{best['seal']} of {', '.join(sorted(engines))}"
+
+
+def load(options):
+    """Every question is answered or counted, at a rate as at none, and waits count as latency."""
+    words = ("lab", "--model", options.model, "--", options.tool, "bench", "load", "--json",
+             "--seconds", "1", "--clients", "2", "--rate")
+    p = subprocess.run([options.tool, *words, "max,5"], capture_output=True, text=True,
+                       timeout=60 * PATIENCE)
+    expect(p.returncode == 0, f"bench load: exit {p.returncode}: {p.stderr}")
+    rows = [json.loads(line) for line in p.stdout.splitlines()]
+    expect([row["offered_per_s"] for row in rows] == [None, 5], f"rates: {rows}")
+    for row in rows:
+        expect(row["answered"] > 0 and row["failed"] == row["refused"] == 0, f"answers: {row}")
+        expect(0 < row["online_ms"]["p50"] < row["latency_ms"]["p50"] <= row["latency_ms"]["p99"],
+               f"latency: {row}")
+    for rate in ("0", "fast", "5,", "1,-1"):
+        p = subprocess.run([options.tool, "bench", "load", "--rate", rate], capture_output=True,
+                           text=True, timeout=20 * PATIENCE)
+        expect(p.returncode == 2, f"--rate {rate}: exit {p.returncode}")
+        expect_text("questions a second", p.stderr, f"--rate {rate}")
+    return f"{rows[0]['answered_per_s']:.0f} a second"
 
 
 def compare_run(*words, code=0):
@@ -197,8 +221,8 @@ def main():
     options = parse_arguments(__doc__)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TMPDIR"] = folder
-        failed = run_cases((bert, functions, table, forms, link) + ((compare,) if options.long else ()), options,
-                           options)
+        cases = (bert, functions, table, forms, link, load) + ((compare,) if options.long else ())
+        failed = run_cases(cases, options, options)
         if os.listdir(folder):
             failed += 1
             print(f"left behind: {os.listdir(folder)}")
