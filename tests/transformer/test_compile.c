@@ -2,214 +2,13 @@
  * The compiler: what the two parties and the dealer make of a compiled model, against the float
  * reference and the clear executor; and what it refuses.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
+#include "tests/transformer/answers.h"
 
 #include "mpc/clear.h"
 #include "mpc/cost.h"
-#include "tests/mpc/replay.h"
 #include "tests/transformer/folder.h"
-#include "transformer/reference.h"
-#include "transformer/trial.h"
 
 #include <math.h>
-
-#define MODEL      SOURCE_ROOT "/models/sst2-tiny"
-#define LABELS_MAX 8
-#define BATCH_MAX  3
-#define GUARDS_MAX 32
-#define VALUES_MAX (BATCH_MAX * (LABELS_MAX + GUARDS_MAX)) /* of an answer */
-
-#define BOTH_LENGTHS (1u << LENGTH_PUBLIC | 1u << LENGTH_BUCKET)
-
-static const char *const sentences[] = {
-    "A warm, funny film that earns every tear.",
-    "Two hours of my life that I will never get back.",
-    "The actors try hard, but the script gives them nothing.",
-    "Breathtaking!",
-    "I would watch it again tomorrow - and the day after.",
-    "Dull, dull, dull.",
-    "the camera loves her and so do we",
-    "It is not the worst film of the year, but it tries.",
-    "A small masterpiece about a very large dog.",
-    "Every joke is explained twice and none of them is funny.",
-    "The music alone is worth the ticket.",
-    "So clumsy that even the extras look embarrassed.",
-    "Tender without ever being sentimental, and clever without ever showing off about it.",
-    "An insult to anyone who has ever told a story, and to anyone who has ever listened to one, "
-    "from "
-    "its first noisy minute to the last.",
-    "Go and see it.",
-    "Do not go.",
-    "What could have been a fine short film is a very long one: for every scene that works there "
-    "are "
-    "three that do not, and the ending, when at last it comes, has been in plain sight for an "
-    "hour.",
-    "My children laughed until they cried, and then so did I.",
-    "Lifeless.",
-    "A joy from beginning to end.",
-};
-
-static const uint32_t buckets[] = {8, 16, 32, 64};
-
-struct fixture {
-    struct checkpoint *checkpoint;
-    struct encoding *samples;
-    size_t count;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct tokenizer *t = NULL;
-    struct err err = {0};
-
-    assert_non_null(f);
-    f->count = ARRAY_LENGTH(sentences);
-    f->samples = calloc(f->count, sizeof(*f->samples));
-    assert_non_null(f->samples);
-    assert_int_equal(checkpoint_load(MODEL, &f->checkpoint, &err), 0);
-    assert_int_equal(tokenizer_load(MODEL, &f->checkpoint->config, &t, &err), 0);
-    for (size_t i = 0; i < f->count; i++)
-        assert_int_equal(tokenizer_encode(t, sentences[i], NULL, 64, &f->samples[i], &err), 0);
-    tokenizer_free(t);
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    checkpoint_free(f->checkpoint);
-    free(f->samples);
-    free(f);
-    return 0;
-}
-
-static struct compile_options options_of(const struct fixture *f, unsigned int ring,
-                                         unsigned int frac)
-{
-    return (struct compile_options){
-        .ring = ring,
-        .frac = frac,
-        .name = "test",
-        .tokens = buckets,
-        .token_count = ARRAY_LENGTH(buckets),
-        .samples = f->samples,
-        .sample_count = f->count,
-    };
-}
-
-static struct compiled *compile(const struct checkpoint *c, const struct compile_options *o)
-{
-    struct compiled *m = NULL;
-    struct err err = {0};
-    int rc = compile_model(c, o, &m, &err);
-
-    if (rc < 0)
-        fail_msg("%s", err_text(&err, rc));
-    return m;
-}
-
-static struct trial try_out(struct compiled *m, const struct checkpoint *c,
-                            const struct encoding *samples, size_t count)
-{
-    const struct trial_options o = {
-        .checkpoint = c, .samples = samples, .sample_count = count, .random_runs = 1};
-    struct err err = {0};
-    struct trial t;
-    int rc = trial_run(m, &o, &t, &err);
-
-    if (rc < 0)
-        fail_msg("%s", err_text(&err, rc));
-    return t;
-}
-
-static size_t best(const double *v, size_t count)
-{
-    size_t at = 0;
-
-    for (size_t i = 1; i < count; i++)
-        if (v[i] > v[at])
-            at = i;
-    return at;
-}
-
-/* What the counters of both parties' runs say is what the plan said it would cost. */
-static void check_cost(const struct replay *r, const struct variant *v)
-{
-    struct cost cost;
-
-    cost_variant(r->plan, v, &cost, NULL);
-    for (unsigned int p = 0; p < 2; p++) {
-        assert_int_equal(r->stats[p].bytes, cost.bytes_online);
-        assert_int_equal(r->stats[p].rounds, cost.rounds_online);
-    }
-    assert_int_equal(v->tape_bytes, cost.bytes_tape);
-}
-
-/* One text's answer. */
-static void check_logits(const struct plan *plan, const struct variant *v, const int64_t output[],
-                         const int64_t clear[], const struct checkpoint *c,
-                         const struct encoding *e, double error)
-{
-    double logits[LABELS_MAX], private[LABELS_MAX];
-
-    assert_int_equal(reference_classify(c, e, logits, NULL, NULL), 0);
-    for (size_t i = 0; i < plan->labels; i++) {
-        double off = ldexp((double)(output[i] - clear[i]), -plan->frac);
-
-        private[i] = ldexp((double)output[i], -plan->frac);
-        if (fabs(off) > plan->error_bound || fabs(private[i] - logits[i]) > error)
-            fail_msg("%u/%u, %u times %u tokens: logit %zu is %.6g, %.2g off the clear executor, "
-                     "%.2g off the float model",
-                     plan->ring, plan->frac, v->batch, v->tokens, i, private[i], off,
-                     private[i] - logits[i]);
-    }
-    assert_int_equal(best(private, plan->labels), best(logits, plan->labels));
-}
-
-/* Private answers to v->batch texts: near the clear executor's, nearer to the float model's than
- * @error. */
-static void check_answers(struct replay *r, const struct compiled *m, const struct checkpoint *c,
-                          const struct variant *v, const struct encoding e[], double error)
-{
-    const struct plan *plan = m->plan;
-    int64_t output[VALUES_MAX], clear[VALUES_MAX];
-    const uint8_t seed[PRG_SEED_BYTES] = {0};
-    uint64_t *input = calloc(variant_input_words(v), sizeof(*input));
-    uint32_t lengths[BATCH_MAX];
-
-    assert_non_null(input);
-    assert_true(v->batch <= BATCH_MAX && plan->guard_count <= GUARDS_MAX);
-    for (size_t s = 0; s < v->batch; s++)
-        lengths[s] = v->length == LENGTH_PUBLIC ? (uint32_t)e[s].count : v->tokens;
-    assert_int_equal(compile_input(plan, v, e, input, NULL), 0);
-    assert_int_equal(replay_run(r, v, lengths, input, output), 0);
-    assert_int_equal(clear_run(plan, v, (const uint64_t *const *)m->weights, input, lengths,
-                               CLEAR_FLOOR, seed, NULL, clear, NULL),
-                     0);
-    for (size_t s = 0; s < v->batch; s++) {
-        assert_null(plan_outside(plan, v, output, s));
-        check_logits(plan, v, output + s * plan->labels, clear + s * plan->labels, c, &e[s], error);
-    }
-    check_cost(r, v);
-    free(input);
-}
-
-/* A job of one text. */
-static void check_answer(struct replay *r, const struct compiled *m, const struct checkpoint *c,
-                         const struct variant *v, const struct encoding *e, double error)
-{
-    assert_int_equal(v->batch, 1);
-    check_answers(r, m, c, v, e, error);
-}
 
 static void check_format(const struct fixture *f, unsigned int ring, unsigned int frac,
                          double error)
@@ -218,7 +17,7 @@ static void check_format(const struct fixture *f, unsigned int ring, unsigned in
     struct compiled *m = compile(f->checkpoint, &o);
     struct trial t = try_out(m, f->checkpoint, f->samples, f->count);
     struct replay *r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
-    bool used[ARRAY_LENGTH(buckets)] = {false};
+    bool used[BUCKETS] = {false};
 
     assert_int_equal(t.agree, f->count);
     print_message("# %u/%u: float error median %.3g max %.3g, bound %.3g, allowed %.3g\n", ring,
@@ -232,7 +31,7 @@ static void check_format(const struct fixture *f, unsigned int ring, unsigned in
         used[v - m->plan->variants] = true;
         check_answer(r, m, f->checkpoint, v, &f->samples[i], error);
     }
-    for (size_t i = 0; i < ARRAY_LENGTH(buckets); i++)
+    for (size_t i = 0; i < BUCKETS; i++)
         assert_true(used[i]);
     /* Rows past a text weigh nothing: a longer bucket gives the same answer. */
     check_answer(r, m, f->checkpoint, &m->plan->variants[3], &f->samples[3], error);
@@ -327,32 +126,6 @@ static void check_pays(enum form form, const struct cost *with, const struct cos
     default:
         assert_true(fewer_bytes && fewer_rounds);
     }
-}
-
-static const struct encoding small_text = {
-    .count = 5, .ids = {1, 7, 3, 18, 2}, .types = {0, 0, 0, 1, 1}};
-
-static const struct model_config small = {
-    .hidden = 24,
-    .layers = 1,
-    .heads = 3,
-    .intermediate = 40,
-    .vocab = 19,
-    .positions_max = 6,
-    .types = 2,
-    .layer_norm_eps = 1e-5,
-    .labels = 3,
-};
-
-static struct checkpoint *make_small(const char *hidden_act, const char *softmax_act)
-{
-    struct model_config k = small;
-    struct checkpoint *c = NULL;
-
-    assert_int_equal(model_config_set_hidden(&k, hidden_act, NULL), 0);
-    assert_int_equal(model_config_set_softmax(&k, softmax_act, NULL), 0);
-    assert_int_equal(checkpoint_random(&k, 1, &c, NULL), 0);
-    return c;
 }
 
 /* Any set of forms gives the same answer, and each form pays whatever the others are. */
@@ -738,183 +511,6 @@ static void formats_that_cannot_hold_the_model_are_refused(void **state)
     refused(f->checkpoint, &o, -ERANGE, "take a wider ring or fewer fraction bits");
 }
 
-/* One bucket, and a text cut to every length that it holds: the clear executor's answer is the
- * float model's, and the parties' the clear executor's, which they give without knowing it. */
-static void a_secret_length_changes_no_answer(void **state)
-{
-    enum { BUCKET = 16 };
-    static const uint32_t tokens[] = {BUCKET};
-    static const size_t private[] = {1, 2, 3, 8, 9, BUCKET - 1, BUCKET};
-    struct fixture *f = *state;
-    struct encoding texts[BUCKET];
-    struct compile_options o = options_of(f, 48, 12);
-    struct compiled *m;
-    struct replay *r;
-
-    for (size_t i = 0; i < BUCKET; i++) {
-        texts[i] = f->samples[13]; /* a long one */
-        texts[i].count = i + 1;
-    }
-    o.tokens = tokens;
-    o.token_count = 1;
-    o.lengths = BOTH_LENGTHS;
-    o.samples = texts;
-    o.sample_count = BUCKET;
-    m = compile(f->checkpoint, &o);
-    assert_true(try_out(m, f->checkpoint, texts, BUCKET).float_error_max < 0.02);
-    r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
-    for (size_t i = 0; i < ARRAY_LENGTH(private); i++)
-        check_answer(r, m, f->checkpoint, plan_variant(m->plan, 1, LENGTH_BUCKET),
-                     &texts[private[i] - 1], 0.02);
-    replay_free(r);
-    compiled_free(m);
-}
-
-/* A round to open presence, where it is opened at all, and a few elements for each token. */
-static void a_secret_length_costs_next_to_nothing(void **state)
-{
-    static const uint32_t tokens[] = {6};
-    struct compile_options o = {.ring = 48,
-                                .frac = 12,
-                                .tokens = tokens,
-                                .token_count = 1,
-                                .lengths = BOTH_LENGTHS,
-                                .samples = &small_text,
-                                .sample_count = 1};
-
-    (void)state;
-    for (int softmax = 0; softmax < SOFTMAX_ACTS; softmax++) {
-        struct checkpoint *c = make_small("quad", softmax_act_name((enum softmax_act)softmax));
-        struct compiled *m = compile(c, &o);
-        bool opened = softmax != SOFTMAX_EXP;
-        struct cost cost[LENGTH_MODES];
-
-        for (size_t i = 0; i < LENGTH_MODES; i++)
-            cost_variant(m->plan, &m->plan->variants[i], &cost[i], NULL);
-        assert_int_equal(cost[LENGTH_BUCKET].rounds_online,
-                         cost[LENGTH_PUBLIC].rounds_online + opened);
-        assert_true(cost[LENGTH_BUCKET].bytes_online <=
-                    cost[LENGTH_PUBLIC].bytes_online + (opened ? 6 * 48 : 0));
-        if (!opened) {
-            assert_int_equal(cost[LENGTH_BUCKET].bytes_online, cost[LENGTH_PUBLIC].bytes_online);
-            assert_int_equal(cost[LENGTH_BUCKET].bytes_tape, cost[LENGTH_PUBLIC].bytes_tape);
-        }
-        compiled_free(m);
-        checkpoint_free(c);
-    }
-}
-
-/* Rows of tokens that are there are 1 and the power of two that fills the bucket; others 0. */
-static void presence_follows_the_input(void **state)
-{
-    static const uint64_t scales[] = {8, 4, 2, 2, 1, 1, 1, 1};
-    const struct variant v = {.tokens = 8, .batch = 1, .length = LENGTH_BUCKET};
-    uint64_t got[8 * PRESENCE_COLS];
-
-    (void)state;
-    for (size_t count = 1; count <= 8; count++) {
-        compile_presence(&v, count, got);
-        for (size_t t = 0; t < 8; t++) {
-            assert_int_equal(got[t * PRESENCE_COLS + PRESENCE_ONE], t < count);
-            assert_int_equal(got[t * PRESENCE_COLS + PRESENCE_SCALED],
-                             t < count ? scales[count - 1] : 0);
-        }
-    }
-}
-
-/* What the clear executor says of one text in a variant of its own. */
-static void clear_alone(const struct compiled *m, const struct variant *v, const struct encoding *e,
-                        int64_t *ret)
-{
-    uint64_t *input = calloc(wire_elements(&v->wires[0]), sizeof(*input));
-    const uint8_t seed[PRG_SEED_BYTES] = {0};
-    const uint32_t lengths[] = {(uint32_t)e->count};
-
-    assert_non_null(input);
-    assert_int_equal(compile_input(m->plan, v, e, input, NULL), 0);
-    assert_int_equal(clear_run(m->plan, v, (const uint64_t *const *)m->weights, input, lengths,
-                               CLEAR_FLOOR, seed, NULL, ret, NULL),
-                     0);
-    free(input);
-}
-
-/* Three texts of three lengths in one job: each has the answer that it has alone, to the unit. */
-static void a_batch_answers_each_as_if_alone(void **state)
-{
-    static const uint32_t batches[] = {1, BATCH_MAX};
-    struct fixture *f = *state;
-    struct compile_options o = options_of(f, 48, 12);
-    const struct variant *one, *three;
-    int64_t together[VALUES_MAX], alone[VALUES_MAX];
-    const uint8_t seed[PRG_SEED_BYTES] = {0};
-    struct encoding texts[BATCH_MAX];
-    uint32_t lengths[BATCH_MAX];
-    size_t at = 0;
-    struct compiled *m;
-    struct replay *r;
-    uint64_t *input;
-
-    o.batches = batches;
-    o.batch_count = 2;
-    m = compile(f->checkpoint, &o);
-    try_out(m, f->checkpoint, f->samples, f->count);
-    assert_int_equal(m->plan->variant_count, 2 * ARRAY_LENGTH(buckets));
-    one = plan_variant(m->plan, buckets[1], LENGTH_PUBLIC);
-    three = plan_variant_batch(m->plan, buckets[1], LENGTH_PUBLIC, BATCH_MAX);
-    assert_true(one->batch == 1 && three->batch == BATCH_MAX && one->tokens == three->tokens);
-    for (size_t i = 0; i < f->count && at < BATCH_MAX; i++)
-        if (f->samples[i].count <= one->tokens && (!at || f->samples[i].count != lengths[at - 1])) {
-            lengths[at] = (uint32_t)f->samples[i].count;
-            texts[at++] = f->samples[i];
-        }
-    assert_int_equal(at, BATCH_MAX);
-    input = calloc(wire_elements(&three->wires[0]), sizeof(*input));
-    assert_non_null(input);
-    assert_int_equal(compile_input(m->plan, three, texts, input, NULL), 0);
-    assert_int_equal(clear_run(m->plan, three, (const uint64_t *const *)m->weights, input, lengths,
-                               CLEAR_FLOOR, seed, NULL, together, NULL),
-                     0);
-    for (size_t s = 0; s < BATCH_MAX; s++) {
-        clear_alone(m, one, &texts[s], alone);
-        assert_memory_equal(together + s * m->plan->labels, alone,
-                            m->plan->labels * sizeof(*alone));
-    }
-    r = replay_new(m->plan, (const int64_t *const *)m->weights, kernels_here());
-    check_answers(r, m, f->checkpoint, three, texts, 0.02);
-    replay_free(r);
-    free(input);
-    compiled_free(m);
-}
-
-/* However many there are: the same operations in the same rounds, and no answer depends on where it
- * was computed. */
-static void a_batch_has_the_operations_of_one(void **state)
-{
-    static const uint32_t batches[] = {1, PLAN_BATCH_MAX};
-    const struct fixture *f = *state;
-    struct compile_options o = options_of(f, 48, 12);
-    struct compiled *m;
-
-    o.batches = batches;
-    o.batch_count = 2;
-    m = compile(f->checkpoint, &o);
-    for (size_t i = 0; i < m->plan->variant_count; i += 2) {
-        const struct variant *one = &m->plan->variants[i], *many = one + 1;
-        struct cost cost[2];
-
-        assert_int_equal(many->batch, PLAN_BATCH_MAX);
-        assert_int_equal(many->op_count, one->op_count);
-        for (size_t j = 0; j < one->op_count; j++)
-            assert_int_equal(many->ops[j].id, one->ops[j].id);
-        cost_variant(m->plan, one, &cost[0], NULL);
-        cost_variant(m->plan, many, &cost[1], NULL);
-        assert_int_equal(cost[1].rounds_online, cost[0].rounds_online);
-        assert_true(cost[1].bytes_online <= PLAN_BATCH_MAX * cost[0].bytes_online);
-        assert_true(cost[1].bytes_tape <= PLAN_BATCH_MAX * cost[0].bytes_tape);
-    }
-    compiled_free(m);
-}
-
 static void senseless_options_are_refused(void **state)
 {
     const struct fixture *f = *state;
@@ -996,15 +592,10 @@ int main(void)
         cmocka_unit_test(every_pair_of_functions_answers_as_the_float_model),
         cmocka_unit_test(a_row_of_2relu_without_a_sum_is_uniform),
         cmocka_unit_test(every_layer_has_functions_of_its_own),
-        cmocka_unit_test(a_secret_length_changes_no_answer),
-        cmocka_unit_test(a_secret_length_costs_next_to_nothing),
-        cmocka_unit_test(presence_follows_the_input),
         cmocka_unit_test(every_form_can_be_left_out),
         cmocka_unit_test(an_embedding_may_round_up_to_a_power_of_two),
         cmocka_unit_test(a_sum_is_guarded_where_a_length_cannot_be),
         cmocka_unit_test(tanh_ends_before_its_last_step),
-        cmocka_unit_test(a_batch_answers_each_as_if_alone),
-        cmocka_unit_test(a_batch_has_the_operations_of_one),
         cmocka_unit_test(made_up_weights_follow_their_seed),
         cmocka_unit_test(a_plan_survives_its_file),
         cmocka_unit_test(input_rows_are_one_hot_and_repeat_the_last),
