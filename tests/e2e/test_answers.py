@@ -395,6 +395,24 @@ def operators(cell, _):
     cell.infer_right(TEXTS[0])
 
 
+def library(cell, options):
+    """A program of somebody else's, which has mpcformer.h alone, gets the answers of `infer`."""
+    ask = os.path.join(os.path.dirname(options.tool), "..", "library", "ask")
+    rows = cell.infer_right(*TEXTS[:3]).rows
+    p = subprocess.run([ask, cell.path("owner.conf"), *TEXTS[:3]], capture_output=True, text=True,
+                       timeout=20 * PATIENCE, check=False)
+    said = [re.fullmatch(r"(\w+) \(([\d.]+)\)", line) for line in p.stdout.splitlines()]
+    expect(p.returncode == 0 and len(said) == len(rows) and all(
+        m and m[1] == row["label"] and abs(float(m[2]) - max(row["probabilities"])) < 0.001
+        for m, row in zip(said, rows)), f"{p.returncode}: {p.stdout!r} {p.stderr}, not {rows}")
+    for words, text in ((["nothing.conf", "a"], "nothing.conf"),
+                        ([cell.path("owner.conf"), "\udcff"], "UTF-8")):
+        p = subprocess.run([ask, *words], capture_output=True, text=True, timeout=20 * PATIENCE,
+                           check=False)
+        expect(p.returncode == 3, f"{words}: exit {p.returncode}")
+        expect_text(text, p.stderr, words)
+
+
 def side_by_side(cell, options):
     """Four owners' programs at once, of two models."""
     for _ in range(10 if options.long else 2):
@@ -467,7 +485,7 @@ def metrics(cell, _):
 
 
 CASES = (formats, lines, lengths, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
-         operators, metrics, side_by_side)
+         operators, metrics, library, side_by_side)
 
 
 def begin(cell):
