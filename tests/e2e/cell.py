@@ -389,18 +389,20 @@ class Cell:
         return len(both)
 
     def check_online_once(self):
-        """In all that was ever logged a party ran each tape once, after striking it off."""
+        """In all that was ever logged a party ran each tape of a model once, after striking it
+        off."""
         for name in PARTIES:
-            struck, online = set(), set()
+            models, struck, online = {}, set(), set()
             for e in self.events(name):
-                key = e.fields.get("tape"), e.fields.get("job")
+                job, tape = e.fields.get("job"), e.fields.get("tape")
+                if e.name == "job-admitted":
+                    models[job] = e.fields["model"]
                 if e.name == "tape-struck":
-                    struck.add(key)
+                    struck.add((tape, job))
                 if e.name == "job-online":
-                    expect(key in struck, f"{name} ran {key} before it was struck off")
-                    expect(key[0] not in {number for number, _ in online},
-                           f"{name} ran tape {key[0]} twice")
-                    online.add(key)
+                    expect((tape, job) in struck, f"{name} ran {tape} before it was struck off")
+                    expect((models[job], tape) not in online, f"{name} ran tape {tape} twice")
+                    online.add((models[job], tape))
 
 
 def check_row(row, shared):
