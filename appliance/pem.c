@@ -3,7 +3,6 @@
 #include "base/file.h"
 #include "base/secret.h"
 
-#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
@@ -140,28 +139,12 @@ int pem_read_request(const char *path, X509_REQ **ret_request, struct err *err)
 
 /* Writing */
 
-/* O_EXCL, not file_write(): a file that appears in between is not replaced either. */
 static int create_file(const char *path, unsigned int mode, BIO *pem, struct err *err)
 {
     char *bytes;
     long count = BIO_get_mem_data(pem, &bytes);
-    int fd, rc;
 
-    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
-    if (fd < 0)
-        return err_set(err, -errno, "%s: cannot create: %s", path, strerror(errno));
-    rc = file_write_all(fd, bytes, (size_t)count);
-    if (rc == 0 && fsync(fd) < 0)
-        rc = -errno;
-    if (close(fd) < 0 && rc == 0)
-        rc = -errno;
-    if (rc < 0)
-        err_set(err, rc, "%s: cannot write: %s", path, strerror(-rc));
-    else
-        rc = file_sync_folder(path, err);
-    if (rc < 0)
-        unlink(path);
-    return rc;
+    return file_create(path, mode, bytes, (size_t)count, err);
 }
 
 int pem_write_key(const char *path, EVP_PKEY *key, struct err *err)

@@ -98,23 +98,35 @@ int file_sync_folder(const char *path, struct err *err)
     return rc < 0 ? err_set(err, rc, "folder of %s: fsync: %s", path, strerror(-rc)) : 0;
 }
 
-static int write_parts(int fd, const struct file_part parts[], size_t count)
-{
-    int rc = 0;
-
-    for (size_t i = 0; rc == 0 && i < count; i++)
-        rc = file_write_all(fd, parts[i].bytes, parts[i].count);
-    return rc;
-}
-
 int file_write(const char *path, unsigned int mode, const void *bytes, size_t count,
                struct err *err)
 {
     return file_write_parts(path, mode, &(struct file_part){bytes, count}, 1, err);
 }
 
+struct parts {
+    const struct file_part *part;
+    size_t count;
+};
+
+static int write_parts(void *context, int fd)
+{
+    const struct parts *p = context;
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < p->count; i++)
+        rc = file_write_all(fd, p->part[i].bytes, p->part[i].count);
+    return rc;
+}
+
 int file_write_parts(const char *path, unsigned int mode, const struct file_part parts[],
                      size_t count, struct err *err)
+{
+    return file_write_by(path, mode, write_parts, &(struct parts){parts, count}, err);
+}
+
+int file_write_by(const char *path, unsigned int mode, file_writer *write, void *context,
+                  struct err *err)
 {
     char temporary[PATH_MAX];
     int fd, rc;
@@ -124,7 +136,7 @@ int file_write_parts(const char *path, unsigned int mode, const struct file_part
     fd = mkostemp(temporary, O_CLOEXEC);
     if (fd < 0)
         return err_set(err, -errno, "%s: cannot create: %s", path, strerror(errno));
-    rc = fchmod(fd, mode) < 0 ? -errno : write_parts(fd, parts, count);
+    rc = fchmod(fd, mode) < 0 ? -errno : write(context, fd);
     if (rc == 0 && fsync(fd) < 0)
         rc = -errno;
     if (close(fd) < 0 && rc == 0)
@@ -136,6 +148,33 @@ int file_write_parts(const char *path, unsigned int mode, const struct file_part
         return err_set(err, rc, "%s: cannot write: %s", path, strerror(-rc));
     }
     return file_sync_folder(path, err);
+}
+
+/* O_EXCL, not file_write(): a file that appears in between is not replaced either. */
+int file_create(const char *path, unsigned int mode, const void *bytes, size_t count,
+                struct err *err)
+{
+    int fd, rc;
+
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+    if (fd < 0 && errno == EEXIST)
+        return err_set(err, -EEXIST,
+                       "%s exists already and is not replaced: name another file, or move it away",
+                       path);
+    if (fd < 0)
+        return err_set(err, -errno, "%s: cannot create: %s", path, strerror(errno));
+    rc = file_write_all(fd, bytes, count);
+    if (rc == 0 && fsync(fd) < 0)
+        rc = -errno;
+    if (close(fd) < 0 && rc == 0)
+        rc = -errno;
+    if (rc < 0)
+        err_set(err, rc, "%s: cannot write: %s", path, strerror(-rc));
+    else
+        rc = file_sync_folder(path, err);
+    if (rc < 0)
+        unlink(path);
+    return rc;
 }
 
 int file_make_folders(const char *path, unsigned int mode, struct err *err)

@@ -26,6 +26,15 @@ struct file_part {
 MUST_CHECK int file_write_parts(const char *path, unsigned int mode, const struct file_part parts[],
                                 size_t count, struct err *err);
 
+/** The same of what @write puts into the file; it returns 0 or a negative errno, which gives up. */
+typedef int file_writer(void *context, int fd);
+MUST_CHECK int file_write_by(const char *path, unsigned int mode, file_writer *write, void *context,
+                             struct err *err);
+
+/** Write a new file durably, or leave none. -EEXIST when there is one: it is never replaced. */
+MUST_CHECK int file_create(const char *path, unsigned int mode, const void *bytes, size_t count,
+                           struct err *err);
+
 /** fsync the folder that holds @path, so that a creation or rename in it is durable. */
 MUST_CHECK int file_sync_folder(const char *path, struct err *err);
 
