@@ -3,6 +3,7 @@
 #include "appliance/exit.h"
 #include "appliance/identity.h"
 #include "appliance/tool.h"
+#include "base/sealed.h"
 
 #include <argp.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@ struct options {
 
 static const struct argp_option option_table[] = {
     {"name", 'n', "NAME", 0, "Who the certificate is for: A-Z a-z 0-9 . _ -", 0},
-    {"key", 'k', "FILE", 0, "The private key that is made (mode 0600; it stays here)", 0},
+    {"key", 'k', "FILE", 0,
+     "The private key, or store key, that is made (mode 0600; it stays here)", 0},
     {"request", 'q', "FILE", 0, "The request that is made, or signed", 0},
     {"certificate", 'c', "FILE", 0, "The certificate that is made", 0},
     {"authority", 'a', "FILE", 0, "sign: the authority's certificate", 0},
@@ -50,6 +52,11 @@ static int run_sign(const struct options *o, struct err *err)
                        o->role);
     return identity_sign(o->authority_key, o->authority, o->request, role, o->name,
                          o->days ? o->days : IDENTITY_DAYS, o->certificate, err);
+}
+
+static int run_store(const struct options *o, struct err *err)
+{
+    return sealed_key_make(o->key, err);
 }
 
 static void day_text(int64_t seconds, char ret_text[16])
@@ -141,6 +148,7 @@ static const struct verb {
       {"role", NEEDS(role)},
       {"name", NEEDS(name)},
       {"certificate", NEEDS(certificate)}}},
+    {"store", run_store, {{"key", NEEDS(key)}}},
     {"show", run_show, {{NULL}}},
 };
 
@@ -162,7 +170,7 @@ static error_t check(struct argp_state *state, struct options *options)
     const struct verb *verb = options->verb ? find_verb(options->verb) : NULL;
 
     if (!verb)
-        argp_error(state, "say authority, request, sign or show");
+        argp_error(state, "say authority, request, sign, store or show");
     for (size_t i = 0; verb && i < NEEDS_MAX && verb->needs[i].option; i++)
         if (!*option_at(options, verb->needs[i].offset))
             argp_error(state, "%s needs --%s", verb->name, verb->needs[i].option);
@@ -227,7 +235,8 @@ static const char doc[] =
     "The authority is made once, on a machine that runs nothing else. Every appliance and every "
     "owner makes a key and a request where the key is used; the request goes to the authority, who "
     "compares its fingerprint (show) with the requester over another way, signs it, and sends the "
-    "certificate back. No file is ever replaced.";
+    "certificate back. A store key seals what an appliance keeps on its disk (store_key in its "
+    "configuration). No file is ever replaced.";
 
 int cmd_keygen(int argc, char **argv)
 {
@@ -236,6 +245,7 @@ int cmd_keygen(int argc, char **argv)
                                      "request --name N --key FILE --request FILE\n"
                                      "sign --authority FILE --authority-key FILE --request FILE "
                                      "--role R --name N --certificate FILE\n"
+                                     "store --key FILE\n"
                                      "show FILE...",
                                      doc};
     struct options options = {.verb = NULL};

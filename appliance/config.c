@@ -20,6 +20,8 @@
 #define ALL     (DAEMONS | OWNER)
 
 #define TAPES_MAX      1024
+#define STORE_MIN      ((uint64_t)1 << 20)
+#define STORE_MAX      ((uint64_t)1 << 50)
 #define TIMEOUT_MS_MIN 100
 #define TIMEOUT_MS_MAX 600000
 
@@ -32,6 +34,8 @@ enum type {
     TYPE_ADDRESS, /* host:port */
     TYPE_PATH,
     TYPE_PEM,    /* a path, or credential:NAME */
+    TYPE_SECRET, /* the same, of what a reload does not read again */
+    TYPE_BYTES,  /* digits, and k, M, G or T for powers of 1024 */
     TYPE_SOCKET, /* a path that fits a Unix socket's address */
     TYPE_NUMBER,
     TYPE_LINK,
@@ -98,8 +102,17 @@ static const struct key keys[] = {
      "folder of models, tapes and what must survive a restart"},
     {"control", TYPE_SOCKET, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(control),
      "Unix socket that the mpcformer tool talks to"},
+    {"store_key", TYPE_SECRET, DAEMONS, 0, NULL, 0, 0, 0, AT(store_key),
+     "seals what is kept in `state`: a file of `mpcformer keygen store`, mode 0600; or "
+     "credential:NAME"},
     {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, TAPES_MAX, 0, AT(tapes),
-     "tapes kept in stock a plan variant"},
+     "tapes kept in memory a plan variant"},
+    {"tape_store", TYPE_BYTES, PARTIES, 0, NULL, 0, 0, 0, AT(tape_store),
+     "bytes of disk for tapes that outlast a restart, such as 20G; takes `store_key`, and stands "
+     "in "
+     "both parties' files or in none"},
+    {"tape_folder", TYPE_PATH, PARTIES, 0, NULL, 0, 0, 0, AT(tape_folder),
+     "folder of those tapes, better one that no backup takes (default: `tapes` in `state`)"},
     {"timeout_ms", TYPE_NUMBER, ALL, 0, "10000", TIMEOUT_MS_MIN, TIMEOUT_MS_MAX, 0, AT(timeout_ms),
      "longest wait for a peer in one step of a session"},
     {"link", TYPE_LINK, PARTIES, 0, "uring", 0, 0, 0, AT(link),
@@ -213,6 +226,23 @@ static int set_number(const struct key *key, const char *text, unsigned int *ret
         return err_set(err, -ERANGE, "%.40s is out of range: %u to %u", text, key->number_min,
                        key->number_max);
     *ret_number = (unsigned int)number;
+    return 0;
+}
+
+static int set_bytes(const char *text, uint64_t *ret_bytes, struct err *err)
+{
+    static const char units[] = "kMGT";
+    char *end;
+    unsigned long long bytes = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end) : NULL;
+    unsigned int shift = unit ? 10 * (unsigned int)(unit - units + 1) : 0;
+
+    if (*text < '0' || *text > '9' || (*end && (!unit || end[1])))
+        return err_set(err, -EINVAL, "\"%.40s\" is no number of bytes: write one like 800M or 20G",
+                       text);
+    if (bytes > STORE_MAX >> shift || bytes << shift < STORE_MIN)
+        return err_set(err, -ERANGE, "%.40s is out of range: 1M to 1024T", text);
+    *ret_bytes = (uint64_t)bytes << shift;
     return 0;
 }
 
@@ -353,7 +383,10 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
     case TYPE_PATH:
         return set_path(p, text, field, err);
     case TYPE_PEM:
+    case TYPE_SECRET:
         return set_pem(p, text, field, err);
+    case TYPE_BYTES:
+        return set_bytes(text, field, err);
     case TYPE_SOCKET:
         return set_socket(p, text, field, err);
     case TYPE_NUMBER:
@@ -572,6 +605,11 @@ static int check_together(const struct parser *p, struct err *err)
     if (missing)
         return err_set(err, -EINVAL, "%s: `%s` is missing: add %s = ... (%s)", p->path, missing,
                        missing, find_key(missing)->help);
+    if (c->tape_store && !c->store_key)
+        return err_set(err, -EINVAL,
+                       "%s: `tape_store` takes `store_key`: tapes are kept sealed or not at all. "
+                       "Make one with `mpcformer keygen store --key FILE`",
+                       p->path);
     if (dpdk && c->streams > 1)
         return err_set(err, -EINVAL, "%s: `streams` are TCP's: leave it away, or set link = uring",
                        p->path);
@@ -661,6 +699,8 @@ void config_free(struct config *config)
     free(config->key);
     free(config->authority);
     free(config->state);
+    free(config->store_key);
+    free(config->tape_folder);
     free(config->control);
     free(config->model);
     tls_pins_free(&config->pins);

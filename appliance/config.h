@@ -53,7 +53,10 @@ struct config {
     char *state;             /* a folder */
     char *control;           /* a Unix socket; fits sockaddr_un */
     char *model;             /* owner: a folder, see model_folder.h */
-    unsigned int tapes;      /* kept in stock a plan variant */
+    char *store_key;         /* a file; NULL: what is kept is not sealed */
+    unsigned int tapes;      /* kept in memory a plan variant */
+    uint64_t tape_store;     /* bytes of disk for more of them; 0: none */
+    char *tape_folder;       /* where; NULL: in `state` */
     unsigned int timeout_ms; /* of one step of a session */
     enum config_link link;
     unsigned int streams;            /* of CONFIG_LINK_URING */

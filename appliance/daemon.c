@@ -82,6 +82,18 @@ int daemon_reload(const struct config *config, struct trust *trust, struct err *
     return rc;
 }
 
+int daemon_store_key(const struct config *config, struct sealed_key **ret_key, struct err *err)
+{
+    if (config->store_key)
+        return sealed_key_load(config->store_key, ret_key, err);
+    *ret_key = NULL;
+    log_warning("unsealed", log_text("folder", config->state),
+                log_text("what", config->role == ROLE_DEALER ? "the seeds of models' masks"
+                                                             : "opened models, and mask seeds"),
+                log_text("fix", "set store_key"));
+    return 0;
+}
+
 json_t *daemon_memory(void)
 {
     uint64_t bytes[SECRET_PAGES_KINDS];

@@ -4,6 +4,7 @@
 
 #include "appliance/config.h"
 #include "appliance/trust.h"
+#include "base/sealed.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -37,6 +38,11 @@ void daemon_join(struct daemon_threads *t);
 
 /** Read the configuration's file again, and the certificates: the command `reload` of all roles. */
 MUST_CHECK int daemon_reload(const struct config *config, struct trust *trust, struct err *err);
+
+/** The store key that @config names; NULL, and a warning of what lies unsealed, where it names
+ * none. The caller frees it. */
+MUST_CHECK int daemon_store_key(const struct config *config, struct sealed_key **ret_key,
+                                struct err *err);
 
 /** What `status` says of the memory for secrets: bytes by kind of page. */
 json_t *daemon_memory(void);

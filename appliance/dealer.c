@@ -56,7 +56,8 @@ static int answer_subscribe(struct dealer_sessions *s, unsigned int party, struc
     dealer_skip_to(s->d, m, max);
     m->party[party] = (struct dealt_to){.subscribed = true};
     write_bytes(&w, id, PLAN_ID_BYTES);
-    write_bytes(&w, m->mask_seed[party], PRG_SEED_BYTES);
+    write_bytes(&w, m->mask.seed[party], PRG_SEED_BYTES);
+    write_u64(&w, m->mask.batch);
     rc = message_send(s->tls[party], MESSAGE_SEED, &w, s->timeout_ms, err);
     dealer_put(s->d, m);
     return rc;
@@ -93,6 +94,33 @@ static int take_grant(struct dealer_sessions *s, unsigned int party, struct read
     return rc;
 }
 
+/* Without an answer where it cannot be written down: the party asks again. */
+static int take_mark(struct dealer_sessions *s, unsigned int party, struct reader *r,
+                     struct err *err)
+{
+    const uint8_t *id = read_bytes(r, PLAN_ID_BYTES);
+    uint64_t batch = read_u64(r);
+    struct err why = {0};
+    struct writer w = {0};
+    struct dealt_model *m;
+    int rc;
+
+    if (!reader_done(r) || batch > MESSAGE_TAPE_NUMBER_MAX)
+        return err_set(err, -EPROTO, "a mark that cannot be read");
+    m = dealer_find(s->d, id);
+    if (!m)
+        return 0;
+    rc = dealer_mark(s->d, m, batch, &why);
+    if (rc < 0)
+        log_error("not-marked", log_text("model", m->id), log_text("error", err_text(&why, rc)));
+    dealer_put(s->d, m);
+    if (rc < 0)
+        return 0;
+    write_bytes(&w, id, PLAN_ID_BYTES);
+    write_u64(&w, batch);
+    return message_send(s->tls[party], MESSAGE_MARKED, &w, s->timeout_ms, err);
+}
+
 /* Returns the type that was handled, or a negative errno. @ret_number: of a TAPE_OK. */
 static int serve_message(struct dealer_sessions *s, unsigned int party, uint64_t *ret_number,
                          struct err *err)
@@ -110,6 +138,8 @@ static int serve_message(struct dealer_sessions *s, unsigned int party, uint64_t
         rc = answer_subscribe(s, party, &r, err);
     else if (type == MESSAGE_GRANT)
         rc = take_grant(s, party, &r, err);
+    else if (type == MESSAGE_MARK)
+        rc = take_mark(s, party, &r, err);
     else if (type == MESSAGE_TAPE_OK)
         *ret_number = read_u64(&r);
     else

@@ -3,9 +3,7 @@
  * forgets the seeds of a tape when both parties have it.
  *
  * One thread accepts the parties' sessions, one talks to both and deals, one serves the control
- * socket. A model's two files in the state folder: ID.plan, and ID.mask with the seeds of its mask
- * (secret: with either party's data they give its weights away) and the first tape number that was
- * never reserved.
+ * socket. A model's two files in the state folder: ID.plan, and ID.mask (mask_file.h).
  */
 #ifndef APPLIANCE_DEALER_H
 #define APPLIANCE_DEALER_H
@@ -13,6 +11,7 @@
 #include "appliance/config.h"
 #include "appliance/control.h"
 #include "appliance/ledger.h"
+#include "appliance/mask_file.h"
 #include "appliance/messages.h"
 #include "appliance/trust.h"
 #include "mpc/deal.h"
@@ -32,10 +31,9 @@ struct dealt_model {
     struct plan *plan;
     struct mask_weights *masks;
     struct dealing *dealing;
-    uint8_t mask_seed[2][PRG_SEED_BYTES];
+    struct mask_record mask; /* as it lies on the disk */
     char id[2 * PLAN_ID_BYTES + 1];
-    uint64_t next;     /* tape number */
-    uint64_t reserved; /* numbers below this one are spent after a restart */
+    uint64_t next; /* tape number */
     struct dealt_to party[2];
     uint64_t tapes_dealt;
     unsigned int users;
@@ -44,8 +42,9 @@ struct dealt_model {
 struct dealer_state {
     const struct config *config;
     struct trust *trust;
-    struct workers *workers; /* the dealing thread's */
-    struct ledger *ledger;   /* empty: its lock keeps a second dealer out of the folder */
+    struct sealed_key *store_key; /* of mask files; NULL: they are not sealed */
+    struct workers *workers;      /* the dealing thread's */
+    struct ledger *ledger;        /* empty: its lock keeps a second dealer out of the folder */
     pthread_mutex_t lock;
     struct dealt_model *models[DEALER_MODELS_MAX];
     size_t model_count;
@@ -70,6 +69,10 @@ MUST_CHECK int dealer_unload(struct dealer_state *d, const char *id, struct err 
 /** The next tape number, above @above, durably out of use before it returns. */
 MUST_CHECK int dealer_number(struct dealer_state *d, struct dealt_model *m, uint64_t *ret_number,
                              struct err *err);
+
+/** Both parties have struck batch @batch off: to be remembered, durably, before it returns. */
+MUST_CHECK int dealer_mark(struct dealer_state *d, struct dealt_model *m, uint64_t batch,
+                           struct err *err);
 
 /** A party has seen numbers up to @max: never deal one of those again. */
 void dealer_skip_to(struct dealer_state *d, struct dealt_model *m, uint64_t max);

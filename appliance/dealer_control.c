@@ -59,6 +59,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "host", json_string(host));
     json_object_set_new(reply, "party0", json_string(d->party_up[0] ? "connected" : "away"));
     json_object_set_new(reply, "party1", json_string(d->party_up[1] ? "connected" : "away"));
+    json_object_set_new(reply, "sealed", json_boolean(d->store_key));
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
     cpu_list_text(&d->config->workers, workers);
     json_object_set_new(reply, "workers", json_string(workers));

@@ -18,6 +18,8 @@ static int open_state(struct dealer_state *d, struct err *err)
 
     if (rc == 0)
         rc = ledger_open(path, &d->ledger, err);
+    if (rc == 0)
+        rc = daemon_store_key(d->config, &d->store_key, err);
     return rc < 0 ? rc : dealer_load_kept(d, err);
 }
 
@@ -86,6 +88,7 @@ int dealer_main(const struct config *config, struct trust *trust, int stop_fd)
     if (rc < 0)
         log_error("cannot-start", log_text("error", err_text(&err, rc)));
     ledger_close(d->ledger);
+    sealed_key_free(d->store_key);
     close(d->listen_fd);
     close(d->wake);
     free(d);

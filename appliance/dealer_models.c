@@ -1,13 +1,8 @@
-/*
- * The dealer's models. ID.mask: "MPCFMASK", u32 version, model id, plan hash, two seeds, u64 first
- * tape number never reserved, SHA-256 of all before it. Rewritten for every block of numbers.
- */
+/* The dealer's models. A mask file is rewritten for every block of numbers, and for every batch. */
 #include "appliance/dealer.h"
 #include "appliance/kept.h"
 #include "appliance/log.h"
 #include "base/bytes.h"
-#include "base/file.h"
-#include "base/hash.h"
 #include "base/random.h"
 #include "base/secret.h"
 
@@ -17,94 +12,53 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MASK_VERSION 1
-
 /* Numbers are reserved by the block: one durable write a block; a restart skips what is left. */
 #define NUMBERS_BLOCK 64
 
-static const char magic[8] = "MPCFMASK";
-
-#define MASK_FILE_BYTES                                                                            \
-    (sizeof(magic) + 4 + PLAN_ID_BYTES + PLAN_HASH_BYTES + 2 * PRG_SEED_BYTES + 8 + HASH_BYTES)
-
-static int write_mask(struct dealer_state *d, const struct dealt_model *m, uint64_t reserved,
-                      struct err *err)
+static int write_mask(struct dealer_state *d, const struct mask_record *mask, struct err *err)
 {
-    char path[PATH_MAX];
-    uint8_t hash[HASH_BYTES];
-    struct writer w = {0};
-    int rc = kept_path(d->config->state, m->id, "mask", path);
+    char path[PATH_MAX], id[KEPT_ID_SIZE];
+    int rc;
 
-    write_bytes(&w, magic, sizeof(magic));
-    write_u32(&w, MASK_VERSION);
-    write_bytes(&w, m->plan->model_id, PLAN_ID_BYTES);
-    write_bytes(&w, m->plan->hash, PLAN_HASH_BYTES);
-    write_bytes(&w, m->mask_seed, sizeof(m->mask_seed));
-    write_u64(&w, reserved);
-    if (!w.failed)
-        hash_bytes(w.bytes, w.count, hash);
-    write_bytes(&w, hash, sizeof(hash));
-    if (rc == 0)
-        rc = w.failed ? -ENOMEM : file_write(path, 0600, w.bytes, w.count, err);
-    if (w.bytes)
-        secret_wipe(w.bytes, w.count);
-    writer_free(&w);
-    return rc;
+    hex_encode(mask->model, PLAN_ID_BYTES, id);
+    rc = kept_path(d->config->state, id, "mask", path);
+    return rc < 0 ? rc : mask_file_write(path, d->store_key, mask, err);
 }
 
-static int parse_mask(struct dealt_model *m, const uint8_t *bytes, size_t count, struct err *err)
+static int read_mask(struct dealer_state *d, struct dealt_model *m, const char *path,
+                     struct err *err)
 {
-    uint8_t hash[HASH_BYTES];
-    struct reader r;
-    const uint8_t *head, *id, *plan_hash, *seeds;
-    uint32_t version;
+    int rc = mask_file_read(path, d->store_key, &m->mask, err);
 
-    if (count != MASK_FILE_BYTES)
-        return err_set(err, -EBADMSG, "it has %zu bytes, not %zu", count, MASK_FILE_BYTES);
-    hash_bytes(bytes, count - HASH_BYTES, hash);
-    reader_init(&r, bytes, count);
-    head = read_bytes(&r, sizeof(magic));
-    version = read_u32(&r);
-    id = read_bytes(&r, PLAN_ID_BYTES);
-    plan_hash = read_bytes(&r, PLAN_HASH_BYTES);
-    seeds = read_bytes(&r, sizeof(m->mask_seed));
-    m->reserved = read_u64(&r);
-    if (memcmp(head, magic, sizeof(magic)) || version != MASK_VERSION)
-        return err_set(err, -EPROTO, "it is no mask file of version %d", MASK_VERSION);
-    if (memcmp(hash, bytes + count - HASH_BYTES, HASH_BYTES))
-        return err_set(err, -EBADMSG, "it is damaged: its digest does not match");
-    if (memcmp(id, m->plan->model_id, PLAN_ID_BYTES) ||
-        memcmp(plan_hash, m->plan->hash, PLAN_HASH_BYTES))
+    if (rc < 0)
+        return rc;
+    if (memcmp(m->mask.model, m->plan->model_id, PLAN_ID_BYTES) ||
+        memcmp(m->mask.plan_hash, m->plan->hash, PLAN_HASH_BYTES))
         return err_set(err, -EINVAL,
-                       "this model id was dealt for under another plan; share the model again");
-    memcpy(m->mask_seed, seeds, sizeof(m->mask_seed));
-    m->next = m->reserved;
+                       "%s: this model id was dealt for under another plan; share the model again",
+                       path);
+    m->next = m->mask.reserved;
     return 0;
 }
 
-static int read_mask(struct dealer_state *d, struct dealt_model *m, struct err *err)
-{
-    char path[PATH_MAX];
-    struct err why = {0};
-    uint8_t *bytes;
-    size_t count;
-    int rc = kept_path(d->config->state, m->id, "mask", path);
-
-    if (rc == 0)
-        rc = file_read(path, MASK_FILE_BYTES, &bytes, &count, err);
-    if (rc < 0)
-        return rc;
-    rc = parse_mask(m, bytes, count, &why);
-    secret_wipe(bytes, count);
-    free(bytes);
-    return rc < 0 ? err_set(err, rc, "%s: %s", path, why.text) : 0;
-}
-
+/* An id whose mask was destroyed never gets another one. */
 static int draw_mask(struct dealer_state *d, struct dealt_model *m, struct err *err)
 {
-    random_bytes(m->mask_seed, sizeof(m->mask_seed));
-    m->next = m->reserved = 1;
-    return write_mask(d, m, m->reserved, err);
+    char destroyed[PATH_MAX];
+    int rc = kept_path(d->config->state, m->id, "destroyed", destroyed);
+
+    if (rc < 0)
+        return rc;
+    if (access(destroyed, F_OK) == 0 || errno != ENOENT)
+        return err_set(err, -EEXIST,
+                       "the mask of model %s was destroyed here: share the model again, for a new "
+                       "id",
+                       m->id);
+    memcpy(m->mask.model, m->plan->model_id, PLAN_ID_BYTES);
+    memcpy(m->mask.plan_hash, m->plan->hash, PLAN_HASH_BYTES);
+    random_bytes(m->mask.seed, sizeof(m->mask.seed));
+    m->next = m->mask.reserved = 1;
+    return write_mask(d, &m->mask, err);
 }
 
 /* What makes it loaded again after a restart. A plan that is there is this one: see the mask. */
@@ -176,7 +130,7 @@ static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *er
         return rc;
     /* Only where there is none for certain may one be drawn. */
     if (access(path, F_OK) == 0)
-        rc = read_mask(d, m, err);
+        rc = read_mask(d, m, path, err);
     else if (errno == ENOENT)
         rc = draw_mask(d, m, err);
     else
@@ -184,7 +138,7 @@ static int prepare(struct dealer_state *d, struct dealt_model *m, struct err *er
     if (rc < 0)
         return rc;
     m->masks =
-        mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask_seed, kernels_here());
+        mask_weights_new(m->plan, (const uint8_t(*)[PRG_SEED_BYTES])m->mask.seed, kernels_here());
     m->dealing = m->masks ? dealing_new(m->masks, d->workers) : NULL;
     if (!m->dealing)
         return err_set(err, -ENOMEM, "no memory for the masks of this model");
@@ -233,6 +187,10 @@ static int load_one(void *context, const char *plan_path, struct err *err)
 /* A mask without a plan is an unloaded model's: kept, so that the id can never get a second one. */
 int dealer_load_kept(struct dealer_state *d, struct err *err)
 {
+    int rc = kept_seal_all(d->config->state, "mask", d->store_key, MASK_MAGIC, err);
+
+    if (rc < 0)
+        return rc;
     return kept_load_all(d->config->state, "mask", load_one, d, err);
 }
 
@@ -266,16 +224,33 @@ int dealer_unload(struct dealer_state *d, const char *id, struct err *err)
 int dealer_number(struct dealer_state *d, struct dealt_model *m, uint64_t *ret_number,
                   struct err *err)
 {
-    if (m->next >= m->reserved) {
-        uint64_t reserved = m->next + NUMBERS_BLOCK;
-        int rc = write_mask(d, m, reserved, err);
+    if (m->next >= m->mask.reserved) {
+        uint64_t before = m->mask.reserved;
+        int rc;
 
-        if (rc < 0)
+        m->mask.reserved = m->next + NUMBERS_BLOCK;
+        rc = write_mask(d, &m->mask, err);
+        if (rc < 0) {
+            m->mask.reserved = before;
             return rc;
-        m->reserved = reserved;
+        }
     }
     *ret_number = m->next++;
     return 0;
+}
+
+int dealer_mark(struct dealer_state *d, struct dealt_model *m, uint64_t batch, struct err *err)
+{
+    uint64_t before = m->mask.batch;
+    int rc;
+
+    if (batch <= before)
+        return 0;
+    m->mask.batch = batch;
+    rc = write_mask(d, &m->mask, err);
+    if (rc < 0)
+        m->mask.batch = before;
+    return rc;
 }
 
 void dealer_skip_to(struct dealer_state *d, struct dealt_model *m, uint64_t max)

@@ -44,29 +44,12 @@ static bool is_kept(const char *name, const char *what, char ret_id[KEPT_ID_SIZE
     return true;
 }
 
-static int load_each(DIR *dir, const char *state, const char *what, kept_load *load, void *context)
+int kept_each(const char *state, const char *what, kept_visit *visit, void *context,
+              struct err *err)
 {
-    char plan[PATH_MAX], id[KEPT_ID_SIZE];
-    struct dirent *entry;
-    int rc = 0;
-
-    while (rc == 0 && (entry = readdir(dir))) {
-        struct err why = {0};
-
-        if (!is_kept(entry->d_name, what, id))
-            continue;
-        rc = kept_path(state, id, "plan", plan);
-        if (rc == 0 && access(plan, F_OK) == 0 && load(context, plan, &why) < 0)
-            log_error("model-not-loaded", log_text("plan", plan), log_text("error", why.text));
-    }
-    return rc;
-}
-
-int kept_load_all(const char *state, const char *what, kept_load *load, void *context,
-                  struct err *err)
-{
-    char folder[PATH_MAX];
+    char folder[PATH_MAX], id[KEPT_ID_SIZE];
     int rc = file_path(folder, sizeof(folder), state, "models");
+    struct dirent *entry;
     DIR *dir;
 
     if (rc == 0)
@@ -76,7 +59,63 @@ int kept_load_all(const char *state, const char *what, kept_load *load, void *co
     dir = opendir(folder);
     if (!dir)
         return err_set(err, -errno, "%s: %s", folder, strerror(errno));
-    rc = load_each(dir, state, what, load, context);
+    while (rc == 0 && (entry = readdir(dir)))
+        if (is_kept(entry->d_name, what, id))
+            rc = visit(context, id, err);
     closedir(dir);
     return rc;
+}
+
+struct loading {
+    const char *state;
+    kept_load *load;
+    void *context;
+};
+
+static int load_one(void *context, const char *id, struct err *err)
+{
+    const struct loading *l = context;
+    struct err why = {0};
+    char plan[PATH_MAX];
+    int rc = kept_path(l->state, id, "plan", plan);
+
+    if (rc < 0)
+        return err_set(err, rc, "%s: path too long", l->state);
+    if (access(plan, F_OK) == 0 && l->load(l->context, plan, &why) < 0)
+        log_error("model-not-loaded", log_text("plan", plan), log_text("error", why.text));
+    return 0;
+}
+
+int kept_load_all(const char *state, const char *what, kept_load *load, void *context,
+                  struct err *err)
+{
+    return kept_each(state, what, load_one, &(struct loading){state, load, context}, err);
+}
+
+struct sealing {
+    const char *state, *what, *magic;
+    const struct sealed_key *key;
+};
+
+static int seal_one(void *context, const char *id, struct err *err)
+{
+    const struct sealing *s = context;
+    struct err why = {0};
+    char path[PATH_MAX];
+    int rc = kept_path(s->state, id, s->what, path);
+
+    if (rc < 0)
+        return err_set(err, rc, "%s: path too long", s->state);
+    rc = sealed_adopt(path, s->key, s->magic, &why);
+    if (rc < 0)
+        log_error("not-sealed", log_text("error", why.text));
+    else if (rc > 0)
+        log_info("sealed", log_text("file", path));
+    return 0;
+}
+
+int kept_seal_all(const char *state, const char *what, const struct sealed_key *key,
+                  const char magic[8], struct err *err)
+{
+    return kept_each(state, what, seal_one, &(struct sealing){state, what, magic, key}, err);
 }

@@ -5,6 +5,7 @@
 #include "appliance/net.h"
 #include "base/bytes.h"
 #include "base/file.h"
+#include "base/sealed.h"
 
 #include <limits.h>
 #include <sched.h>
@@ -170,6 +171,15 @@ bool lab_has_huge_pages(void)
     return port_huge_bytes() >= HUGE_BYTES;
 }
 
+/* Made once: what a member has kept is sealed with it. */
+static int make_store_key(const char *folder, const struct member *m, struct err *err)
+{
+    char path[PATH_MAX];
+    int rc = path_of(folder, m->name, ".store", path, err);
+
+    return rc < 0 || access(path, F_OK) == 0 ? rc : sealed_key_make(path, err);
+}
+
 static int make_config(const char *folder, const struct member *m, const uint16_t ports[LAB_PORTS],
                        char (*pins)[IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE],
                        const struct lab_options *options, struct err *err)
@@ -185,8 +195,11 @@ static int make_config(const char *folder, const struct member *m, const uint16_
     add_line(&w, "certificate = %s.pem\nkey = %s.key\nauthority = authority.pem\n", m->name,
              m->name);
     add_role_lines(&w, m->role, ports, pins);
-    if (m->role != ROLE_OWNER)
+    if (m->role != ROLE_OWNER) {
         add_line(&w, "state = %s\ncontrol = %s.control\n", m->name, m->name);
+        add_line(&w, "store_key = %s.store\n", m->name);
+        rc = make_store_key(folder, m, err);
+    }
     if (party && options->tapes)
         add_line(&w, "tapes = %u\n", options->tapes);
     if (party && options->link == CONFIG_LINK_DPDK)
@@ -198,8 +211,9 @@ static int make_config(const char *folder, const struct member *m, const uint16_
         add_line(&w, "timeout_ms = %u\n", options->timeout_ms);
     if (options->workers && m->role != ROLE_OWNER)
         add_workers(&w, (unsigned int)(m - members), options->workers);
-    rc = w.failed ? err_set(err, -ENOMEM, "no memory for a configuration")
-                  : file_write(path, 0600, w.bytes, w.count, err);
+    if (rc == 0)
+        rc = w.failed ? err_set(err, -ENOMEM, "no memory for a configuration")
+                      : file_write(path, 0600, w.bytes, w.count, err);
     writer_free(&w);
     return rc;
 }

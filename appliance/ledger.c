@@ -10,7 +10,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 256
+#define LINE_MAX_BYTES 1024
 #define FILE_BYTES_MAX ((size_t)4 << 30)
 #define CHECK_DIGITS   8
 
@@ -19,6 +19,8 @@ static const char header[] = "mpcformer-ledger 1\n";
 struct entry {
     uint8_t id[PLAN_ID_BYTES], digest[HASH_BYTES];
     bool struck;       /* the model id itself */
+    uint64_t batch;    /* the highest */
+    uint64_t floor;    /* numbers up to it are struck, whether they stand below or not */
     uint64_t *numbers; /* of tapes, ascending */
     size_t count, capacity;
 };
@@ -76,15 +78,16 @@ static bool has_tape(const struct entry *e, uint64_t number)
 {
     size_t at = place_of(e, number);
 
-    return at < e->count && e->numbers[at] == number;
+    return number <= e->floor || (at < e->count && e->numbers[at] == number);
 }
 
+/* For a line's numbers. */
 static int make_room(struct entry *e)
 {
     size_t capacity = e->capacity ? 2 * e->capacity : 64;
     uint64_t *more;
 
-    if (e->count < e->capacity)
+    if (e->count + LEDGER_RESERVE_MAX <= e->capacity)
         return 0;
     more = realloc(e->numbers, capacity * sizeof(*more));
     if (!more)
@@ -113,6 +116,48 @@ static void check_of(const char *line, size_t count, char ret[CHECK_DIGITS + 1])
     hex_encode(hash, CHECK_DIGITS / 2, ret);
 }
 
+static int read_number(const char *text, uint64_t *ret)
+{
+    char *end;
+
+    *ret = strtoull(text, &end, 10);
+    return *text < '0' || *text > '9' || *end ? -EBADMSG : 0;
+}
+
+/* Numbers of a tape line, or of a reserve line. */
+static int read_numbers(struct entry *e, char *text)
+{
+    for (size_t i = 0; text; i++) {
+        char *word = strsep(&text, ",");
+        uint64_t number;
+
+        if (i == LEDGER_RESERVE_MAX || read_number(word, &number) < 0 || has_tape(e, number))
+            return -EBADMSG;
+        insert(e, number);
+    }
+    return 0;
+}
+
+static int read_batch(struct entry *e, const char *text)
+{
+    uint64_t batch;
+    int rc = read_number(text, &batch);
+
+    if (rc == 0)
+        e->batch = MAX(e->batch, batch);
+    return rc;
+}
+
+static int read_floor(struct entry *e, const char *text)
+{
+    uint64_t floor;
+    int rc = read_number(text, &floor);
+
+    if (rc == 0)
+        e->floor = MAX(e->floor, floor);
+    return rc;
+}
+
 /* Without its check; the check is verified by now. */
 static int read_entry(struct ledger *l, char *line)
 {
@@ -132,15 +177,12 @@ static int read_entry(struct ledger *l, char *line)
         e->struck = true;
         return hex_decode(words[2], e->digest, HASH_BYTES) < 0 ? -EBADMSG : 0;
     }
-    if (!strcmp(words[0], "tape") && count == 5) {
-        char *end;
-        uint64_t number = strtoull(words[2], &end, 10);
-
-        if (*end || has_tape(e, number))
-            return -EBADMSG;
-        insert(e, number);
-        return 0;
-    }
+    if (!strcmp(words[0], "tape") && count == 5)
+        return strchr(words[2], ',') ? -EBADMSG : read_numbers(e, words[2]);
+    if (!strcmp(words[0], "reserve") && count == 5)
+        return read_batch(e, words[2]) < 0 ? -EBADMSG : read_numbers(e, words[4]);
+    if (!strcmp(words[0], "floor") && count == 4)
+        return read_batch(e, words[2]) < 0 ? -EBADMSG : read_floor(e, words[3]);
     return -EBADMSG;
 }
 
@@ -370,6 +412,101 @@ int ledger_strike_tape(struct ledger *l, const uint8_t id[PLAN_ID_BYTES], uint64
     return rc;
 }
 
+static int reserve(struct ledger *l, const uint8_t *id, uint64_t batch, const uint8_t *plan_hash,
+                   const uint64_t numbers[], size_t count, struct err *err)
+{
+    char line[LINE_MAX_BYTES], id_hex[2 * PLAN_ID_BYTES + 1], hash_hex[2 * PLAN_HASH_BYTES + 1];
+    struct entry *e = find_or_add(l, id);
+    int at, rc;
+
+    if (!e || make_room(e) < 0)
+        return err_set(err, -ENOMEM, "no memory for the ledger");
+    hex_encode(id, PLAN_ID_BYTES, id_hex);
+    hex_encode(plan_hash, PLAN_HASH_BYTES, hash_hex);
+    at = snprintf(line, sizeof(line), "reserve %s %" PRIu64 " %s ", id_hex, batch, hash_hex);
+    for (size_t i = 0; i < count; i++) {
+        if (has_tape(e, numbers[i]))
+            return err_set(err, -EEXIST, "tape %" PRIu64 " of model %s was used before", numbers[i],
+                           id_hex);
+        at +=
+            snprintf(line + at, sizeof(line) - (size_t)at, "%s%" PRIu64, i ? "," : "", numbers[i]);
+    }
+    rc = append(l, line, sizeof(line), err);
+    for (size_t i = 0; rc == 0 && i < count; i++)
+        insert(e, numbers[i]);
+    if (rc == 0)
+        e->batch = MAX(e->batch, batch);
+    return rc;
+}
+
+int ledger_reserve(struct ledger *l, const uint8_t id[PLAN_ID_BYTES], uint64_t batch,
+                   const uint8_t plan_hash[PLAN_HASH_BYTES], const uint64_t numbers[], size_t count,
+                   struct err *err)
+{
+    int rc;
+
+    if (!count || count > LEDGER_RESERVE_MAX)
+        return err_set(err, -EINVAL, "%zu tapes cannot be struck off at once", count);
+    pthread_mutex_lock(&l->lock);
+    rc = reserve(l, id, batch, plan_hash, numbers, count, err);
+    pthread_mutex_unlock(&l->lock);
+    return rc;
+}
+
+static int raise_floor(struct ledger *l, const uint8_t *id, uint64_t batch, uint64_t number,
+                       struct err *err)
+{
+    char line[LINE_MAX_BYTES], id_hex[2 * PLAN_ID_BYTES + 1];
+    struct entry *e = find_or_add(l, id);
+    int rc;
+
+    if (!e)
+        return err_set(err, -ENOMEM, "no memory for the ledger");
+    hex_encode(id, PLAN_ID_BYTES, id_hex);
+    snprintf(line, sizeof(line), "floor %s %" PRIu64 " %" PRIu64, id_hex, batch, number);
+    rc = append(l, line, sizeof(line), err);
+    if (rc == 0) {
+        e->batch = MAX(e->batch, batch);
+        e->floor = MAX(e->floor, number);
+    }
+    return rc;
+}
+
+int ledger_floor(struct ledger *l, const uint8_t id[PLAN_ID_BYTES], uint64_t batch, uint64_t number,
+                 struct err *err)
+{
+    int rc;
+
+    pthread_mutex_lock(&l->lock);
+    rc = raise_floor(l, id, batch, number, err);
+    pthread_mutex_unlock(&l->lock);
+    return rc;
+}
+
+uint64_t ledger_batch(struct ledger *l, const uint8_t id[PLAN_ID_BYTES])
+{
+    const struct entry *e;
+    uint64_t batch;
+
+    pthread_mutex_lock(&l->lock);
+    e = find(l, id);
+    batch = e ? e->batch : 0;
+    pthread_mutex_unlock(&l->lock);
+    return batch;
+}
+
+bool ledger_has_tape(struct ledger *l, const uint8_t id[PLAN_ID_BYTES], uint64_t number)
+{
+    const struct entry *e;
+    bool has;
+
+    pthread_mutex_lock(&l->lock);
+    e = find(l, id);
+    has = e && has_tape(e, number);
+    pthread_mutex_unlock(&l->lock);
+    return has;
+}
+
 uint64_t ledger_tape_max(struct ledger *l, const uint8_t id[PLAN_ID_BYTES])
 {
     const struct entry *e;
@@ -377,7 +514,7 @@ uint64_t ledger_tape_max(struct ledger *l, const uint8_t id[PLAN_ID_BYTES])
 
     pthread_mutex_lock(&l->lock);
     e = find(l, id);
-    max = e && e->count ? e->numbers[e->count - 1] : 0;
+    max = e ? MAX(e->floor, e->count ? e->numbers[e->count - 1] : 0) : 0;
     pthread_mutex_unlock(&l->lock);
     return max;
 }

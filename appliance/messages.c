@@ -144,6 +144,34 @@ void message_read_proposal(struct reader *r, struct message_proposal *ret)
     ret->tape = read_u64(r);
 }
 
+void message_write_reserve(struct writer *w, const struct message_reserve *m)
+{
+    write_bytes(w, m->model, sizeof(m->model));
+    write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
+    message_write_variant(w, &m->variant);
+    write_u64(w, m->batch);
+    write_u64(w, m->lowest);
+    write_u32(w, m->count);
+    for (uint32_t i = 0; i < m->count; i++)
+        write_u64(w, m->number[i]);
+}
+
+void message_read_reserve(struct reader *r, struct message_reserve *ret)
+{
+    read_array(r, ret->model, sizeof(ret->model));
+    read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
+    message_read_variant(r, &ret->variant);
+    ret->batch = read_u64(r);
+    ret->lowest = read_u64(r);
+    ret->count = read_u32(r);
+    if (ret->count > MESSAGE_RESERVE_MAX) {
+        r->failed = true;
+        ret->count = 0;
+    }
+    for (uint32_t i = 0; i < ret->count; i++)
+        ret->number[i] = read_u64(r);
+}
+
 static const char tape_magic[8] = "MPCFTAPE";
 
 void message_write_tape(struct writer *w, const struct message_tape *m)

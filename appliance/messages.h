@@ -5,10 +5,10 @@
  *
  *   owner -> party    INFO, SUBMIT, INPUT         party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
  *                                                                   RESULT, REFUSED
- *   party0 -> party1  LINK, PORT, HELD, PROPOSE   party1 -> party0  LINK, PORT, HELD, AGREED,
- *                                                                   REFUSED
- *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK   dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
- *                                                                   REFUSED
+ *   party0 -> party1  LINK, PORT, HELD, PROPOSE,  party1 -> party0  LINK, PORT, HELD, AGREED,
+ *                     RESERVE                                       RESERVED, REFUSED
+ *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK,  dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
+ *                     MARK                                          MARKED, REFUSED
  *
  * A job, as its owner sees it: SUBMIT to party 1, ACCEPTED, INPUT, QUEUED;
  * then the same with party 0, which is the one to propose it; then RESULT, or REFUSED with the
@@ -42,11 +42,13 @@ enum message {
     MESSAGE_QUEUED,     /* empty */
     MESSAGE_RESULT,     /* struct message_result, then the packed output share */
     MESSAGE_REFUSED,    /* u8 enum refusal, string: what is wrong and what to do */
-    MESSAGE_HELD,       /* u32 count, then model id, u64 tape number each */
+    MESSAGE_HELD,       /* u32 count, then model id, u64 batch each: the last reserved; u32 count,
+                           then model id, u64 tape number each */
     MESSAGE_PROPOSE,    /* struct message_proposal */
     MESSAGE_AGREED,     /* empty: party 1 has struck the number off; again when it keeps a model */
     MESSAGE_SUBSCRIBE,  /* model id, plan hash, u64 highest tape number struck or received */
-    MESSAGE_SEED,       /* model id, 32 bytes: this party's seed of the model's mask */
+    MESSAGE_SEED,       /* model id, 32 bytes: this party's seed of the model's mask, u64 batch:
+                           the last that was marked */
     MESSAGE_GRANT,      /* model id, struct message_variant, u64 tapes of it taken in all */
     MESSAGE_TAPE,       /* struct message_tape */
     MESSAGE_CHUNK,      /* struct message_chunk, then its bytes */
@@ -55,6 +57,11 @@ enum message {
     MESSAGE_LINK,       /* string: how the share link is configured; must be the same at both */
     MESSAGE_PORT,       /* of link = dpdk: 6 bytes MAC, u32 IPv4, u16 UDP port, u32 largest frame,
                            u32 drawn: both sides' together name the session */
+    MESSAGE_RESERVE,    /* struct message_reserve */
+    MESSAGE_RESERVED,   /* u32 count, then u64 tape number each: what party 1 holds of those that
+                           were to be reserved, and has struck off */
+    MESSAGE_MARK,       /* model id, u64 batch: both parties have struck it off */
+    MESSAGE_MARKED,     /* the same: the dealer will remember it */
 };
 
 enum refusal {
@@ -110,7 +117,23 @@ struct message_proposal {
     uint64_t tape;
 };
 
-/* On the wire behind "MPCFTAPE" and its version. */
+#define MESSAGE_RESERVE_MAX 16
+
+/* Tapes to strike off, for jobs that come later: u32 count and u64 number each at the end. */
+struct message_reserve {
+    uint8_t model[PLAN_ID_BYTES];
+    uint8_t plan_hash[PLAN_HASH_BYTES];
+    struct message_variant variant;
+    uint64_t batch;  /* one more than party 0's last */
+    uint64_t lowest; /* that party 0 holds of this variant: what is below has lost its other half */
+    uint32_t count;  /* at most MESSAGE_RESERVE_MAX; 0: only to say the lowest */
+    uint64_t number[MESSAGE_RESERVE_MAX]; /* ascending */
+};
+
+#define MESSAGE_RESERVE_BYTES                                                                      \
+    (PLAN_ID_BYTES + PLAN_HASH_BYTES + 9 + 8 + 8 + 4 + 8 * MESSAGE_RESERVE_MAX)
+
+/* On the wire, and on a party's disk, behind "MPCFTAPE" and its version. */
 struct message_tape {
     uint8_t model[PLAN_ID_BYTES];
     uint8_t plan_hash[PLAN_HASH_BYTES];
@@ -121,6 +144,9 @@ struct message_tape {
     uint64_t deal_ns; /* what it took to make; 0 for party 1, whose half comes as it is made */
     uint8_t seed[PRG_SEED_BYTES];
 };
+
+#define MESSAGE_TAPE_BYTES                                                                         \
+    ((size_t)8 + 4 + PLAN_ID_BYTES + PLAN_HASH_BYTES + 8 + 1 + 9 + 8 + 8 + PRG_SEED_BYTES)
 
 /* Names what it belongs to in full, so that a chunk of another tape cannot be taken for it. */
 struct message_chunk {
@@ -151,6 +177,8 @@ void message_write_result(struct writer *w, const struct message_result *m);
 void message_read_result(struct reader *r, struct message_result *ret);
 void message_write_proposal(struct writer *w, const struct message_proposal *m);
 void message_read_proposal(struct reader *r, struct message_proposal *ret);
+void message_write_reserve(struct writer *w, const struct message_reserve *m);
+void message_read_reserve(struct reader *r, struct message_reserve *ret);
 void message_write_tape(struct writer *w, const struct message_tape *m);
 /** -EPROTO, the version named, for a tape of another one. */
 MUST_CHECK int message_read_tape(struct reader *r, struct message_tape *ret, struct err *err);

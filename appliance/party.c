@@ -20,7 +20,11 @@ static int open_state(struct party_state *p, struct err *err)
 
     if (rc == 0)
         rc = ledger_open(path, &p->ledger, err);
-    return rc < 0 ? rc : party_load_kept(p, err);
+    if (rc == 0)
+        rc = daemon_store_key(p->config, &p->store_key, err);
+    if (rc == 0)
+        rc = party_load_kept(p, err);
+    return rc < 0 ? rc : party_store_open(p, err);
 }
 
 static int make_teams(struct party_state *p, struct err *err)
@@ -52,6 +56,8 @@ static int start_threads(struct party_state *p, struct daemon_threads *t, struct
 
     if (rc == 0)
         rc = daemon_thread(t, "dealer", party_dealer_thread, p, err);
+    if (rc == 0 && party_stores(p))
+        rc = daemon_thread(t, "store", party_store_thread, p, err);
     if (rc == 0)
         rc = daemon_thread(t, "desk", party_desk_thread, p, err);
     for (unsigned int i = 0; rc == 0 && i < PARTY_SESSION_THREADS; i++)
@@ -115,10 +121,12 @@ int party_main(const struct config *config, struct trust *trust, int stop_fd)
     p->listen_fd = p->link_listen_fd = p->dealer_wake = -1;
     p->stock_bytes_max = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
     daemon_lock_init(&p->lock, &p->changed);
+    pthread_mutex_init(&p->offline_lock, NULL);
     rc = serve(p, stop_fd, &err);
     if (rc < 0)
         log_error("cannot-start", log_text("error", err_text(&err, rc)));
     ledger_close(p->ledger);
+    sealed_key_free(p->store_key);
     close(p->listen_fd);
     close(p->link_listen_fd);
     close(p->dealer_wake);

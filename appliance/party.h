@@ -5,6 +5,7 @@
  *   control   the operator's commands                               party_control.c
  *   sessions  a fixed number, each serves one owner at a time       party_sessions.c
  *   dealer    takes tapes from the dealer and prepares them         party_dealer.c
+ *   store     reads tapes from the disk and prepares them           party_store.c
  *   online    the one that talks to the other party and runs jobs   party_online.c
  *   desk      writes the answers of jobs that came as files         party_desk.c
  *
@@ -58,20 +59,42 @@ struct served {
     bool wanted[PLAN_VARIANTS_MAX];    /* a job came: keep tapes in stock */
     uint64_t taken[PLAN_VARIANTS_MAX]; /* tapes that came, in all, in this dealer session */
     uint64_t granted[PLAN_VARIANTS_MAX];
-    uint64_t tape_max;    /* highest number that came */
-    bool subscribed;      /* the dealer answered, in this session */
-    uint64_t asked_ns;    /* when it was asked last; 0: not yet */
-    uint64_t proposed_ns; /* party 0: when the weights' opening was; 0: not yet */
+    bool none_told[PLAN_VARIANTS_MAX]; /* party 0: party 1 knows that it holds none */
+    uint64_t tape_max;                 /* highest number that came */
+    bool subscribed;                   /* the dealer answered, in this session */
+    uint64_t asked_ns;                 /* when it was asked last; 0: not yet */
+    uint64_t proposed_ns;              /* party 0: when the weights' opening was; 0: not yet */
+
+    /* Of tapes on the disk: party_reserve.c. */
+    bool compared;   /* with the batch that the dealer remembers, since the start */
+    uint64_t batch;  /* party 0: the last that was struck with such a tape in it */
+    uint64_t marked; /* the last that the dealer has written down */
+    uint64_t batch_asked, mark_asked_ns; /* of the dealer; 0: not in this session */
+    uint64_t reserve_not_ns;             /* nothing is reserved before */
 };
 
-/* A tape in stock. */
+/*
+ * A tape in stock: in memory, on the disk or, for a moment, in both. Of a party with a tape_store
+ * only those that are reserved are used.
+ */
 struct held {
     struct served *served;
-    struct tape *tape;
+    const struct variant *variant;
+    uint64_t number;
+    struct tape *tape; /* NULL: on the disk only */
     uint64_t deal_ns;
-    bool ready; /* prepared */
-    bool kept;  /* party 1: the dealer said that party 0 has its half */
+    uint64_t batch; /* in which it was reserved, and so is struck off; 0: in none */
+    bool ready;     /* in memory and prepared */
+    bool stored;    /* a file has it */
+    bool writing;   /* a file of it is being written */
+    bool kept;      /* party 1: the dealer said that party 0 has its half */
 };
+
+/* Nobody is working on it: it may be destroyed. */
+static inline bool stock_idle(const struct held *h)
+{
+    return h->ready || h->stored;
+}
 
 enum job_state { JOB_UPLOADING, JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED };
 
@@ -110,7 +133,9 @@ struct party_state {
     struct trust *trust;
     struct ledger *ledger;
     struct workers *workers;         /* the online thread's */
-    struct workers *offline_workers; /* the dealer thread's */
+    struct workers *offline_workers; /* of who holds the next: the dealer or the store thread */
+    pthread_mutex_t offline_lock;    /* taken before the other one, and held for long */
+    struct sealed_key *store_key;    /* of kept models and tapes; NULL: nothing is sealed */
 
     pthread_mutex_t lock;
     pthread_cond_t changed; /* jobs, stock, models, sessions: whatever anybody waits for */
@@ -120,8 +145,11 @@ struct party_state {
     struct served *served[PARTY_MODELS_MAX];
     size_t served_count;
     struct held stock[PARTY_STOCK_MAX];
-    size_t stock_count, stock_bytes, stock_bytes_max;
-    struct job *jobs; /* oldest first */
+    size_t stock_count, stock_bytes, stock_bytes_max; /* bytes: in memory */
+    char tape_folder[PATH_MAX];
+    uint64_t store_not_ns; /* nothing is written there before: it failed */
+    bool store_sweep;      /* files are there that no tape in stock has */
+    struct job *jobs;      /* oldest first */
     size_t job_count;
 
     struct desk_job desk[PARTY_DESK_MAX];
@@ -175,15 +203,52 @@ MUST_CHECK int party_load_kept(struct party_state *p, struct err *err);
  *  meanwhile. Takes the lock. */
 MUST_CHECK int party_opened(struct party_state *p, struct served *s, struct err *err);
 
+/** Whether tapes are kept on the disk, and used only when reserved. */
+bool party_stores(const struct party_state *p);
+
 /* Stock; the lock is held. A tape that is taken is the caller's. */
 MUST_CHECK int stock_add(struct party_state *p, struct served *s, struct tape *tape,
                          uint64_t deal_ns);
 struct held *stock_find(struct party_state *p, const struct served *s, uint64_t number);
+/** What the next job takes; NULL while there is none, or it is not ready. */
 struct held *stock_lowest(struct party_state *p, const struct served *s, const struct variant *v);
+/** Of those in memory, or on their way there. */
 size_t stock_count(const struct party_state *p, const struct served *s, const struct variant *v);
+/** Of the others. */
+size_t stock_on_disk(const struct party_state *p, const struct served *s, const struct variant *v);
+/** How many of this variant are to be in memory. */
+size_t stock_want(const struct party_state *p, const struct served *s, const struct variant *v);
 struct held stock_take(struct party_state *p, struct held *h);
 void stock_put_back(struct party_state *p, struct held h);
 void stock_destroy(struct party_state *p, struct held *h);
+
+/** Wait until the offline team is this thread's, and prepare: tape_prepare(). Without the lock. */
+MUST_CHECK int party_prepare(struct party_state *p, struct tape *tape, const struct model *model);
+
+/* Tapes on the disk. */
+
+/** At start, when the models are there: find the tapes that may still be used, remove others. */
+MUST_CHECK int party_store_open(struct party_state *p, struct err *err);
+
+/** Bytes of the files there; the lock is held. */
+uint64_t party_store_used(const struct party_state *p);
+
+/** How many more tapes of a variant have room there; the lock is held. */
+size_t party_store_room(const struct party_state *p, const struct served *s,
+                        const struct variant *v);
+
+/**
+ * Put a tape that is in stock, complete and not ready, on the disk, durably, and out of memory.
+ * False when it cannot be: it is as before, and why is logged. Takes the lock.
+ */
+bool party_store_put(struct party_state *p, struct served *s, struct tape *tape, uint64_t deal_ns);
+
+/**
+ * This ledger, or the other party's, is an old copy: what is in stock of the model may have been
+ * used. All of it is struck off and destroyed; @batch is the highest that anybody knows of. Takes
+ * the lock.
+ */
+void party_discard(struct party_state *p, struct served *s, uint64_t batch, const char *why);
 
 /*
  * A job, from admission to its end. Whoever admits it discards it.
@@ -222,6 +287,7 @@ json_t *desk_list(struct party_state *p);
 
 void *party_session_thread(void *state);
 void *party_dealer_thread(void *state);
+void *party_store_thread(void *state);
 void *party_online_thread(void *state);
 void *party_desk_thread(void *state);
 

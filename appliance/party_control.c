@@ -15,7 +15,7 @@ static const char *const state_names[] = {
 
 static json_t *describe(const struct party_state *p, const struct served *s)
 {
-    json_t *tapes = json_object();
+    json_t *tapes = json_object(), *stored = json_object();
 
     for (size_t i = 0; i < s->plan->variant_count; i++) {
         const struct variant *v = &s->plan->variants[i];
@@ -27,12 +27,15 @@ static json_t *describe(const struct party_state *p, const struct served *s)
             snprintf(name, sizeof(name), "%ux%u%s", v->tokens, v->batch, mode);
         else
             snprintf(name, sizeof(name), "%u%s", v->tokens, mode);
-        if (s->wanted[i])
-            json_object_set_new(tapes, name, json_integer((json_int_t)stock_count(p, s, v)));
+        if (!s->wanted[i])
+            continue;
+        json_object_set_new(tapes, name, json_integer((json_int_t)stock_count(p, s, v)));
+        json_object_set_new(stored, name, json_integer((json_int_t)stock_on_disk(p, s, v)));
     }
-    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:o, s:s*}", "model", s->id, "name",
+    return json_pack("{s:s, s:s, s:s, s:i, s:i, s:I, s:o, s:o, s:s*}", "model", s->id, "name",
                      s->plan->name, "state", state_names[s->state], "ring", s->plan->ring, "frac",
-                     s->plan->frac, "jobs", (json_int_t)s->jobs_done, "tapes", tapes, "error",
+                     s->plan->frac, "jobs", (json_int_t)s->jobs_done, "tapes", tapes,
+                     "tapes_stored", stored, "error",
                      s->state == SERVED_FAILED ? s->error.text : NULL);
 }
 
@@ -184,6 +187,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
     describe_workers(reply, "workers", &p->config->workers);
     describe_workers(reply, "offline_workers", &p->config->offline_workers);
+    json_object_set_new(reply, "sealed", json_boolean(p->store_key));
     json_object_set_new(reply, "seal", json_string(seal_engine_name(SEAL_FASTEST)));
     json_object_set_new(reply, "shape", json_string(shape));
     json_object_set_new(reply, "link", link_status(p));
@@ -193,6 +197,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
     json_object_set_new(reply, "online_histogram", describe_histogram(&p->online, 20, 36));
     json_object_set_new(reply, "tapes", json_integer((json_int_t)p->stock_count));
+    json_object_set_new(reply, "tape_store_bytes", json_integer((json_int_t)party_store_used(p)));
     json_object_set_new(reply, "tapes_destroyed", json_integer((json_int_t)p->tapes_destroyed));
     pthread_mutex_unlock(&p->lock);
     return model_list(context, request, reply, err);

@@ -19,6 +19,7 @@
 
 #define RETRY_MS      500
 #define SUBSCRIBE_MS  1000
+#define MARK_MS       1000
 #define POLL_MS       1000
 #define HEADER_MAX    256
 #define RECEIVE_BYTES (MESSAGE_CHUNK_BYTES + HEADER_MAX)
@@ -54,21 +55,23 @@ static int grant(struct dealer_session *d, const struct served *s, const struct 
     return message_send(d->tls, MESSAGE_GRANT, &w, d->timeout_ms, err);
 }
 
+/* Of tapes for the disk: what is on its way does not fit any more when another variant comes. */
+#define AHEAD 8
+
 /*
- * Tapes of a variant that should have come by now; the lock is held. Party 0 decides: what party 1
- * has in stock may have lost its other half, and must not keep new ones away.
+ * Tapes of a variant that should have come by now; the lock is held. Where none are reserved party
+ * 0 decides: what party 1 has in stock may have lost its other half, and must not keep new ones
+ * away.
  */
 static uint64_t due(const struct party_state *p, const struct served *s, const struct variant *v)
 {
-    size_t i = served_variant(s, v), have = p->party == 0 ? stock_count(p, s, v) : 0;
-    uint64_t want = s->wanted[i] && s->state == SERVED_READY ? p->config->tapes : 0;
-    size_t room = (p->stock_bytes_max - MIN(p->stock_bytes, p->stock_bytes_max)) /
-                  (tape_memory(v, p->party) + 1);
+    bool counts = p->party == 0 || party_stores(p);
+    uint64_t have = counts ? stock_count(p, s, v) + stock_on_disk(p, s, v) : 0;
+    uint64_t want = stock_want(p, s, v), missing = want > have ? want - have : 0;
 
-    /* One in any case, so that no job waits in vain. */
-    want = MIN(want, MAX((uint64_t)1, have + room));
-
-    return s->taken[i] + (want > have ? want - have : 0);
+    if (party_stores(p) && want)
+        missing += MIN(party_store_room(p, s, v), (size_t)AHEAD);
+    return s->taken[served_variant(s, v)] + missing;
 }
 
 static int ask_for_tapes(struct dealer_session *d, struct served *s, struct err *err)
@@ -93,6 +96,30 @@ static int ask_for_tapes(struct dealer_session *d, struct served *s, struct err 
     return rc;
 }
 
+/* Party 0 reads a tape from its disk when the dealer knows of the batch: party_reserve.c. */
+static int ask_for_mark(struct dealer_session *d, struct served *s, struct err *err)
+{
+    struct party_state *p = d->p;
+    uint64_t now = time_ns(), batch;
+    struct writer w = {0};
+    bool ask;
+
+    pthread_mutex_lock(&p->lock);
+    batch = s->batch;
+    ask = batch > s->marked && (!s->mark_asked_ns || s->batch_asked < batch ||
+                                now - s->mark_asked_ns > MARK_MS * 1000000ull);
+    if (ask) {
+        s->mark_asked_ns = now;
+        s->batch_asked = batch;
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (!ask)
+        return 0;
+    write_bytes(&w, s->plan->model_id, PLAN_ID_BYTES);
+    write_u64(&w, batch);
+    return message_send(d->tls, MESSAGE_MARK, &w, d->timeout_ms, err);
+}
+
 static int ask_for_model(struct dealer_session *d, struct served *s, struct err *err)
 {
     struct party_state *p = d->p;
@@ -106,8 +133,11 @@ static int ask_for_model(struct dealer_session *d, struct served *s, struct err 
         s->asked_ns = now;
     max = MAX(max, s->tape_max);
     pthread_mutex_unlock(&p->lock);
-    if (subscribed)
-        return ask_for_tapes(d, s, err);
+    if (subscribed) {
+        int rc = ask_for_mark(d, s, err);
+
+        return rc < 0 ? rc : ask_for_tapes(d, s, err);
+    }
     return ask ? subscribe(d, s, max, err) : 0;
 }
 
@@ -152,6 +182,17 @@ static struct served *find_locked(struct party_state *p, const uint8_t *id)
     return s;
 }
 
+/* Both parties had struck @batch off before the dealer heard of it. */
+static void compare_batch(struct party_state *p, struct served *s, uint64_t batch)
+{
+    if (served_state_of(p, s) == SERVED_READY && batch > ledger_batch(p->ledger, s->plan->model_id))
+        party_discard(p, s, batch, "this ledger is older than the dealer's: was it restored?");
+    pthread_mutex_lock(&p->lock);
+    s->compared = true;
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* The first seed of a model is its mask's; a later one must be the same; the lock is held. */
 static void set_seed(struct party_state *p, struct served *s, const uint8_t seed[PRG_SEED_BYTES])
 {
@@ -174,6 +215,7 @@ static void set_seed(struct party_state *p, struct served *s, const uint8_t seed
 static int take_seed(struct dealer_session *d, struct reader *r, struct err *err)
 {
     const uint8_t *id = read_bytes(r, PLAN_ID_BYTES), *seed = read_bytes(r, PRG_SEED_BYTES);
+    uint64_t batch = read_u64(r);
     struct party_state *p = d->p;
     struct served *s;
 
@@ -185,7 +227,29 @@ static int take_seed(struct dealer_session *d, struct reader *r, struct err *err
     pthread_mutex_lock(&p->lock);
     set_seed(p, s, seed);
     pthread_mutex_unlock(&p->lock);
+    compare_batch(p, s, batch);
     served_put(p, s);
+    return 0;
+}
+
+static int take_marked(struct dealer_session *d, struct reader *r, struct err *err)
+{
+    const uint8_t *id = read_bytes(r, PLAN_ID_BYTES);
+    uint64_t batch = read_u64(r);
+    struct party_state *p = d->p;
+    struct served *s;
+
+    if (!reader_done(r))
+        return err_set(err, -EPROTO, "a mark that cannot be read");
+    pthread_mutex_lock(&p->lock);
+    s = served_find(p, id);
+    if (s) {
+        s->marked = MAX(s->marked, MIN(batch, s->batch));
+        party_changed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    if (s)
+        served_put(p, s);
     return 0;
 }
 
@@ -272,21 +336,41 @@ static void stock_ready(struct party_state *p, struct served *s, uint64_t number
     pthread_mutex_unlock(&p->lock);
 }
 
+/* What came for the disk and did not get there: memory is for those that are wanted there. */
+static bool too_many(struct party_state *p, struct served *s, const struct variant *v)
+{
+    bool many;
+
+    pthread_mutex_lock(&p->lock);
+    many = party_stores(p) && stock_count(p, s, v) > stock_want(p, s, v);
+    pthread_mutex_unlock(&p->lock);
+    return many;
+}
+
 static int accept_tape(struct dealer_session *d, struct served *s, struct tape *tape,
                        uint64_t deal_ns, struct err *err)
 {
+    const struct variant *v = tape->variant;
     struct party_state *p = d->p;
     uint64_t number = tape->number;
     struct writer w = {0};
     int rc = stock_new(p, s, tape, deal_ns), prepared;
+    bool stored;
 
     if (rc < 0) {
         tape_free(tape);
         return err_set(err, rc, "the stock of tapes is full");
     }
+    stored = party_store_put(p, s, tape, deal_ns);
     write_u64(&w, number);
     rc = message_send(d->tls, MESSAGE_TAPE_OK, &w, d->timeout_ms, err);
-    prepared = rc == 0 ? tape_prepare(tape, s->model, p->offline_workers) : rc;
+    if (stored)
+        return rc;
+    if (rc == 0 && too_many(p, s, v)) {
+        stock_ready(p, s, number, -ENOSPC);
+        return 0;
+    }
+    prepared = rc == 0 ? party_prepare(p, tape, s->model) : rc;
     stock_ready(p, s, number, prepared);
     if (prepared < 0)
         return err_set(err, prepared, "tape %" PRIu64 " could not be prepared", number);
@@ -343,9 +427,8 @@ static int keep_tape(struct dealer_session *d, struct reader *r, struct err *err
     for (size_t i = 0; i < p->stock_count; i++) {
         struct held *h = &p->stock[i];
 
-        if (h->tape->number == number && !memcmp(h->served->plan->model_id, id, PLAN_ID_BYTES)) {
+        if (h->number == number && !memcmp(h->served->plan->model_id, id, PLAN_ID_BYTES))
             h->kept = true;
-        }
     }
     pthread_mutex_unlock(&p->lock);
     return 0;
@@ -382,6 +465,9 @@ static int take_message(struct dealer_session *d, struct err *err)
         break;
     case MESSAGE_TAPE_KEEP:
         rc = keep_tape(d, &r, err);
+        break;
+    case MESSAGE_MARKED:
+        rc = take_marked(d, &r, err);
         break;
     case MESSAGE_REFUSED:
         rc = take_refusal(d->buffer, count, err);
@@ -433,7 +519,7 @@ static void session_over(struct party_state *p)
         memset(s->taken, 0, sizeof(s->taken));
         memset(s->granted, 0, sizeof(s->granted));
         s->subscribed = false;
-        s->asked_ns = 0;
+        s->asked_ns = s->mark_asked_ns = 0;
     }
     for (size_t i = p->stock_count; p->party == 1 && i-- > 0;)
         if (!p->stock[i].kept)

@@ -293,6 +293,8 @@ static void describe_link(const struct config *c, char ret[LINK_TEXT_SIZE])
         snprintf(ret + strlen(ret), LINK_TEXT_SIZE - strlen(ret), ", port_vlan = %u", c->port.vlan);
     if (c->streams > 1)
         snprintf(ret + strlen(ret), LINK_TEXT_SIZE - strlen(ret), ", streams = %u", c->streams);
+    if (c->tape_store)
+        snprintf(ret + strlen(ret), LINK_TEXT_SIZE - strlen(ret), ", a tape_store");
 }
 
 static int send_description(struct party_link *l, const char *text, struct err *err)
@@ -338,61 +340,107 @@ static int compare_link(struct party_link *l, struct err *err)
 
 /* --- what both hold --- */
 
+static size_t ready_models(struct party_state *p, uint8_t ret[PARTY_MODELS_MAX][PLAN_ID_BYTES])
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->served_count; i++)
+        if (p->served[i]->state == SERVED_READY)
+            memcpy(ret[count++], p->served[i]->plan->model_id, PLAN_ID_BYTES);
+    pthread_mutex_unlock(&p->lock);
+    return count;
+}
+
 static int send_held(struct party_link *l, struct err *err)
 {
+    uint8_t models[PARTY_MODELS_MAX][PLAN_ID_BYTES];
     struct party_state *p = l->p;
+    size_t model_count = ready_models(p, models);
     struct writer w = {0};
     uint32_t count = 0;
 
+    write_u32(&w, (uint32_t)model_count);
+    for (size_t i = 0; i < model_count; i++) {
+        write_bytes(&w, models[i], PLAN_ID_BYTES);
+        write_u64(&w, ledger_batch(p->ledger, models[i]));
+    }
     pthread_mutex_lock(&p->lock);
     for (size_t i = 0; i < p->stock_count; i++)
-        count += p->stock[i].ready;
+        count += stock_idle(&p->stock[i]);
     write_u32(&w, count);
     for (size_t i = 0; i < p->stock_count; i++)
-        if (p->stock[i].ready) {
+        if (stock_idle(&p->stock[i])) {
             write_bytes(&w, p->stock[i].served->plan->model_id, PLAN_ID_BYTES);
-            write_u64(&w, p->stock[i].tape->number);
+            write_u64(&w, p->stock[i].number);
         }
     pthread_mutex_unlock(&p->lock);
     return message_send(l->tls, MESSAGE_HELD, &w, l->timeout_ms, err);
 }
 
-#define HELD_BYTES (PLAN_ID_BYTES + sizeof(uint64_t))
+#define HELD_BYTES     (PLAN_ID_BYTES + sizeof(uint64_t)) /* of either list */
+#define HELD_BYTES_MAX (4 + PARTY_MODELS_MAX * HELD_BYTES + 4 + MESSAGE_HELD_MAX * HELD_BYTES)
 
 static bool names(const uint8_t *list, size_t count, const struct held *h)
 {
     for (size_t i = 0; i < count; i++, list += HELD_BYTES)
         if (!memcmp(list, h->served->plan->model_id, PLAN_ID_BYTES) &&
-            load_le64(list + PLAN_ID_BYTES) == h->tape->number)
+            load_le64(list + PLAN_ID_BYTES) == h->number)
             return true;
     return false;
 }
 
+/* How far the other party's ledger has come. */
+static void take_batches(struct party_state *p, const uint8_t *list, size_t count)
+{
+    for (size_t i = 0; i < count; i++, list += HELD_BYTES) {
+        struct served *s;
+
+        pthread_mutex_lock(&p->lock);
+        s = served_find(p, list);
+        pthread_mutex_unlock(&p->lock);
+        if (!s)
+            continue;
+        if (served_state_of(p, s) == SERVED_READY)
+            party_compare(p, s, load_le64(list + PLAN_ID_BYTES));
+        served_put(p, s);
+    }
+}
+
+/* Of each variant that party 1 may still hold tapes of, party 0 says anew when it holds none. */
+static void destroy_unnamed(struct party_state *p, const uint8_t *list, size_t count)
+{
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = p->stock_count; i-- > 0;)
+        if (stock_idle(&p->stock[i]) && !names(list, count, &p->stock[i]))
+            stock_destroy(p, &p->stock[i]);
+    for (size_t i = 0; i < p->served_count; i++)
+        memset(p->served[i]->none_told, 0, sizeof(p->served[i]->none_told));
+    party_changed(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
 static int receive_held(struct party_link *l, struct err *err)
 {
-    struct party_state *p = l->p;
-    uint8_t type, *bytes;
-    const uint8_t *list;
+    const uint8_t *batches, *list;
+    uint32_t models, held;
     struct reader r;
+    uint8_t type, *bytes;
     size_t count;
-    uint32_t held;
-    int rc = tls_receive_alloc(l->tls, &type, 4 + MESSAGE_HELD_MAX * HELD_BYTES, &bytes, &count,
-                               l->timeout_ms, err);
+    int rc = tls_receive_alloc(l->tls, &type, HELD_BYTES_MAX, &bytes, &count, l->timeout_ms, err);
 
     if (rc < 0)
         return rc;
     reader_init(&r, bytes, count);
+    models = read_u32(&r);
+    batches = read_bytes(&r, (size_t)models * HELD_BYTES);
     held = read_u32(&r);
     list = read_bytes(&r, (size_t)held * HELD_BYTES);
     if (type != MESSAGE_HELD || !reader_done(&r)) {
         rc = err_set(err, -EPROTO, "message %u where the tapes held were due", type);
     } else {
-        pthread_mutex_lock(&p->lock);
-        for (size_t i = p->stock_count; i-- > 0;)
-            if (p->stock[i].ready && !names(list, held, &p->stock[i]))
-                stock_destroy(p, &p->stock[i]);
-        party_changed(p);
-        pthread_mutex_unlock(&p->lock);
+        take_batches(l->p, batches, models);
+        destroy_unnamed(l->p, list, held);
     }
     secret_free(bytes, count);
     return rc;

@@ -29,4 +29,21 @@ void party_link_note(struct party_link *l);
 
 void party_link_close(struct party_link *l);
 
+/* party_reserve.c */
+
+/** Party 0: a model with tapes to reserve and which, with a reference; NULL when there is nothing
+ * to do. The lock is held. */
+struct served *party_next_reserve(struct party_state *p, struct message_reserve *ret);
+
+/** Reserve them at both. 0, also when it failed and will be tried again; negative: the session is
+ *  over. Takes the lock. */
+MUST_CHECK int party_reserve(struct party_link *l, struct served *s, struct message_reserve *m);
+
+/** Party 1: answer a RESERVE. As above. */
+MUST_CHECK int party_answer_reserve(struct party_link *l, const uint8_t *bytes, size_t count);
+
+/** The other party's last batch is @peer: discard what is in stock if either ledger is an old copy.
+ *  Takes the lock. */
+void party_compare(struct party_state *p, struct served *s, uint64_t peer);
+
 #endif

@@ -77,7 +77,7 @@ int party_opened(struct party_state *p, struct served *s, struct err *err)
     if (rc == 0)
         rc = kept_path(p->config->state, s->id, "open", path);
     if (rc == 0)
-        rc = model_save(s->model, path, err);
+        rc = model_save(s->model, path, p->store_key, err);
     if (rc == 0)
         rc = make_online(s, p->workers, err);
     if (rc < 0)
@@ -112,7 +112,7 @@ static int load_kept(struct party_state *p, struct served *s, struct err *err)
     was_open = access(open, F_OK) == 0;
     if (!was_open && access(unloaded, F_OK) < 0)
         return 0;
-    rc = model_load(s->plan, p->party, was_open ? open : unloaded, &s->model, err);
+    rc = model_load(s->plan, p->party, was_open ? open : unloaded, p->store_key, &s->model, err);
     if (rc == 0)
         rc = make_online(s, p->workers, err);
     if (rc < 0)
@@ -218,6 +218,13 @@ static int load_one(void *context, const char *plan_path, struct err *err)
 
 int party_load_kept(struct party_state *p, struct err *err)
 {
+    const char *state = p->config->state;
+    int rc = kept_seal_all(state, "open", p->store_key, MODEL_OPEN_MAGIC, err);
+
+    if (rc == 0)
+        rc = kept_seal_all(state, "unloaded", p->store_key, MODEL_OPEN_MAGIC, err);
+    if (rc < 0)
+        return rc;
     return kept_load_all(p->config->state, "open", load_one, p, err);
 }
 
@@ -242,7 +249,7 @@ static void drop_uses(struct party_state *p, struct served *s)
     static const struct err unloaded = {"the model was unloaded"};
 
     for (size_t i = p->stock_count; i-- > 0;)
-        if (p->stock[i].served == s && p->stock[i].ready)
+        if (p->stock[i].served == s && stock_idle(&p->stock[i]))
             stock_destroy(p, &p->stock[i]);
     for (struct job *j = p->jobs, *next; j; j = next) {
         next = j->next;

@@ -82,12 +82,11 @@ static void run_job(struct party_link *l, struct job *job, struct held *h, uint6
     struct err link_err = {0};
     int rc;
 
-    log_info("job-online", log_text("job", job->name),
-             log_number("tape", (int64_t)h->tape->number));
+    log_info("job-online", log_text("job", job->name), log_number("tape", (int64_t)h->number));
     rc = party_run(job->served->party, h->tape, &l->exchange.exchange, job->length,
                    party_input(job->served->party, job->variant), job->output, &result->stats);
     memcpy(result->job, job->id, sizeof(result->job));
-    result->tape = h->tape->number;
+    result->tape = h->number;
     result->online_ns = time_ns() - start;
     result->prepare_ns = h->tape->prepare_ns;
     result->deal_ns = h->deal_ns;
@@ -124,16 +123,18 @@ static void end_run(struct party_state *p, struct job *job, int rc, const struct
     served_put(p, s);
 }
 
+/* One that was reserved has been struck off then. */
 static int strike_job(struct party_state *p, const struct job *job, const struct held *h,
                       struct err *err)
 {
     const struct plan *plan = job->served->plan;
-    int rc =
-        ledger_strike_tape(p->ledger, plan->model_id, h->tape->number, plan->hash, job->id, err);
+    int rc;
 
+    if (h->batch)
+        return 0;
+    rc = ledger_strike_tape(p->ledger, plan->model_id, h->number, plan->hash, job->id, err);
     if (rc == 0)
-        log_info("tape-struck", log_text("job", job->name),
-                 log_number("tape", (int64_t)h->tape->number));
+        log_info("tape-struck", log_text("job", job->name), log_number("tape", (int64_t)h->number));
     return rc;
 }
 
@@ -237,7 +238,7 @@ static void proposal_refused(struct party_state *p, struct job *job, struct held
 static int propose_job(struct party_link *l, struct job *job, struct held *h)
 {
     struct message_proposal m = {
-        .what = PROPOSAL_JOB, .variant = message_variant_of(job->variant), .tape = h->tape->number};
+        .what = PROPOSAL_JOB, .variant = message_variant_of(job->variant), .tape = h->number};
     struct party_state *p = l->p;
     uint64_t start = time_ns();
     struct err err = {0};
@@ -248,8 +249,7 @@ static int propose_job(struct party_link *l, struct job *job, struct held *h)
     memcpy(m.plan_hash, job->served->plan->hash, sizeof(m.plan_hash));
     memcpy(m.job, job->id, sizeof(m.job));
     memcpy(m.length, job->length, sizeof(m.length));
-    log_info("job-proposed", log_text("job", job->name),
-             log_number("tape", (int64_t)h->tape->number));
+    log_info("job-proposed", log_text("job", job->name), log_number("tape", (int64_t)h->number));
     rc = propose(l, &m, &err);
     if (rc == 0)
         rc = expand_input(job, &err); /* while party 1 strikes the number off */
@@ -315,23 +315,26 @@ static int peer_alive(struct party_link *l)
     return tls_poll(l->tls, 0) == -ETIMEDOUT ? 0 : -ECONNRESET;
 }
 
+/* A batch before a job: it is due when half of the last one is used, so that none runs out. */
 static int lead_step(struct party_link *l)
 {
     struct party_state *p = l->p;
-    struct served *s;
+    struct message_reserve reserve;
+    struct served *s, *low;
     struct held held;
     struct job *job;
     int rc;
 
     pthread_mutex_lock(&p->lock);
     s = next_open(p);
-    job = s ? NULL : next_job(p, &held);
-    if (!s && !job && !p->stopping)
+    low = s ? NULL : party_next_reserve(p, &reserve);
+    job = s || low ? NULL : next_job(p, &held);
+    if (!s && !low && !job && !p->stopping)
         party_wait(p, IDLE_MS);
     pthread_mutex_unlock(&p->lock);
-    if (s) {
-        rc = propose_open(l, s);
-        served_put(p, s);
+    if (s || low) {
+        rc = s ? propose_open(l, s) : party_reserve(l, low, &reserve);
+        served_put(p, s ? s : low);
         return rc;
     }
     return job ? propose_job(l, job, &held) : peer_alive(l);
@@ -407,8 +410,8 @@ static void drop_below(struct party_state *p, const struct job *job, uint64_t nu
     for (size_t i = p->stock_count; i-- > 0;) {
         const struct held *h = &p->stock[i];
 
-        if (h->served == job->served && h->ready && h->tape->variant == job->variant &&
-            h->tape->number < number)
+        if (h->served == job->served && h->ready && h->variant == job->variant &&
+            h->number < number)
             stock_destroy(p, &p->stock[i]);
     }
 }
@@ -440,7 +443,7 @@ static int take_proposed(struct party_state *p, const struct message_proposal *m
            !p->stopping)
         party_wait(p, IDLE_MS);
     *why = REFUSAL_NO_TAPE;
-    if (!h || h->tape->variant != job->variant)
+    if (!h || h->variant != job->variant)
         return err_set(err, -ENOENT, "party 1 does not hold tape %" PRIu64, m->tape);
     *why = REFUSAL_NOT_YET;
     if (!h->ready)
@@ -513,7 +516,7 @@ static bool newcomer(struct party_state *p)
 
 static int follow_step(struct party_link *l)
 {
-    uint8_t bytes[sizeof(struct message_proposal)], type;
+    uint8_t bytes[MAX(sizeof(struct message_proposal), MESSAGE_RESERVE_BYTES)], type;
     struct message_proposal m;
     struct reader r;
     size_t count;
@@ -527,6 +530,8 @@ static int follow_step(struct party_link *l)
     rc = tls_receive(l->tls, &type, bytes, sizeof(bytes), &count, l->timeout_ms, NULL);
     if (rc < 0)
         return rc;
+    if (type == MESSAGE_RESERVE)
+        return party_answer_reserve(l, bytes, count);
     reader_init(&r, bytes, count);
     message_read_proposal(&r, &m);
     if (type != MESSAGE_PROPOSE || !reader_done(&r))

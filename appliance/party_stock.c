@@ -20,51 +20,92 @@ void party_changed(struct party_state *p)
     eventfd_write(p->dealer_wake, 1);
 }
 
+bool party_stores(const struct party_state *p)
+{
+    return p->config->tape_store != 0;
+}
+
 int stock_add(struct party_state *p, struct served *s, struct tape *tape, uint64_t deal_ns)
 {
     if (p->stock_count == PARTY_STOCK_MAX)
         return -ENOSPC;
     p->stock_bytes += tape_memory(tape->variant, tape->party);
-    p->stock[p->stock_count++] = (struct held){.served = s, .tape = tape, .deal_ns = deal_ns};
+    p->stock[p->stock_count++] = (struct held){.served = s,
+                                               .variant = tape->variant,
+                                               .number = tape->number,
+                                               .tape = tape,
+                                               .deal_ns = deal_ns};
+    s->none_told[served_variant(s, tape->variant)] = false;
     return 0;
 }
 
 struct held *stock_find(struct party_state *p, const struct served *s, uint64_t number)
 {
     for (size_t i = 0; i < p->stock_count; i++)
-        if (p->stock[i].served == s && p->stock[i].tape->number == number)
+        if (p->stock[i].served == s && p->stock[i].number == number)
             return &p->stock[i];
     return NULL;
 }
 
+/* The lowest of those that are reserved comes first even while it is not ready: party 1 takes all
+ * below what is proposed for lost. */
 struct held *stock_lowest(struct party_state *p, const struct served *s, const struct variant *v)
 {
+    bool stores = party_stores(p);
     struct held *lowest = NULL;
 
     for (size_t i = 0; i < p->stock_count; i++) {
         struct held *h = &p->stock[i];
 
-        if (h->served == s && h->ready && h->tape->variant == v &&
-            (!lowest || h->tape->number < lowest->tape->number))
+        if (h->served == s && h->variant == v && (stores ? h->batch != 0 : h->ready) &&
+            (!lowest || h->number < lowest->number))
             lowest = h;
     }
-    return lowest;
+    return lowest && lowest->ready ? lowest : NULL;
 }
 
 size_t stock_count(const struct party_state *p, const struct served *s, const struct variant *v)
 {
     size_t count = 0;
 
-    for (size_t i = 0; i < p->stock_count; i++)
-        count += p->stock[i].served == s && p->stock[i].tape->variant == v;
+    for (size_t i = 0; i < p->stock_count; i++) {
+        const struct held *h = &p->stock[i];
+
+        count += h->served == s && h->variant == v && (h->tape || h->batch);
+    }
     return count;
+}
+
+size_t stock_on_disk(const struct party_state *p, const struct served *s, const struct variant *v)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < p->stock_count; i++) {
+        const struct held *h = &p->stock[i];
+
+        count += h->served == s && h->variant == v && !h->tape && !h->batch;
+    }
+    return count;
+}
+
+size_t stock_want(const struct party_state *p, const struct served *s, const struct variant *v)
+{
+    size_t have = p->party == 0 || party_stores(p) ? stock_count(p, s, v) : 0;
+    size_t room = (p->stock_bytes_max - MIN(p->stock_bytes, p->stock_bytes_max)) /
+                  (tape_memory(v, p->party) + 1);
+
+    if (!s->wanted[served_variant(s, v)] || s->state != SERVED_READY)
+        return 0;
+    /* One in any case, so that no job waits in vain. */
+    return MIN(p->config->tapes, MAX((size_t)1, have + room));
 }
 
 struct held stock_take(struct party_state *p, struct held *h)
 {
     struct held taken = *h;
 
-    p->stock_bytes -= tape_memory(taken.tape->variant, taken.tape->party);
+    if (taken.tape)
+        p->stock_bytes -= tape_memory(taken.variant, taken.tape->party);
     *h = p->stock[--p->stock_count];
     return taken;
 }
@@ -84,7 +125,18 @@ void stock_destroy(struct party_state *p, struct held *h)
     struct held taken = stock_take(p, h);
 
     log_info("tape-destroyed", log_text("model", taken.served->id),
-             log_number("number", (int64_t)taken.tape->number));
+             log_number("number", (int64_t)taken.number));
     p->tapes_destroyed++;
+    p->store_sweep |= taken.stored;
     tape_free(taken.tape);
+}
+
+int party_prepare(struct party_state *p, struct tape *tape, const struct model *model)
+{
+    int rc;
+
+    pthread_mutex_lock(&p->offline_lock);
+    rc = tape_prepare(tape, model, p->offline_workers);
+    pthread_mutex_unlock(&p->offline_lock);
+    return rc;
 }

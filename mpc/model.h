@@ -70,11 +70,18 @@ MUST_CHECK int model_split(struct plan *plan, const int64_t *const *weights, uin
 MUST_CHECK int model_load_share(const struct plan *plan, unsigned int party, const char *path,
                                 struct model **ret_model, struct err *err);
 
-/** Keep an opened model durably (0600; it holds secrets), and read it back. -EINVAL when its values
- *  are gone: model_pack() came before. */
-MUST_CHECK int model_save(const struct model *model, const char *path, struct err *err);
+/** How a saved model begins, where it is not sealed. */
+#define MODEL_OPEN_MAGIC "MPCFOPEN"
+
+struct sealed_key;
+
+/** Keep an opened model durably (0600; it holds secrets), sealed with @key or, where that is NULL,
+ *  as it is, and read it back: errors of sealed.h, or as above. -EINVAL when its values are gone:
+ *  model_pack() came before. */
+MUST_CHECK int model_save(const struct model *model, const char *path, const struct sealed_key *key,
+                          struct err *err);
 MUST_CHECK int model_load(const struct plan *plan, unsigned int party, const char *path,
-                          struct model **ret_model, struct err *err);
+                          const struct sealed_key *key, struct model **ret_model, struct err *err);
 
 /* The dealer's side: r_W itself. */
 struct mask_weights {

@@ -8,9 +8,9 @@
  *               bytes are the seed of its share of the mask
  */
 #include "base/bytes.h"
-#include "base/file.h"
 #include "base/hash.h"
 #include "base/random.h"
+#include "base/sealed.h"
 #include "base/secret.h"
 #include "mpc/kernels.h"
 #include "mpc/model.h"
@@ -20,7 +20,7 @@
 #define MAGIC_BYTES 8
 
 static const char share_magic[MAGIC_BYTES + 1] = "MPCFSHAR";
-static const char open_magic[MAGIC_BYTES + 1] = "MPCFOPEN";
+static const char open_magic[MAGIC_BYTES + 1] = MODEL_OPEN_MAGIC;
 
 #define HEADER_BYTES (MAGIC_BYTES + 4 + PLAN_ID_BYTES + PLAN_HASH_BYTES + 1 + PRG_SEED_BYTES)
 
@@ -190,34 +190,34 @@ static int read_model(const struct plan *plan, unsigned int party, const char *m
 }
 
 static int load(const struct plan *plan, unsigned int party, const char *magic, const char *path,
-                struct model **ret_model, struct err *err)
+                const struct sealed_key *key, struct model **ret_model, struct err *err)
 {
     struct err why = {0};
     uint8_t *bytes;
     size_t count;
-    int rc = file_read(path, model_file_bytes(plan), &bytes, &count, err);
+    int rc = sealed_read(path, key, model_file_bytes(plan), &bytes, &count, err);
 
     if (rc < 0)
         return rc;
     rc = read_model(plan, party, magic, bytes, count, ret_model, &why);
-    secret_wipe(bytes, count);
-    free(bytes);
+    secret_free(bytes, count);
     return rc < 0 ? err_set(err, rc, "%s: %s", path, err_text(&why, rc)) : 0;
 }
 
 int model_load_share(const struct plan *plan, unsigned int party, const char *path,
                      struct model **ret_model, struct err *err)
 {
-    return load(plan, party, share_magic, path, ret_model, err);
+    return load(plan, party, share_magic, path, NULL, ret_model, err);
 }
 
 int model_load(const struct plan *plan, unsigned int party, const char *path,
-               struct model **ret_model, struct err *err)
+               const struct sealed_key *key, struct model **ret_model, struct err *err)
 {
-    return load(plan, party, open_magic, path, ret_model, err);
+    return load(plan, party, open_magic, path, key, ret_model, err);
 }
 
-int model_save(const struct model *m, const char *path, struct err *err)
+int model_save(const struct model *m, const char *path, const struct sealed_key *key,
+               struct err *err)
 {
     size_t total = model_file_bytes(m->plan);
     uint8_t *bytes, *to;
@@ -236,7 +236,7 @@ int model_save(const struct model *m, const char *path, struct err *err)
         to += weight_bytes(w);
     }
     write_digest(bytes, total);
-    rc = file_write(path, 0600, bytes, total, err);
+    rc = sealed_write(path, key, &(struct file_part){bytes, total}, 1, err);
     secret_free(bytes, total);
     return rc;
 }

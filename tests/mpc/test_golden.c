@@ -86,7 +86,7 @@ static void open_and_save(struct files *f)
     load_shares(f, m);
     replay_open(m, sent, 0, rc);
     assert_int_equal(rc[0], 0);
-    assert_int_equal(model_save(m[1], name, &err), 0);
+    assert_int_equal(model_save(m[1], name, NULL, &err), 0);
     assert_int_equal(file_read(name, f->model_bytes, &f->open, &f->open_bytes, &err), 0);
     unlink(name);
     for (unsigned int p = 0; p < 2; p++) {
@@ -170,7 +170,7 @@ static void test_readable(void **state)
         fail_msg("%s", err.text);
     assert_false(share->opened);
     path_of("golden.open", path);
-    if (model_load(plan, 1, path, &open, &err) < 0)
+    if (model_load(plan, 1, path, NULL, &open, &err) < 0)
         fail_msg("%s", err.text);
     assert_true(open->opened);
     /* What is only added is the same share in both. */

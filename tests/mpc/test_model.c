@@ -183,11 +183,11 @@ static void test_save_and_load(void **state)
     load_both(f, m);
     replay_open(m, sent, 0, rc);
     assert_int_equal(rc[0], 0);
-    assert_int_equal(model_save(m[1], f->path, &err), 0);
+    assert_int_equal(model_save(m[1], f->path, NULL, &err), 0);
     assert_int_equal(stat(f->path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(st.st_size, f->share_bytes);
-    if (model_load(f->b.plan, 1, f->path, &back, &err) < 0)
+    if (model_load(f->b.plan, 1, f->path, NULL, &back, &err) < 0)
         fail_msg("%s", err.text);
     assert_true(back->opened);
     assert_int_equal(back->party, 1);
@@ -197,7 +197,7 @@ static void test_save_and_load(void **state)
                             weight_elements(&f->b.plan->weights[i]) * sizeof(uint64_t));
     assert_int_equal(model_pack(back, kernels_here()), 0);
     assert_null(back->values[0]);
-    assert_int_equal(model_save(back, f->path, &err), -EINVAL);
+    assert_int_equal(model_save(back, f->path, NULL, &err), -EINVAL);
     model_free(back);
     free_both(m, sent);
 }
@@ -209,9 +209,9 @@ static void test_kinds(void **state)
     struct model *m = load_share(f, 0), *other = NULL;
     struct err err = {""}, err2 = {""};
 
-    assert_int_equal(model_load(f->b.plan, 0, f->path, &other, &err), -EPROTO);
+    assert_int_equal(model_load(f->b.plan, 0, f->path, NULL, &other, &err), -EPROTO);
     assert_non_null(strstr(err.text, "MPCFOPEN"));
-    assert_int_equal(model_save(m, f->path, &err), 0);
+    assert_int_equal(model_save(m, f->path, NULL, &err), 0);
     assert_int_equal(model_load_share(f->b.plan, 0, f->path, &other, &err2), -EPROTO);
     assert_non_null(strstr(err2.text, "MPCFSHAR"));
     assert_null(other);
