@@ -191,6 +191,16 @@ static const struct bad {
     {"role = dealer\n" COMMON "party0_pin = " HEX_A "\n", "`party1_pin` is missing"},
     {"role = party0\n" COMMON "peer = a:1\npeer_link = a:2\ndealer = a:3\n",
      "`peer_pin` is missing: add peer_pin = ... (fingerprint of the other party)"},
+    /* tapes on the disk */
+    {"role = party0\ntape_store = 20X\n", "\"20X\" is no number of bytes: write one like 800M"},
+    {"role = party0\ntape_store = 20GB\n", "test.conf:2: tape_store: \"20GB\" is no number"},
+    {"role = party0\ntape_store = -1G\n", "is no number of bytes"},
+    {"role = party0\ntape_store = 1000\n", "1000 is out of range: 1M to 1024T"},
+    {"role = party0\ntape_store = 99999999999999999999999T\n", "is out of range"},
+    {"role = party0\n" PARTY0_REST "tape_store = 1G\n",
+     "test.conf: `tape_store` takes `store_key`: tapes are kept sealed or not at all"},
+    {"role = dealer\ntape_store = 1G\n", "tape_store: is for party0 and party1 only"},
+    {"role = party0\nstore_key = credential:\n", "write credential:NAME"},
     /* addresses */
     {"role = party0\nlisten = localhost\n", "\"localhost\" is no address: write host:port"},
     {"role = party0\nlisten = :4100\n", "\":4100\" has no usable host"},

@@ -6,10 +6,13 @@ folder comes back, the others still know what it has forgotten.
 """
 
 import errno
+import glob
+import json
 import os
 import shutil
 import subprocess
 import sys
+import time
 
 from cell import (NAMES, PARTIES, PATIENCE, Cell, expect, expect_text, ledger_line, run_cases,
                   run_cell)
@@ -319,8 +322,111 @@ def reloads(cell, _):
     cell.infer_right(*TEXTS)
 
 
+# --- the dealer's masks
+
+def dealer(cell, *words, key="dealer.store", state=None, **more):
+    return cell.run("dealer", *words, "--state", state or cell.state("dealer"),
+                    *(["--store-key", key] if key else []), **more)
+
+
+def masks(cell, options):
+    """Backed up beside a dealer that runs, restored on another host under another key, destroyed."""
+    model, backup = cell.shared["model_id"], ("--backup-key", "backup.store", "--file", "masks")
+    cell.run("keygen", "store", "--key", "backup.store")
+    cell.run("keygen", "store", "--key", "host.store")
+    said = json.loads(dealer(cell, "backup", *backup, "--json"))["models"]
+    expect([(m["model"], m["mask"]) for m in said] == [(model, "saved")], f"saved: {said}")
+    for words in (("restore", *backup), ("destroy", model)):
+        expect_text("another process uses this state folder", dealer(cell, *words, code=3),
+                    f"{words[0]} beside a dealer that runs")
+    expect_text("sealed with another store key",
+                dealer(cell, "restore", "--backup-key", "host.store", "--file", "masks", code=3),
+                "the wrong key of a backup")
+    whole = read(cell.path("masks"))
+    write(cell.path("bad"), whole[:-30] + bytes([whole[-30] ^ 1]) + whole[-29:])
+    expect_text("bad: it is damaged", dealer(cell, "restore", "--backup-key", "backup.store",
+                                             "--file", "bad", code=3), "a damaged backup")
+
+    # Another host: nothing of the first one but the backup, and another key.
+    cell.infer_right(*TEXTS)
+    cell.stop("dealer")
+    host = cell.path("host")
+    said = json.loads(dealer(cell, "restore", *backup, "--json", key="host.store", state=host))
+    expect(said["models"][0]["mask"] == "restored", f"restored: {said}")
+    expect_text("there already", dealer(cell, "restore", *backup, key="host.store", state=host),
+                "a second time")
+    for path in glob.glob(f"{host}/models/*.mask"):
+        expect(read(path)[:8] == b"MPCFSEAL", f"{path} is not sealed")
+    cell.states["dealer"] = host
+    lines = cell.config("dealer")
+    cell.write_config("dealer", [(k, "host.store" if k == "store_key" else v) for k, v in lines])
+    before = numbers(cell)
+    cell.start("dealer")
+    cell.wait_ready()
+    for _ in range(3):
+        cell.infer_right(*TEXTS)
+    for name in PARTIES:
+        new = numbers(cell)[name] - before[name]
+        expect(new and min(new) > max(before[name]), f"{name} used {new} after {before[name]}")
+
+    # Gone, and not to be drawn anew.
+    cell.stop("dealer")
+    said = dealer(cell, "destroy", model, key=None, state=host)
+    expect_text(f"{model}.*destroyed", said, "what was destroyed")
+    expect(not glob.glob(f"{host}/models/*.mask"), "a mask is still there")
+    expect_text("destroyed", dealer(cell, "list", key="host.store", state=host), "the list")
+    expect_text("was destroyed here", dealer(cell, "restore", *backup, key="host.store", state=host,
+                                             code=3), "restored after it was destroyed")
+    cell.start("dealer")
+    cell.expect_log("dealer", "started", cell.mark() | {"dealer": 0})
+    time.sleep(0.5)
+    expect_text("was destroyed here: share the model again", cell.load("dealer", code=3),
+                "a model whose mask was destroyed")
+    shared = cell.share("again")
+    for name in PARTIES:
+        cell.ask(name, "model", "unload", model)
+    cell.load_all("again")
+    cell.shared = shared
+    shutil.rmtree(cell.path("model"))
+    os.rename(cell.path("again"), cell.path("model"))
+    cell.infer_right(*TEXTS)
+
+
+def dealers_masks(options):
+    with Cell(options) as cell:
+        cell.start_all()
+        cell.load_all()
+        cell.infer_right(*TEXTS)
+        masks(cell, options)
+        cell.check_ledgers()
+        cell.check_logs()
+
+
+def sealed_late(options):
+    """What lay unsealed is sealed at the first start with a store key."""
+    with Cell(options) as cell:
+        lines = {name: cell.config(name) for name in NAMES}
+        for name in NAMES:
+            cell.write_config(name, [(k, v) for k, v in lines[name] if k != "store_key"])
+        cell.start_all()
+        cell.load_all()
+        for name in NAMES:
+            cell.expect_log(name, "unsealed", {name: 0})
+            cell.stop(name)
+            cell.write_config(name, lines[name])
+        kept = [path for name in NAMES for path in glob.glob(f"{cell.state(name)}/models/*.*")
+                if not path.endswith(".plan")]
+        expect(len(kept) == 3 and not any(read(path).startswith(b"MPCFSEAL") for path in kept),
+               f"{kept} are sealed without a key")
+        cell.start_all()
+        expect(all(read(path).startswith(b"MPCFSEAL") for path in kept), f"{kept} are not sealed")
+        cell.infer_right(*TEXTS)
+        cell.check_logs()
+
+
 CASES = (cut_ledger, damaged_ledger, two_daemons, kept_after_unload, restored_backups, reloads)
 
 
 if __name__ == "__main__":
-    sys.exit(run_cell(__doc__, CASES, lambda cell: cell.infer_right(*TEXTS), (full_disks,)))
+    sys.exit(run_cell(__doc__, CASES, lambda cell: cell.infer_right(*TEXTS),
+                      (full_disks, dealers_masks, sealed_late)))
