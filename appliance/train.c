@@ -1,5 +1,6 @@
 #include "appliance/train.h"
 
+#include "appliance/reach.h"
 #include "appliance/tool.h"
 #include "base/file.h"
 #include "distill/threads.h"
@@ -21,6 +22,8 @@ enum {
     OPTION_WARMUP,
     OPTION_DECAY,
     OPTION_CLIP,
+    OPTION_RANGE,
+    OPTION_RANGE_WEIGHT,
     OPTION_DROPOUT,
     OPTION_FRACTION,
     OPTION_PATIENCE,
@@ -42,6 +45,12 @@ static const struct argp_option option_table[] = {
     {"warmup", OPTION_WARMUP, "PART", 0, "Of all steps: the rate rises from 0 (0.1)", 0},
     {"decay", OPTION_DECAY, "D", 0, "Of weights, not of biases and norms (0.01)", 0},
     {"clip", OPTION_CLIP, "NORM", 0, "Largest norm of a gradient, 0 for any (1)", 0},
+    {"clip-range", OPTION_RANGE, "R", 0,
+     "Keep each stage of each layer between -R and R, by a penalty on what is outside; how far "
+     "they "
+     "reach is printed",
+     0},
+    {"clip-weight", OPTION_RANGE_WEIGHT, "W", 0, "Of that penalty beside the loss (1)", 0},
     {"dropout", OPTION_DROPOUT, "P", 0, "Probability", 0},
     {"fraction", OPTION_FRACTION, "PART", 0,
      "Use a random part of the training data, for as many steps as all of it", 0},
@@ -96,6 +105,8 @@ static void check_options(struct argp_state *state, struct train_options *o)
         argp_error(state, "say --data DIR, or --train FILE and --dev FILE");
     if (!o->out)
         argp_error(state, "say --out DIR");
+    if (o->settings.range.limit > 0)
+        o->settings.range.weight = o->range_weight > 0 ? o->range_weight : 1;
     if (!o->tokens)
         o->tokens = o->task && strcmp(o->task->name, "IMDb") == 0 ? 512 : 128;
 }
@@ -119,6 +130,12 @@ static error_t take_number(int key, const char *text, struct argp_state *state,
         return 0;
     case OPTION_CLIP:
         o->settings.clip = train_number(state, "clip", text, 0, 1e9);
+        return 0;
+    case OPTION_RANGE:
+        o->settings.range.limit = train_number(state, "clip-range", text, 1e-3, 1e6);
+        return 0;
+    case OPTION_RANGE_WEIGHT:
+        o->range_weight = train_number(state, "clip-weight", text, 1e-6, 1e6);
         return 0;
     case OPTION_DROPOUT:
         o->settings.dropout = train_number(state, "dropout", text, 0, 0.9);
@@ -330,7 +347,7 @@ int train_begin(const struct train_options *o, const char *from, struct err *err
 }
 
 static int print_result(const struct train_options *o, const struct course_result *r,
-                        double teacher, struct err *err)
+                        double teacher, json_t *reach, struct err *err)
 {
     json_t *line = json_pack("{s:f, s:s, s:I, s:I, s:f, s:b, s:b}", "dev_metric", r->best, "metric",
                              metric_name(o->task->metrics[0]), "epochs", (json_int_t)r->epochs,
@@ -339,6 +356,8 @@ static int print_result(const struct train_options *o, const struct course_resul
 
     if (line && !isnan(teacher))
         json_object_set_new(line, "teacher_dev_metric", json_real(teacher));
+    if (line && reach)
+        json_object_set(line, "reach", reach);
     if (!line)
         return err_set(err, -ENOMEM, "no memory for the result");
     if (o->json)
@@ -351,11 +370,32 @@ static int print_result(const struct train_options *o, const struct course_resul
     return 0;
 }
 
+/* What --clip-range has done: of the model that the course began with, at @before, and of the one
+ * that is in the folder now. */
+static int compare_reach(const struct train_options *o, const struct ranges *before,
+                         const struct corpus *dev, json_t **ret, struct err *err)
+{
+    struct checkpoint *c = NULL;
+    struct ranges after = {0};
+    int rc = checkpoint_load(o->out, &c, err);
+
+    if (rc == 0)
+        rc = reach_measure(c, dev, &after, err);
+    if (rc == 0)
+        *ret = reach_rows(before, &after);
+    ranges_free(&after);
+    checkpoint_free(c);
+    return rc;
+}
+
 int train_run(const struct train_options *o, struct course *course, const struct train_data *d,
               double teacher, struct err *err)
 {
+    bool clips = o->settings.range.weight > 0;
     struct course_result result;
-    int rc;
+    struct ranges before = {0};
+    json_t *reach = NULL;
+    int rc = clips ? reach_measure(course->model, &d->dev, &before, err) : 0;
 
     course->task = o->task;
     course->train = &d->train;
@@ -368,6 +408,13 @@ int train_run(const struct train_options *o, struct course *course, const struct
     course->steps_max = o->steps;
     course->out = o->out;
     memcpy(course->data_digest, d->digest, HASH_BYTES);
-    rc = course_run(course, &result, err);
-    return rc < 0 ? rc : print_result(o, &result, teacher, err);
+    if (rc == 0)
+        rc = course_run(course, &result, err);
+    if (rc == 0 && clips && result.finished)
+        rc = compare_reach(o, &before, &d->dev, &reach, err);
+    if (rc == 0)
+        rc = print_result(o, &result, teacher, reach, err);
+    json_decref(reach);
+    ranges_free(&before);
+    return rc;
 }

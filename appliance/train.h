@@ -21,6 +21,7 @@ struct train_options {
     size_t batch, tokens, patience;
     uint64_t save_s, steps;
     double warmup, fraction;
+    double range_weight; /* of settings.range, where that has a limit; 0: the default */
     struct trainer_settings settings;
     bool json;
 };

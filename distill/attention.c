@@ -83,6 +83,7 @@ static bool head_backward(struct network *n, size_t layer, const struct head *h,
     kernel_normalise_back(n->config.functions[layer].softmax, s, p, h->n, h->n, ds);
     for (size_t i = 0; d_scores && i < h->n * h->n; i++)
         ds[i] += d_scores[h->scores + i];
+    outside_scores_back(n, s, h->n * h->n, ds);
     return product(h->n, n->head, h->n, scale, (struct matrix){ds, h->n, false},
                    (struct matrix){h->k, h->stride, false}, 0, d_q, h->stride) &&
            product(h->n, n->head, h->n, scale, (struct matrix){ds, h->n, true},

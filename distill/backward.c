@@ -38,17 +38,26 @@ static bool classify_back(struct network *n, const real *values, const real *d_l
     return true;
 }
 
-/* n->d, the gradient by what a norm gave, becomes that by its sum and residual; n->sum that by the
- * product before its bias, whose gradient is added at @d_b. */
-static void norm_back(struct network *n, const struct norm_state *s, const real *gain, size_t site,
-                      real *d_gain, real *d_bias, real *d_b)
+/* n->d, the gradient by what the norm at the end of @stage gave, becomes that by its sum and
+ * residual; n->sum that by the product before its bias, whose gradient is added. */
+static void norm_back(struct network *n, const real *values, size_t layer, enum network_stage stage,
+                      real *gradients)
 {
-    const struct norm norm = {.gain = gain, .hat = s->hat, .inverse = s->inverse};
+    const struct layer_state *l = &n->layers[layer];
+    const struct layer_places *w = &n->places.layers[layer];
+    bool out = stage == STAGE_OUT;
+    const struct norm_state *s = out ? &l->out : &l->attended;
+    const struct norm norm = {.gain = values + (out ? w->output_gain : w->attention_gain),
+                              .hat = s->hat,
+                              .inverse = s->inverse};
     size_t t = n->batch.tokens, h = n->config.hidden;
+    size_t site = layer_site(layer, out ? SITE_OUT : SITE_ATTENDED);
 
-    kernel_norm_back(&norm, t, h, n->d, d_gain, d_bias);
+    kernel_norm_back(&norm, t, h, n->d, gradients + (out ? w->output_gain : w->attention_gain),
+                     gradients + (out ? w->output_bias : w->attention_bias));
+    outside_back(n, layer, stage, n->d);
     kernel_dropout(network_drop(n, n->drop.hidden, site), n->d, t * h, n->sum);
-    kernel_bias_back(n->sum, t, h, d_b);
+    kernel_bias_back(n->sum, t, h, gradients + (out ? w->output_b : w->attention_b));
 }
 
 static bool feed_forward_back(struct network *n, const real *values, size_t i, real *gradients)
@@ -57,12 +66,13 @@ static bool feed_forward_back(struct network *n, const real *values, size_t i, r
     const struct layer_places *w = &n->places.layers[i];
     size_t t = n->batch.tokens, h = n->config.hidden, f = n->config.intermediate;
 
-    norm_back(n, &l->out, values + w->output_gain, layer_site(i, SITE_OUT),
-              gradients + w->output_gain, gradients + w->output_bias, gradients + w->output_b);
+    norm_back(n, values, i, STAGE_OUT, gradients);
     if (!linear_back(n->sum, l->ffn_out, t, f, values + w->output_w, h, gradients + w->output_w, 0,
                      n->wide))
         return false;
+    outside_back(n, i, STAGE_ACTIVATED, n->wide);
     kernel_activation_back(n->config.functions[i].hidden, l->ffn_in, t * f, n->wide);
+    outside_back(n, i, STAGE_INNER, n->wide);
     kernel_bias_back(n->wide, t, f, gradients + w->intermediate_b);
     return linear_back(n->wide, l->attended.y, t, h, values + w->intermediate_w, f,
                        gradients + w->intermediate_w, 1, n->d);
@@ -76,15 +86,15 @@ static bool attention_back(struct network *n, const real *values, size_t i, cons
     size_t t = n->batch.tokens, h = n->config.hidden;
     real *d_context = n->wide;
 
-    norm_back(n, &l->attended, values + w->attention_gain, layer_site(i, SITE_ATTENDED),
-              gradients + w->attention_gain, gradients + w->attention_bias,
-              gradients + w->attention_b);
+    norm_back(n, values, i, STAGE_ATTENDED, gradients);
     if (!linear_back(n->sum, l->context, t, h, values + w->attention_w, h,
                      gradients + w->attention_w, 0, d_context))
         return false;
+    outside_back(n, i, STAGE_CONTEXT, d_context);
     memcpy(n->sum, d_context, t * h * sizeof(*n->sum));
     if (!attention_backward(n, i, d_scores))
         return false;
+    outside_back(n, i, STAGE_QKV, n->wide);
     kernel_bias_back(n->wide, t, 3 * h, gradients + w->qkv_b);
     return linear_back(n->wide, network_hidden(n, i), t, h, values + w->qkv_w, 3 * h,
                        gradients + w->qkv_w, 1, n->d);
@@ -134,6 +144,7 @@ int network_backward(struct network *n, const real *values, const struct network
     size_t count = n->batch.tokens * n->config.hidden;
     bool ok = true;
 
+    n->range = from->range;
     memset(n->d, 0, count * sizeof(*n->d));
     if (from->logits)
         ok = classify_back(n, values, from->logits, gradients);

@@ -62,6 +62,15 @@ void kernel_difference(const real *x, const real *y, size_t count, real scale, r
 /** Sum of squares, in blocks of fixed size: the same for any number of threads. */
 double kernel_square_sum(const real *x, size_t count);
 
+/** Sum of the squares of what of x is outside of -limit to limit, likewise; and where @d is not
+ *  NULL, scale times what is outside is added to it. */
+double kernel_excess(const real *x, size_t count, real limit, real scale, real *d);
+
+/** The same of the rows that a LayerNorm was given, each less its mean; @dz is a gradient by what
+ *  it was given. */
+double kernel_norm_excess(const struct norm *n, size_t rows, size_t columns, real limit, real scale,
+                          real *dz);
+
 /** One step of AdamW on values with gradients @g: @m, @v are its moments. */
 struct adamw {
     double rate, decay;        /* p -= rate decay p, before the step proper */

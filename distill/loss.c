@@ -17,9 +17,9 @@ static double log_sum(const real *logits, size_t labels, double *ret_p)
 }
 
 double loss_labels(const real *logits, const double *right, size_t sequences, size_t labels,
-                   real *ret_gradient)
+                   size_t all, real *ret_gradient)
 {
-    double p[MODEL_LABELS_MAX], n = (double)sequences, loss = 0;
+    double p[MODEL_LABELS_MAX], n = (double)all, loss = 0;
 
     for (size_t s = 0; s < sequences; s++, logits += labels, ret_gradient += labels) {
         size_t label = (size_t)right[s];
@@ -31,9 +31,10 @@ double loss_labels(const real *logits, const double *right, size_t sequences, si
     return loss / n;
 }
 
-double loss_scores(const real *logits, const double *right, size_t sequences, real *ret_gradient)
+double loss_scores(const real *logits, const double *right, size_t sequences, size_t all,
+                   real *ret_gradient)
 {
-    double n = (double)sequences, loss = 0;
+    double n = (double)all, loss = 0;
 
     for (size_t s = 0; s < sequences; s++) {
         double off = (double)logits[s] - right[s];
@@ -45,9 +46,9 @@ double loss_scores(const real *logits, const double *right, size_t sequences, re
 }
 
 double loss_teacher(const real *logits, const real *teacher, size_t sequences, size_t labels,
-                    real *ret_gradient)
+                    size_t all, real *ret_gradient)
 {
-    double p[MODEL_LABELS_MAX], q[MODEL_LABELS_MAX], n = (double)sequences, loss = 0;
+    double p[MODEL_LABELS_MAX], q[MODEL_LABELS_MAX], n = (double)all, loss = 0;
 
     for (size_t s = 0; s < sequences; s++) {
         double sum = log_sum(logits, labels, p);
@@ -64,9 +65,9 @@ double loss_teacher(const real *logits, const real *teacher, size_t sequences, s
     return loss / n;
 }
 
-double loss_square(const real *x, const real *y, size_t count, real *ret_gradient)
+double loss_square(const real *x, const real *y, size_t count, size_t all, real *ret_gradient)
 {
-    double n = (double)count;
+    double n = (double)all;
 
     kernel_difference(x, y, count, (real)(2 / n), ret_gradient);
     return kernel_square_sum(ret_gradient, count) * n / 4;

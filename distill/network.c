@@ -147,13 +147,17 @@ static int take_batch(struct network *n, const struct batch *batch, struct err *
         n->starts_room = batch->sequences + 1;
     }
     n->length_max = n->score_count = 0;
+    n->whole = (struct extent){.sequences = batch->sequences, .tokens = batch->tokens};
     for (size_t s = 0; s < batch->sequences; s++) {
         size_t length = batch->starts[s + 1] - batch->starts[s];
 
         n->length_max = MAX(n->length_max, length);
         n->score_starts[s] = n->score_count;
         n->score_count += n->config.heads * length * length;
+        n->whole.squares += length * length;
     }
+    if (batch->whole.sequences)
+        n->whole = batch->whole;
     bytes = place_all(n, NULL) * sizeof(real);
     if (bytes > n->block_bytes) {
         secret_free(n->block, n->block_bytes);
@@ -281,6 +285,11 @@ int network_forward(struct network *n, const real *values, const struct batch *b
     if (!ok || !classify(n, values))
         return err_set(err, -ENOMEM, "oneDNN has no memory for a product");
     return 0;
+}
+
+struct extent network_whole(const struct network *n)
+{
+    return n->whole;
 }
 
 const real *network_logits(const struct network *n)

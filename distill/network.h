@@ -18,12 +18,19 @@
 #include "distill/kernels.h"
 #include "transformer/checkpoint.h"
 
+/* How much a batch is: what means are over. */
+struct extent {
+    size_t sequences, tokens;
+    size_t squares; /* of the sequences' lengths: the scores of a head */
+};
+
 /* Sequences end to end. Every id, type and length is one that the model has. */
 struct batch {
     size_t sequences, tokens;
     const uint32_t *ids;    /* (tokens) */
     const uint8_t *types;   /* (tokens) */
     const uint32_t *starts; /* (sequences + 1): sequence s has tokens starts[s] to starts[s + 1] */
+    struct extent whole;    /* the batch that this is a part of; zeros: this is all of it */
 };
 
 /* Dropout of one forward pass. */
@@ -32,11 +39,31 @@ struct network_dropout {
     uint64_t seed, step;
 };
 
+/* What of each layer a range is for: queries, keys and values; scores; contexts; what LayerNorms
+ * are given, less its mean; what activations read and make. */
+enum network_stage {
+    STAGE_QKV,
+    STAGE_SCORES,
+    STAGE_CONTEXT,
+    STAGE_ATTENDED,
+    STAGE_INNER,
+    STAGE_ACTIVATED,
+    STAGE_OUT,
+    STAGES,
+};
+
+/* A penalty on what is outside of a range: its square, as a mean over each stage of each layer. */
+struct network_range {
+    double limit;  /* from -limit to limit costs nothing */
+    double weight; /* 0: no penalty */
+};
+
 /* What the loss says of each thing that it looks at: the gradient by it, or NULL. */
 struct network_gradient {
     const real *logits;                       /* (sequence, label) */
     const real *hidden[MODEL_LAYERS_MAX + 1]; /* as network_hidden() */
     const real *scores[MODEL_LAYERS_MAX];     /* as network_scores() */
+    struct network_range range;               /* whose penalty is a part of the loss */
 };
 
 struct network;
@@ -62,6 +89,12 @@ MUST_CHECK int network_forward(struct network *n, const real *values, const stru
 MUST_CHECK int network_backward(struct network *n, const real *values,
                                 const struct network_gradient *from, real *gradients,
                                 struct err *err);
+
+/** The penalty; of a part of a batch, its part. */
+double network_outside(const struct network *n, const struct network_range *range);
+
+/** The batch, or what it is a part of. */
+struct extent network_whole(const struct network *n);
 
 /** (sequence, label) */
 const real *network_logits(const struct network *n);

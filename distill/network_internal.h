@@ -41,6 +41,8 @@ struct network {
     size_t head;                 /* columns of a head */
 
     struct batch batch;
+    struct extent whole;
+    struct network_range range; /* of the backward pass */
     size_t length_max, score_count;
     size_t *score_starts; /* (sequences + 1): where a sequence's scores begin */
 
@@ -80,6 +82,12 @@ MUST_CHECK bool linear_back(const real *dy, const real *x, size_t rows, size_t i
 
 /* Scores, probabilities and context of @layer, from its qkv. */
 MUST_CHECK bool attention_forward(struct network *n, size_t layer);
+
+/* Add to @d, the gradient by what @stage holds, that of the penalty on it. */
+void outside_back(const struct network *n, size_t layer, enum network_stage stage, real *d);
+
+/* The same of @count of a layer's scores, @s. On any thread. */
+void outside_scores_back(const struct network *n, const real *s, size_t count, real *ds);
 
 /* Gradient by qkv, into n->wide, from that by the context, n->sum, and by the scores (or NULL). */
 MUST_CHECK bool attention_backward(struct network *n, size_t layer, const real *d_scores);

@@ -118,6 +118,7 @@ static int hidden_loss(struct trainer *t, const struct objective *o, const struc
 {
     size_t layers = t->model->config.layers, hidden = batch->tokens * t->model->config.hidden;
     size_t share = o->teacher->config.layers / layers, scores = network_score_count(t->net);
+    const struct extent whole = network_whole(t->net);
     int rc = outside_reserve(t, (layers + 1) * hidden + layers * scores, err);
     float *at = t->outside;
 
@@ -126,12 +127,13 @@ static int hidden_loss(struct trainer *t, const struct objective *o, const struc
     *ret = 0;
     for (size_t i = 0; i <= layers; i++, at += hidden) {
         *ret += loss_square(network_hidden(t->net, i), network_hidden(o->teacher_net, i * share),
-                            hidden, at);
+                            hidden, whole.tokens * t->model->config.hidden, at);
         from->hidden[i] = at;
     }
     for (size_t i = 0; i < layers; i++, at += scores) {
         *ret += loss_square(network_scores(t->net, i),
-                            network_scores(o->teacher_net, (i + 1) * share - 1), scores, at);
+                            network_scores(o->teacher_net, (i + 1) * share - 1), scores,
+                            whole.squares * t->model->config.heads, at);
         from->scores[i] = at;
     }
     return 0;
@@ -141,7 +143,7 @@ static int find_loss(struct trainer *t, const struct objective *o, const struct 
                      const double *labels, struct network_gradient *from, double *ret,
                      struct err *err)
 {
-    size_t count = t->model->config.labels;
+    size_t count = t->model->config.labels, n = network_whole(t->net).sequences;
     const float *logits = network_logits(t->net);
     int rc;
 
@@ -152,12 +154,12 @@ static int find_loss(struct trainer *t, const struct objective *o, const struct 
         return rc;
     from->logits = t->outside;
     if (count == 1)
-        *ret = loss_scores(logits, labels, batch->sequences, t->outside);
+        *ret = loss_scores(logits, labels, batch->sequences, n, t->outside);
     else if (o->kind == OBJECTIVE_LOGITS)
-        *ret = loss_teacher(logits, network_logits(o->teacher_net), batch->sequences, count,
+        *ret = loss_teacher(logits, network_logits(o->teacher_net), batch->sequences, count, n,
                             t->outside);
     else
-        *ret = loss_labels(logits, labels, batch->sequences, count, t->outside);
+        *ret = loss_labels(logits, labels, batch->sequences, count, n, t->outside);
     return 0;
 }
 
@@ -202,26 +204,27 @@ int trainer_step(struct trainer *t, const struct batch *batch, const double *lab
                  const struct objective *objective, double rate, struct step_figures *ret,
                  struct err *err)
 {
-    struct network_gradient from = {.logits = NULL};
-    double loss = 0, norm;
+    struct network_gradient from = {.range = t->settings.range};
+    double loss = 0, outside, norm;
     int rc = forward(t, objective, batch, err);
 
     if (rc == 0)
         rc = find_loss(t, objective, batch, labels, &from, &loss, err);
     if (rc < 0)
         return rc;
+    outside = network_outside(t->net, &from.range);
     memset(t->gradients, 0, t->model->bytes);
     rc = network_backward(t->net, t->model->values, &from, t->gradients, err);
     if (rc < 0)
         return rc;
     norm = sqrt(kernel_square_sum(t->gradients, t->count));
-    if (!isfinite(loss) || !isfinite(norm))
+    if (!isfinite(loss + outside) || !isfinite(norm))
         return err_set(err, -ERANGE,
                        "step %" PRIu64
                        ": the loss is %g, the gradient's norm %g: training has come "
                        "apart; take a smaller --rate",
-                       t->steps, loss, norm);
+                       t->steps, loss + outside, norm);
     update(t, rate, norm);
-    *ret = (struct step_figures){.loss = loss, .norm = norm};
+    *ret = (struct step_figures){.loss = loss, .outside = outside, .norm = norm};
     return 0;
 }

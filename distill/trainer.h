@@ -14,6 +14,7 @@ struct trainer_settings {
     double decay, beta1, beta2, eps;
     double clip;    /* largest norm of a gradient; 0: any */
     double dropout; /* everywhere in the network; 0: none */
+    struct network_range range;
     uint64_t seed;
 };
 
@@ -52,7 +53,8 @@ struct trainer {
 
 struct step_figures {
     double loss;
-    double norm; /* of the gradient, before clipping */
+    double outside; /* the penalty on what is out of the range */
+    double norm;    /* of the gradient, before clipping */
 };
 
 /** The moments begin at zero. The caller keeps @model, frees the trainer. -ENOMEM. */

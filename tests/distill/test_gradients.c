@@ -39,6 +39,7 @@ struct rig {
     real *values, *teacher_values, *gradients;
     size_t count;
     struct network_dropout drop;
+    struct network_range range;
     enum { LABELS, TEACHER, INSIDE } loss;
 };
 
@@ -105,25 +106,28 @@ struct inside {
 static double loss(const struct rig *r, struct inside *at, struct network_gradient *ret)
 {
     size_t count = r->shape->config.labels, hidden = TOKENS * 6;
-    double sum = 0;
+    double sum;
 
-    *ret = (struct network_gradient){.logits = r->loss == INSIDE ? NULL : at->logits};
+    *ret = (struct network_gradient){.logits = r->loss == INSIDE ? NULL : at->logits,
+                                     .range = r->range};
+    sum = network_outside(r->net, &r->range);
     if (r->loss == LABELS && count > 1)
-        return loss_labels(network_logits(r->net), labels, SEQUENCES, count, at->logits);
+        return sum +
+               loss_labels(network_logits(r->net), labels, SEQUENCES, count, SEQUENCES, at->logits);
     if (r->loss == LABELS)
-        return loss_scores(network_logits(r->net), labels, SEQUENCES, at->logits);
+        return sum + loss_scores(network_logits(r->net), labels, SEQUENCES, SEQUENCES, at->logits);
     if (r->loss == TEACHER)
-        return loss_teacher(network_logits(r->net), network_logits(r->teacher), SEQUENCES, count,
-                            at->logits);
+        return sum + loss_teacher(network_logits(r->net), network_logits(r->teacher), SEQUENCES,
+                                  count, SEQUENCES, at->logits);
     assert_int_equal(network_score_count(r->net), 2 * (16 + 1 + 36));
     for (size_t i = 0; i < 3; i++) {
-        sum += loss_square(network_hidden(r->net, i), network_hidden(r->teacher, i), hidden,
+        sum += loss_square(network_hidden(r->net, i), network_hidden(r->teacher, i), hidden, hidden,
                            at->hidden[i]);
         ret->hidden[i] = at->hidden[i];
     }
     for (size_t i = 0; i < 2; i++) {
         sum += loss_square(network_scores(r->net, i), network_scores(r->teacher, i),
-                           network_score_count(r->net), at->scores[i]);
+                           network_score_count(r->net), network_score_count(r->net), at->scores[i]);
         ret->scores[i] = at->scores[i];
     }
     return sum;
@@ -196,6 +200,11 @@ static void of_every_loss_and_with_dropout(void **state)
     check_gradients(&r, "scores and hidden states, dropout");
     r.loss = LABELS;
     check_gradients(&r, "labels, dropout");
+    r.drop = (struct network_dropout){.hidden = 0};
+    r.range = (struct network_range){.limit = 0.75, .weight = 0.5};
+    check_gradients(&r, "labels, and all stages in a range");
+    r.loss = INSIDE;
+    check_gradients(&r, "scores and hidden states, and all stages in a range");
     rig_free(&r);
 
     rig_make(&r, HIDDEN_GELU, SOFTMAX_EXP, 1);

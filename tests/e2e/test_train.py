@@ -112,6 +112,20 @@ def student(desk, _):
     return f"accuracy {line['dev_metric']}"
 
 
+def ranges(desk, _):
+    """--clip-range brings in what reached out, and says how far each stage reaches."""
+    words = ("finetune", "--model", "teacher", "--epochs", 4, "--rate", "1e-3", "--clip-range", "1.5")
+    line = desk.train(*words, "--clip-weight", 30, "--out", "clipped")
+    reach = line["reach"]
+    expect(len(reach) == 2 * 9 and {row["layer"] for row in reach} == {0, 1}, f"{reach}")
+    before, after = (max(row[key] for row in reach) for key in ("before", "after"))
+    expect(before > 1.5 * after, f"from {before} to {after}")
+    expect(line["dev_metric"] >= 0.95, f"{line}")
+    with open(desk.path("clipped/log.tsv")) as f:
+        expect("outside" in f.readline().split("\t"), "log.tsv has no penalty")
+    return f"from {before:.2f} to {after:.2f}"
+
+
 def kills(desk, _):
     """Killed at any moment and started again, a training ends at the same bytes."""
     words = ("finetune", "--vocab", "vocab.txt", "--layers", 2, "--hidden", 64, "--epochs", 12,
@@ -184,7 +198,7 @@ def main():
     options = parse_arguments(__doc__)
     desk = Desk(options)
     try:
-        failed = run_cases((vocabulary, teacher, student, kills, pauses, wrong_input), options, desk,
+        failed = run_cases((vocabulary, teacher, student, ranges, kills, pauses, wrong_input), options, desk,
                            options)
         expect(not failed, f"{failed} cases")
     except Failed as e:
