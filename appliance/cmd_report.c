@@ -1,4 +1,4 @@
-/* mpcformer report: evaluations and a speed table as one HTML page. */
+/* mpcformer report: evaluations, a speed table and trainings as one HTML page. */
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/report.h"
@@ -15,12 +15,16 @@ struct options {
     const char *out, *speed;
     const char *evals[REPORT_EVALS_MAX];
     size_t eval_count;
+    const char *courses[REPORT_COURSES_MAX];
+    size_t course_count;
 };
 
 static const struct argp_option option_table[] = {
     {"out", 'o', "FILE", 0, "Where the page goes, such as report.html", 0},
     {"eval", 'e', "RESULTS", 0, "What `mpcformer eval --results` wrote; as often as there are", 0},
     {"speed", 's', "FILE", 0, "What `mpcformer bench functions --json` printed", 0},
+    {"course", 'c', "LOG", 0,
+     "The log.tsv that a training leaves: its curves; as often as there are", 0},
     {0},
 };
 
@@ -40,14 +44,19 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
             argp_error(state, "--eval: at most %d times", REPORT_EVALS_MAX);
         o->evals[o->eval_count++] = argument;
         return 0;
+    case 'c':
+        if (o->course_count == REPORT_COURSES_MAX)
+            argp_error(state, "--course: at most %d times", REPORT_COURSES_MAX);
+        o->courses[o->course_count++] = argument;
+        return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "\"%s\": say --eval RESULTS", argument);
         return 0;
     case ARGP_KEY_END:
         if (!o->out)
             argp_error(state, "say --out FILE");
-        if (!o->eval_count && !o->speed)
-            argp_error(state, "of what? Say --eval RESULTS, --speed FILE or both");
+        if (!o->eval_count && !o->speed && !o->course_count)
+            argp_error(state, "of what? Say --eval RESULTS, --speed FILE or --course LOG");
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -93,6 +102,11 @@ static int read_all(const struct options *o, struct report *r, struct err *err)
         return -ENOMEM;
     for (; rc == 0 && r->eval_count < o->eval_count; r->eval_count += rc == 0)
         rc = results_read(o->evals[r->eval_count], &r->evals[r->eval_count], err);
+    for (size_t i = 0; rc == 0 && i < o->course_count; i++) {
+        r->courses[i].name = o->courses[i];
+        rc = curves_read(o->courses[i], &r->courses[i].curves, err);
+        r->course_count += rc == 0;
+    }
     if (rc == 0 && o->speed)
         rc = read_speed(o->speed, r->speed, err);
     return rc;
@@ -112,15 +126,19 @@ static int write_page(const struct options *o, struct err *err)
     free(page);
     for (size_t i = 0; i < r.eval_count; i++)
         results_free(&r.evals[i]);
+    for (size_t i = 0; i < r.course_count; i++)
+        curves_free(&r.courses[i].curves);
     free(r.evals);
     json_decref(r.speed);
     return rc;
 }
 
 static const char doc[] =
-    "Make one HTML page of evaluations and of a speed table.\v"
+    "Make one HTML page of evaluations, of a speed table and of trainings.\v"
     "The page has a table of accuracy in private and in the clear, the distribution of the logit "
-    "error, the table of speed, and where a query's time and bytes go. It needs no other file.";
+    "error, the table of speed, and where a query's time and bytes go; of a training its loss, "
+    "metric and rate. It needs no other "
+    "file.";
 
 int cmd_report(int argc, char **argv)
 {

@@ -1,17 +1,24 @@
 /*
- * report: evaluations and a speed table as one HTML page, which needs nothing beside it: no script,
- * no style sheet, no picture from elsewhere. It is XML too.
+ * report: evaluations, a speed table and courses of training as one HTML page, which needs nothing
+ * beside it: no script, no style sheet, no picture from elsewhere. It is XML too.
  */
 #ifndef APPLIANCE_REPORT_H
 #define APPLIANCE_REPORT_H
 
+#include "appliance/curves.h"
 #include "appliance/results.h"
 
-#define REPORT_EVALS_MAX 256
+#define REPORT_EVALS_MAX   256
+#define REPORT_COURSES_MAX 32
 
 struct report {
     struct results *evals; /* (eval_count) */
     size_t eval_count;
+    struct report_course {
+        const char *name;
+        struct curves curves;
+    } courses[REPORT_COURSES_MAX];
+    size_t course_count;
     json_t
         *speed; /* rows of `mpcformer bench functions --json`, or of `bench bert --json`; or NULL */
 };
@@ -32,6 +39,9 @@ void report_text(FILE *out, const char *text);
 
 /** A bar a row, stacked by kind of operation, and what each colour is. */
 void report_bars(FILE *out, const char *unit, const struct report_bar bars[], size_t count);
+
+/** Loss, metric on the development set and rate over the epochs of a course, below each other. */
+void report_curves(FILE *out, const struct curves *c);
 
 /** How many rows are off by how much: of the private evaluation @r. */
 void report_errors(FILE *out, const struct results *r);

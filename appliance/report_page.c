@@ -334,6 +334,20 @@ static int kinds(FILE *out, const struct report *r, struct err *err)
     return rc;
 }
 
+/* --- training --- */
+
+static void courses(FILE *out, const struct report *r)
+{
+    if (r->course_count)
+        fputs("<h2>Training</h2>\n", out);
+    for (size_t i = 0; i < r->course_count; i++) {
+        fputs("<h3>", out);
+        report_text(out, r->courses[i].name);
+        fputs("</h3>\n", out);
+        report_curves(out, &r->courses[i].curves);
+    }
+}
+
 int report_page(const struct report *r, char **ret_page, size_t *ret_count, struct err *err)
 {
     char *page = NULL;
@@ -352,7 +366,9 @@ int report_page(const struct report *r, char **ret_page, size_t *ret_count, stru
     if (rc == 0) {
         errors(out, r);
         speed(out, r);
-        rc = kinds(out, r, err);
+        if (r->eval_count || json_array_size(r->speed))
+            rc = kinds(out, r, err);
+        courses(out, r);
     }
     fputs("</body></html>\n", out);
     if (fclose(out) != 0 && rc == 0)

@@ -215,3 +215,106 @@ void report_errors(FILE *out, const struct results *r)
         draw_mark(out, &h, json_number_value(bound), "the plan's bound");
     fputs("</svg>\n", out);
 }
+
+/* --- curves of training --- */
+
+#define PANEL_HEIGHT 130
+#define PANEL_STEP   (PANEL_HEIGHT + 40)
+
+/* Where a curve's values are in its panel. */
+struct panel {
+    size_t top;
+    double epochs, least, most; /* epochs: of all */
+};
+
+static double across(const struct panel *p, double epochs)
+{
+    return PLOT_LEFT + epochs / p->epochs * PLOT_WIDTH;
+}
+
+static struct panel lay_out(const struct curves *c, enum curve curve)
+{
+    struct panel p = {.top = (size_t)curve * PANEL_STEP + PLOT_TOP, .least = INFINITY, .most = 0};
+
+    for (size_t i = 0; i < c->count; i++) {
+        p.epochs = fmax(p.epochs, c->points[i].epochs);
+        if (isnan(c->points[i].value[curve]))
+            continue;
+        p.least = fmin(p.least, c->points[i].value[curve]);
+        p.most = fmax(p.most, c->points[i].value[curve]);
+    }
+    if (curve != CURVE_METRIC || p.least > p.most)
+        p.least = fmin(p.least, 0);
+    if (!(p.most > p.least))
+        p.most = p.least + 1;
+    p.epochs = fmax(p.epochs, 1e-9);
+    return p;
+}
+
+/* A metric is a point an epoch: it has dots, too. */
+static void draw_curve(FILE *out, const struct curves *c, enum curve curve, const struct panel *p)
+{
+    const char *colour = colour_of((unsigned int)curve), *to = "M";
+
+    fputs("<path d=\"", out);
+    for (size_t i = 0, stage = 0; i < c->count; i++) {
+        double v = c->points[i].value[curve];
+
+        if (isnan(v))
+            continue;
+        /* What is made small, and how fast, is another thing in each stage. */
+        for (; stage + 1 < c->stage_count && c->points[i].epochs > c->stages[stage + 1].from;
+             stage++)
+            to = "M";
+        fprintf(out, "%s%.2f %.2f", to, across(p, c->points[i].epochs),
+                (double)p->top + PANEL_HEIGHT * (1 - (v - p->least) / (p->most - p->least)));
+        to = "L";
+    }
+    fprintf(out, "\" fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\"/>\n", colour);
+    for (size_t i = 0; curve == CURVE_METRIC && i < c->count; i++)
+        if (!isnan(c->points[i].value[curve]))
+            fprintf(out,
+                    "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"3\" fill=\"%s\"><title>epoch %g: "
+                    "%.6g</title></circle>\n",
+                    across(p, c->points[i].epochs),
+                    (double)p->top + PANEL_HEIGHT * (1 - (c->points[i].value[curve] - p->least) /
+                                                             (p->most - p->least)),
+                    colour, c->points[i].epochs, c->points[i].value[curve]);
+}
+
+static void draw_panel(FILE *out, const struct curves *c, enum curve curve, const char *name)
+{
+    const struct panel p = lay_out(c, curve);
+    size_t bottom = p.top + PANEL_HEIGHT;
+
+    fprintf(
+        out,
+        "<path d=\"M%d %zuV%zuH%d\" fill=\"none\" stroke=\"#444\"/>\n"
+        "<text x=\"%d\" y=\"%zu\" text-anchor=\"end\">%.3g</text>"
+        "<text x=\"%d\" y=\"%zu\" text-anchor=\"end\">%.3g</text>"
+        "<text x=\"%d\" y=\"%zu\" text-anchor=\"end\">%g epochs</text><text x=\"%d\" y=\"%zu\">",
+        PLOT_LEFT, p.top, bottom, PLOT_LEFT + PLOT_WIDTH, PLOT_LEFT - 6, p.top + 8, p.most,
+        PLOT_LEFT - 6, bottom, p.least, PLOT_LEFT + PLOT_WIDTH, bottom + 16, p.epochs,
+        PLOT_LEFT + 6, p.top - 4);
+    report_text(out, name);
+    fputs("</text>\n", out);
+    for (size_t i = 0; i < c->stage_count; i++) {
+        double x = across(&p, c->stages[i].from);
+
+        fprintf(out, "<path d=\"M%.2f %zuV%zu\" stroke=\"#bbb\"/><text x=\"%.2f\" y=\"%zu\">", x,
+                p.top, bottom, x + 3, bottom + 16);
+        report_text(out, c->stages[i].name);
+        fputs("</text>\n", out);
+    }
+    draw_curve(out, c, curve, &p);
+}
+
+void report_curves(FILE *out, const struct curves *c)
+{
+    fprintf(out, "<svg viewBox=\"0 0 %d %d\" width=\"%d\" role=\"img\">\n", WIDTH,
+            PLOT_TOP + CURVES * PANEL_STEP, WIDTH);
+    draw_panel(out, c, CURVE_LOSS, "loss");
+    draw_panel(out, c, CURVE_METRIC, c->metric);
+    draw_panel(out, c, CURVE_RATE, "rate of learning");
+    fputs("</svg>\n", out);
+}

@@ -147,7 +147,7 @@ static int cut_log(struct run *r, struct err *err)
     if (ftruncate(fileno(r->log), at) < 0 || fseeko(r->log, at, SEEK_SET) < 0)
         return err_set(err, -errno, "%s: cannot be written: %s", r->log_path, strerror(errno));
     if (!at)
-        fprintf(r->log, "stage\tepoch\tstep\tloss\toutside\tgradient\trate\ttokens_per_s\t%s\n",
+        fprintf(r->log, "stage\tepoch\tstep\tof\tloss\toutside\tgradient\trate\ttokens_per_s\t%s\n",
                 metric_name(r->c->task->metrics[0]));
     return 0;
 }
@@ -229,15 +229,15 @@ static void show(struct run *r, const struct stage *s)
 
 static void log_step(struct run *r, const struct stage *s, double rate)
 {
-    fprintf(r->log, "%s\t%" PRIu64 "\t%" PRIu64 "\t%.6g\t%.6g\t%.6g\t%.6g\t%.0f\t\n", s->name,
-            r->at.epoch + 1, r->at.batch, r->last.loss, r->last.outside, r->last.norm, rate,
-            tokens_per_s(r));
+    fprintf(r->log, "%s\t%" PRIu64 "\t%" PRIu64 "\t%zu\t%.6g\t%.6g\t%.6g\t%.6g\t%.0f\t\n", s->name,
+            r->at.epoch + 1, r->at.batch, r->batches, r->last.loss, r->last.outside, r->last.norm,
+            rate, tokens_per_s(r));
 }
 
 static void log_epoch(struct run *r, const struct stage *s, double loss, double metric)
 {
-    fprintf(r->log, "%s\t%" PRIu64 "\tepoch\t%.6g\t\t\t\t%.0f\t%.6g\n", s->name, r->at.epoch, loss,
-            tokens_per_s(r), metric);
+    fprintf(r->log, "%s\t%" PRIu64 "\tepoch\t%zu\t%.6g\t\t\t\t%.0f\t%.6g\n", s->name, r->at.epoch,
+            r->batches, loss, tokens_per_s(r), metric);
     if (!r->c->quiet)
         fprintf(stderr, "%s%s: epoch %" PRIu64 " of %zu: loss %.4f, %s on dev %.4f\n",
                 isatty(STDERR_FILENO) ? "\r" : "", s->name, r->at.epoch, s->epochs, loss,

@@ -180,6 +180,36 @@ def speed(options):
         expect(math.isclose(got, wanted, rel_tol=1e-4), f"{unit}: {got}, not {wanted}")
 
 
+LOG = """stage\tepoch\tstep\tof\tloss\toutside\tgradient\trate\ttokens_per_s\taccuracy
+hidden\t1\t50\t100\t0.8\t0\t1\t0.001\t900\t
+hidden\t1\t100\t100\t0.4\t0\t1\t0.002\t900\t
+hidden\t1\tepoch\t100\t0.6\t\t\t\t900\t0.75
+logits\t1\t50\t100\t0.2\t0\t1\t0.001\t900\t
+logits\t1\tepoch\t100\t0.2\t\t\t\t900\t0.875
+"""
+
+
+def courses(options):
+    """Of a training's log: three curves, each of a piece in each stage, in scale."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "log.tsv")
+        with open(path, "w") as f:
+            f.write(LOG)
+        text = report(options, folder, "--course", path)
+        Page(text)
+        curves = [[tuple(map(float, p.split())) for p in re.split("[ML]", d)[1:]] for d in
+                  re.findall(r'<path d="(M[^"V]*)" fill="none"', text)]
+        expect([len(c) for c in curves] == [5, 2, 3], f"points: {curves}")
+        loss = curves[0]
+        expect(abs((loss[1][1] - loss[0][1]) - (loss[3][1] - loss[1][1]) * 2) < 0.1, f"heights: {loss}")
+        expect(abs((loss[1][0] - loss[0][0]) * 3 - (loss[4][0] - loss[0][0])) < 0.1, f"places: {loss}")
+        expect("0.875" in text and "hidden" in text and "2 epochs" in text, "the figures")
+        with open(path, "a") as f:
+            f.write("logits\t2\t50\n")
+        messages = report(options, folder, "--course", path, code=3)
+        expect_text("log.tsv:7: no line", messages, "a line that is none")
+
+
 def paper(options):
     """bench/paper makes all of it, and the second time only what is not there."""
     tool = os.path.join(os.path.dirname(__file__), "..", "..", "bench", "paper")
@@ -210,7 +240,7 @@ def paper(options):
 
 def main():
     options = parse_arguments(__doc__)
-    return 1 if run_cases((evaluations, speed) + ((paper,) if options.long else ()), options, options) else 0
+    return 1 if run_cases((evaluations, speed, courses) + ((paper,) if options.long else ()), options, options) else 0
 
 
 if __name__ == "__main__":
