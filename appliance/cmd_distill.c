@@ -203,18 +203,15 @@ static int distill(struct options *o, struct err *err)
     struct course course = {.objective = {.teacher_dropout = o->teacher_dropout}};
     struct train_data data = {.fraction = 1};
     struct checkpoint *teacher = NULL;
-    char vocabulary[PATH_MAX];
     double metric = NAN;
     int rc = checkpoint_load(o->teacher, &teacher, err);
 
-    if (rc == 0)
-        rc = train_vocabulary(o->teacher, vocabulary, err);
     if (rc == 0)
         rc = network_new(teacher, &course.objective.teacher_net, err);
     if (rc == 0)
         rc = make_student(o, teacher, &course.model, err);
     if (rc == 0)
-        rc = train_begin(&o->train, vocabulary, err);
+        rc = train_begin_as(&o->train, o->teacher, teacher->config.kind, err);
     if (rc == 0)
         rc = train_read(&o->train, &teacher->config, &data, err);
     course.objective.teacher = teacher;

@@ -131,7 +131,7 @@ static int take_shape(struct options *o, struct model_config *ret, struct err *e
     int rc;
 
     if (o->model)
-        return model_config_read(o->model, ret, err);
+        return model_config_read_bare(o->model, ret, err);
     *ret = o->shape;
     rc = tokenizer_load(o->train.out, ret, &t, err);
     if (rc == 0)
@@ -161,20 +161,24 @@ static int make_model(struct options *o, struct checkpoint **ret, struct err *er
 {
     struct checkpoint *from = NULL;
     struct model_config config = {.label_names = NULL};
-    bool same = false;
+    bool same = false, made = false;
     int rc = take_shape(o, &config, err);
 
     if (rc == 0 && !o->scratch)
-        rc = checkpoint_load(o->model, &from, err);
+        rc = checkpoint_load_bare(o->model, o->train.settings.seed, &from, &made, err);
     if (rc == 0)
         rc = fit_labels(o->train.task, &config, &same, err);
     if (rc == 0)
         rc = train_functions(&config, o->hidden_act, o->softmax_act, err);
-    if (rc == 0 && from && !same)
+    if (made)
+        fprintf(stderr,
+                "mpcformer: %s has no classifier: it gets one, made up by seed %" PRIu64 "\n",
+                o->model, o->train.settings.seed);
+    else if (rc == 0 && from && !same)
         fprintf(stderr, "mpcformer: the model's labels are not %s's: it gets a new classifier\n",
                 o->train.task->name);
     if (rc == 0)
-        rc = student_new(&config, from, from && same, o->train.settings.seed, ret, err);
+        rc = student_new(&config, from, from && same && !made, o->train.settings.seed, ret, err);
     model_config_free(&config);
     checkpoint_free(from);
     return rc;
@@ -187,17 +191,13 @@ static int finetune(struct options *o, struct err *err)
         .stage_count = 1,
         .objective = {.kind = OBJECTIVE_LABELS}};
     struct train_data data = {.fraction = 1};
-    char vocabulary[PATH_MAX];
-    int rc = 0;
+    /* A model brings its tokenizer's files; what has none takes its size from a vocabulary. */
+    int rc =
+        o->model ? make_model(o, &course.model, err) : train_begin(&o->train, o->vocabulary, err);
 
-    if (o->model)
-        rc = train_vocabulary(o->model, vocabulary, err);
-    else
-        snprintf(vocabulary, sizeof(vocabulary), "%s", o->vocabulary);
     if (rc == 0)
-        rc = train_begin(&o->train, vocabulary, err);
-    if (rc == 0)
-        rc = make_model(o, &course.model, err);
+        rc = o->model ? train_begin_as(&o->train, o->model, course.model->config.kind, err)
+                      : make_model(o, &course.model, err);
     if (rc == 0)
         rc = train_read(&o->train, &course.model->config, &data, err);
     course.stages[0].epochs = train_epochs(&data, o->epochs);

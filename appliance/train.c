@@ -256,7 +256,7 @@ static int tokenize(const struct train_options *o, const struct model_config *co
     bool by_name;
     int rc = task_map_labels(o->task, config, d->map, &by_name, err);
 
-    if (rc == 0 && o->task->pair && config->types < 2)
+    if (rc == 0 && o->task->pair && config->kind == MODEL_BERT && config->types < 2)
         rc = err_set(err, -EINVAL, "%s has pairs of texts; the model knows one type of token only",
                      o->task->name);
     if (rc == 0)
@@ -314,35 +314,54 @@ size_t train_epochs(const struct train_data *d, size_t epochs)
 
 /* --- the course --- */
 
-int train_vocabulary(const char *folder, char ret_path[PATH_MAX], struct err *err)
-{
-    int rc = file_path(ret_path, PATH_MAX, folder, VOCAB_FILE);
-
-    return rc < 0 ? err_set(err, rc, "%s: the path is too long", folder) : 0;
-}
-
-/* A folder that has one already must have the same: nothing there is overwritten. */
-int train_begin(const struct train_options *o, const char *from, struct err *err)
+/* Keep the file @from in the folder of the result, as @name. One that is there already must be the
+ * same: nothing there is overwritten. */
+static int keep_file(const struct train_options *o, const char *from, const char *name,
+                     struct err *err)
 {
     char to[PATH_MAX];
     uint8_t *bytes = NULL, *there = NULL;
     size_t count, there_count;
-    int rc = train_vocabulary(o->out, to, err);
+    int rc = file_path(to, sizeof(to), o->out, name);
 
-    if (rc == 0)
-        rc = file_make_folders(o->out, 0755, err);
-    if (rc == 0)
-        rc = file_read(from, TOKENIZER_VOCAB_BYTES_MAX, &bytes, &count, err);
+    if (rc < 0)
+        return err_set(err, rc, "%s/%s: the path is too long", o->out, name);
+    rc = file_read(from, TOKENIZER_VOCAB_BYTES_MAX, &bytes, &count, err);
     if (rc == 0 && access(to, F_OK) < 0) {
         rc = file_write(to, 0644, bytes, count, err);
     } else if (rc == 0) {
         rc = file_read(to, TOKENIZER_VOCAB_BYTES_MAX, &there, &there_count, err);
         if (rc == 0 && (there_count != count || memcmp(bytes, there, count) != 0))
-            rc = err_set(err, -EEXIST, "%s: is another vocabulary than %s; take another --out", to,
-                         from);
+            rc = err_set(err, -EEXIST, "%s: is not the same as %s; take another --out", to, from);
     }
     free(there);
     free(bytes);
+    return rc;
+}
+
+int train_begin(const struct train_options *o, const char *vocabulary, struct err *err)
+{
+    int rc = file_make_folders(o->out, 0755, err);
+
+    return rc < 0 ? rc : keep_file(o, vocabulary, VOCAB_FILE, err);
+}
+
+int train_begin_as(const struct train_options *o, const char *folder, enum model_kind kind,
+                   struct err *err)
+{
+    const char *names[TOKENIZER_FILES_MAX + 1];
+    size_t needed = tokenizer_files(kind, names), count = needed;
+    int rc = file_make_folders(o->out, 0755, err);
+
+    names[count++] = "tokenizer_config.json";
+    for (size_t i = 0; rc == 0 && i < count; i++) {
+        char path[PATH_MAX];
+
+        if (file_path(path, sizeof(path), folder, names[i]) < 0)
+            return err_set(err, -ENAMETOOLONG, "%s/%s: the path is too long", folder, names[i]);
+        if (i < needed || access(path, F_OK) == 0)
+            rc = keep_file(o, path, names[i], err);
+    }
     return rc;
 }
 

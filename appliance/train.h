@@ -51,6 +51,10 @@ struct train_data {
  *  is read. -EEXIST: another is there. */
 MUST_CHECK int train_begin(const struct train_options *o, const char *vocabulary, struct err *err);
 
+/** The same with the files of the tokenizer of a model of @kind in @folder. */
+MUST_CHECK int train_begin_as(const struct train_options *o, const char *folder,
+                              enum model_kind kind, struct err *err);
+
 /** Read and tokenize both files, for a model of @config; bad lines go to stderr. */
 MUST_CHECK int train_read(const struct train_options *o, const struct model_config *config,
                           struct train_data *ret, struct err *err);
@@ -58,9 +62,6 @@ void train_data_free(struct train_data *d);
 
 /** Epochs over a fraction of the data that take as many steps as @epochs over all of it. */
 size_t train_epochs(const struct train_data *d, size_t epochs);
-
-/** "@folder/vocab.txt". */
-MUST_CHECK int train_vocabulary(const char *folder, char ret_path[PATH_MAX], struct err *err);
 
 /**
  * Run @course, whose stages, model and objective are set, on @d, and print the result; @teacher:

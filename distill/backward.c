@@ -28,7 +28,7 @@ static bool classify_back(struct network *n, const real *values, const real *d_l
                      gradients + p->classifier_w, 0, d))
         return false;
     kernel_dropout(network_drop(n, n->drop.hidden, SITE_POOLED), d, s * h, d);
-    kernel_activation_back(HIDDEN_TANH, n->pooled, s * h, d);
+    kernel_activation_back(model_head_act(n->config.kind), n->pooled, s * h, d);
     kernel_bias_back(d, s, h, gradients + p->pooler_b);
     if (!linear_back(d, n->first, s, h, values + p->pooler_w, h, gradients + p->pooler_w, 0,
                      d_first))
@@ -114,15 +114,15 @@ static void scatter(struct network *n, real *gradients)
         for (size_t s = 0; s < b->sequences; s++)
             for (size_t t = b->starts[s]; t < b->starts[s + 1]; t++) {
                 real *word = gradients + n->places.word + b->ids[t] * h;
-                real *type = gradients + n->places.type + b->types[t] * h;
                 real *position = gradients + n->places.position + (t - b->starts[s]) * h;
                 const real *d = n->d + t * h;
 
                 for (size_t i = first; i < end; i++) {
                     word[i] += d[i];
-                    type[i] += d[i];
                     position[i] += d[i];
                 }
+                for (size_t i = first; n->config.types && i < end; i++)
+                    gradients[n->places.type + b->types[t] * h + i] += d[i];
             }
     }
 }

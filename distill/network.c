@@ -35,7 +35,7 @@ static void find_places(const struct checkpoint *c, struct places *p)
 
     p->word = (size_t)(c->word_embeddings - v);
     p->position = (size_t)(c->position_embeddings - v);
-    p->type = (size_t)(c->type_embeddings - v);
+    p->type = c->config.types ? (size_t)(c->type_embeddings - v) : 0;
     p->gain = (size_t)(c->embedding_gain - v);
     p->bias = (size_t)(c->embedding_bias - v);
     p->pooler_w = (size_t)(c->pooler_w - v);
@@ -50,8 +50,6 @@ int network_new(const struct checkpoint *c, struct network **ret, struct err *er
 {
     struct network *n;
 
-    if (c->config.kind != MODEL_BERT)
-        return err_set(err, -ENOTSUP, "only models of BERT's kind can be trained");
     n = calloc(1, sizeof(*n));
     if (!n)
         return err_set(err, -ENOMEM, "no memory for a network");
@@ -202,12 +200,14 @@ static void gather(struct network *n, const real *values)
     for (size_t s = 0; s < b->sequences; s++)
         for (size_t t = b->starts[s]; t < b->starts[s + 1]; t++) {
             const real *word = values + n->places.word + b->ids[t] * h;
-            const real *type = values + n->places.type + b->types[t] * h;
             const real *position = values + n->places.position + (t - b->starts[s]) * h;
             real *restrict to = n->sum + t * h;
 
             for (size_t i = 0; i < h; i++)
-                to[i] = word[i] + type[i] + position[i];
+                to[i] = word[i] + position[i];
+            if (n->config.types)
+                for (size_t i = 0; i < h; i++)
+                    to[i] += values[n->places.type + b->types[t] * h + i];
         }
 }
 
@@ -261,7 +261,8 @@ static bool classify(struct network *n, const real *values)
         memcpy(n->first + i * h, x + n->batch.starts[i] * h, h * sizeof(*x));
     if (!linear(n->first, s, h, values + n->places.pooler_w, h, n->pooled))
         return false;
-    kernel_activation(HIDDEN_TANH, n->pooled, values + n->places.pooler_b, s, h, n->pooled_out);
+    kernel_activation(model_head_act(k->kind), n->pooled, values + n->places.pooler_b, s, h,
+                      n->pooled_out);
     kernel_dropout(network_drop(n, n->drop.hidden, SITE_POOLED), n->pooled_out, s * h,
                    n->pooled_out);
     if (!linear(n->pooled_out, s, h, values + n->places.classifier_w, k->labels, n->logits))

@@ -1,5 +1,5 @@
 /*
- * network: a BERT classifier in float, forward and backward, on a batch of sequences.
+ * network: a classifier of BERT's family in float, forward and backward, on a batch of sequences.
  *
  * The sequences of a batch lie end to end, without padding: matrix products and passes run over
  * all their tokens, attention runs within each sequence. That is what a multiplicative mask on a
@@ -70,7 +70,7 @@ struct network;
 
 /**
  * A network of @c's shape and functions; keeps a copy of what it needs of @c, and no values.
- * -ENOTSUP: not of BERT's kind. The caller frees.
+ * The caller frees.
  */
 MUST_CHECK int network_new(const struct checkpoint *c, struct network **ret, struct err *err);
 void network_free(struct network *n);

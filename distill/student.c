@@ -22,7 +22,8 @@ int student_name_labels(struct model_config *config, const char *const names[], 
 static int check(const struct model_config *k, const struct model_config *from, bool head,
                  struct err *err)
 {
-    if (k->hidden != from->hidden || k->heads != from->heads ||
+    if (k->kind != from->kind || k->position_first != from->position_first ||
+        k->hidden != from->hidden || k->heads != from->heads ||
         k->intermediate != from->intermediate || k->vocab != from->vocab ||
         k->positions_max != from->positions_max || k->types != from->types)
         return err_set(err, -EINVAL, "a model can begin only with another of its own sizes");

@@ -30,7 +30,7 @@ struct trainer_settings trainer_defaults(void)
 static int group_tensor(void *ctx, const struct checkpoint_tensor *tensor, struct err *err)
 {
     struct trainer *t = ctx;
-    bool decays = !strstr(tensor->name, "LayerNorm") && !strstr(tensor->name, ".bias");
+    bool decays = tensor->rank > 1; /* not biases and LayerNorms */
     struct trainer_group *last = t->group_count ? &t->groups[t->group_count - 1] : NULL;
     struct trainer_group *more;
 

@@ -95,6 +95,8 @@ struct load {
     bool *used;      /* (shards_count()) */
     size_t elements; /* of all slots matched so far; in the second pass, filled so far */
     uint64_t random; /* state of the generator of made-up weights */
+    bool bare;       /* the head may be missing: it is made up then */
+    bool made;       /* and was */
 };
 
 typedef int (*slot_step)(struct load *l, const char *name, const struct slot *slot, void *owner,
@@ -197,6 +199,55 @@ static int find(const struct load *l, const char *name, size_t *ret, struct err 
     return 0;
 }
 
+/* splitmix64: any seed will do, and two draws in a row are as good as independent. */
+static uint64_t draw(uint64_t *state)
+{
+    uint64_t z = *state += 0x9e3779b97f4a7c15;
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
+    return z ^ (z >> 31);
+}
+
+/* Two of N(0, 1), by Box and Muller. */
+static void draw_normal(uint64_t *state, float ret[2])
+{
+    float u = (float)((draw(state) >> 40) + 1) * 0x1p-24f,
+          v = (float)(draw(state) >> 40) * 0x1p-24f;
+    float radius = sqrtf(-2 * logf(u)), angle = 2 * (float)M_PI * v;
+
+    ret[0] = radius * cosf(angle);
+    ret[1] = radius * sinf(angle);
+}
+
+static size_t slot_elements(const struct load *l, const struct slot *slot)
+{
+    return dim_size(&l->c->config, slot->dims[0]) *
+           (slot->dims[1] == NONE ? 1 : dim_size(&l->c->config, slot->dims[1]));
+}
+
+static int fill_random(struct load *l, const char *name, const struct slot *slot, void *owner,
+                       struct err *err)
+{
+    size_t count = slot_elements(l, slot);
+    float *to = l->c->values + l->elements, pair[2];
+    bool bias = strstr(name, ".bias"), gain = slot->dims[1] == NONE && !bias;
+
+    (void)err;
+    *(const float **)((char *)owner + slot->offset) = to;
+    l->elements += count;
+    for (size_t i = 0; i < count; i++) {
+        if (gain || bias) {
+            to[i] = gain;
+            continue;
+        }
+        if (i % 2 == 0)
+            draw_normal(&l->random, pair);
+        to[i] = (float)RANDOM_DEVIATION * pair[i % 2];
+    }
+    return 0;
+}
+
 static void shape_text(const size_t shape[], size_t rank, char *ret, size_t size)
 {
     size_t at = 0;
@@ -204,6 +255,16 @@ static void shape_text(const size_t shape[], size_t rank, char *ret, size_t size
     ret[0] = 0;
     for (size_t i = 0; i < rank && at < size; i++)
         at += (size_t)snprintf(ret + at, size - at, "%s%zu", i ? ", " : "", shape[i]);
+}
+
+/* Of a bare checkpoint: a tensor of the head, which is not there. */
+static bool is_made(const struct load *l, const char *name, const struct slot *slot)
+{
+    bool head = slot->offset >= offsetof(struct checkpoint, pooler_w) && slot >= model_slots &&
+                slot < model_slots + ARRAY_LENGTH(model_slots);
+    size_t index;
+
+    return l->bare && head && find(l, name, &index, NULL) < 0;
 }
 
 static int match(struct load *l, const char *name, const struct slot *slot, void *owner,
@@ -215,6 +276,11 @@ static int match(struct load *l, const char *name, const struct slot *slot, void
     int rc;
 
     (void)owner;
+    if (is_made(l, name, slot)) {
+        l->made = true;
+        l->elements += slot_elements(l, slot);
+        return 0;
+    }
     rc = find(l, name, &index, err);
     if (rc < 0)
         return rc;
@@ -239,6 +305,8 @@ static int fill(struct load *l, const char *name, const struct slot *slot, void 
     size_t index = 0;
     int rc;
 
+    if (is_made(l, name, slot))
+        return fill_random(l, name, slot, owner, err);
     rc = find(l, name, &index, err);
     if (rc < 0)
         return rc;
@@ -259,12 +327,24 @@ static bool is_unused(const struct naming *n, const char *name)
     return false;
 }
 
+/* What a checkpoint was pre-trained with. */
+static bool is_other_head(const char *name)
+{
+    static const char *const heads[] = {"cls.", "lm_head.", "vocab_"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(heads); i++)
+        if (!strncmp(name, heads[i], strlen(heads[i])))
+            return true;
+    return false;
+}
+
 static int check_unused(const struct load *l, struct err *err)
 {
     for (size_t i = 0; i < shards_count(l->tensors); i++) {
         const char *name = shards_at(l->tensors, i)->name;
 
-        if (!l->used[i] && !is_unused(&namings[l->c->config.kind], name))
+        if (!l->used[i] && !(l->bare && is_other_head(name)) &&
+            !is_unused(&namings[l->c->config.kind], name))
             return err_set(err, -EINVAL,
                            "%s: tensor %s is no part of the model that config.json describes",
                            shards_path(l->tensors), name);
@@ -296,14 +376,17 @@ static int load_weights(struct load *l, const char *folder, struct err *err)
     return walk_set(l, fill, err);
 }
 
-int checkpoint_load(const char *folder, struct checkpoint **ret_checkpoint, struct err *err)
+/* @to: whether the checkpoint may be bare, and the seed of what is made up then. */
+static int load(struct load *to, const char *folder, struct checkpoint **ret_checkpoint,
+                struct err *err)
 {
-    struct load l = {.c = calloc(1, sizeof(*l.c))};
+    struct load l = {.c = calloc(1, sizeof(*l.c)), .bare = to->bare, .random = to->random};
     int rc;
 
     if (!l.c)
         return -ENOMEM;
-    rc = model_config_read(folder, &l.c->config, err);
+    rc = l.bare ? model_config_read_bare(folder, &l.c->config, err)
+                : model_config_read(folder, &l.c->config, err);
     if (rc < 0)
         goto out;
     l.c->layers = calloc(l.c->config.layers, sizeof(*l.c->layers));
@@ -315,6 +398,7 @@ int checkpoint_load(const char *folder, struct checkpoint **ret_checkpoint, stru
     if (rc < 0)
         goto out;
     *ret_checkpoint = l.c;
+    to->made = l.made;
     l.c = NULL;
 out:
     shards_close(l.tensors);
@@ -323,31 +407,21 @@ out:
     return rc;
 }
 
-/* splitmix64: any seed will do, and two draws in a row are as good as independent. */
-static uint64_t draw(uint64_t *state)
+int checkpoint_load(const char *folder, struct checkpoint **ret_checkpoint, struct err *err)
 {
-    uint64_t z = *state += 0x9e3779b97f4a7c15;
+    struct load l = {.bare = false};
 
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
-    return z ^ (z >> 31);
+    return load(&l, folder, ret_checkpoint, err);
 }
 
-/* Two of N(0, 1), by Box and Muller. */
-static void draw_normal(uint64_t *state, float ret[2])
+int checkpoint_load_bare(const char *folder, uint64_t seed, struct checkpoint **ret_checkpoint,
+                         bool *ret_made, struct err *err)
 {
-    float u = (float)((draw(state) >> 40) + 1) * 0x1p-24f,
-          v = (float)(draw(state) >> 40) * 0x1p-24f;
-    float radius = sqrtf(-2 * logf(u)), angle = 2 * (float)M_PI * v;
+    struct load l = {.bare = true, .random = seed};
+    int rc = load(&l, folder, ret_checkpoint, err);
 
-    ret[0] = radius * cosf(angle);
-    ret[1] = radius * sinf(angle);
-}
-
-static size_t slot_elements(const struct load *l, const struct slot *slot)
-{
-    return dim_size(&l->c->config, slot->dims[0]) *
-           (slot->dims[1] == NONE ? 1 : dim_size(&l->c->config, slot->dims[1]));
+    *ret_made = l.made;
+    return rc;
 }
 
 static int count_slot(struct load *l, const char *name, const struct slot *slot, void *owner,
@@ -355,28 +429,6 @@ static int count_slot(struct load *l, const char *name, const struct slot *slot,
 {
     (void)name, (void)owner, (void)err;
     l->elements += slot_elements(l, slot);
-    return 0;
-}
-
-static int fill_random(struct load *l, const char *name, const struct slot *slot, void *owner,
-                       struct err *err)
-{
-    size_t count = slot_elements(l, slot);
-    float *to = l->c->values + l->elements, pair[2];
-    bool bias = strstr(name, ".bias"), gain = slot->dims[1] == NONE && !bias;
-
-    (void)err;
-    *(const float **)((char *)owner + slot->offset) = to;
-    l->elements += count;
-    for (size_t i = 0; i < count; i++) {
-        if (gain || bias) {
-            to[i] = gain;
-            continue;
-        }
-        if (i % 2 == 0)
-            draw_normal(&l->random, pair);
-        to[i] = (float)RANDOM_DEVIATION * pair[i % 2];
-    }
     return 0;
 }
 

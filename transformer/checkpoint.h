@@ -53,6 +53,15 @@ MUST_CHECK int checkpoint_load(const char *folder, struct checkpoint **ret_check
                                struct err *err);
 
 /**
+ * The same of a checkpoint to be trained, which may lack a classifier (BertModel) or have another
+ * head (BertForMaskedLM), which is left out: what of the head is not there is made up by @seed, as
+ * checkpoint_random() does it, and *ret_made says so.
+ */
+MUST_CHECK int checkpoint_load_bare(const char *folder, uint64_t seed,
+                                    struct checkpoint **ret_checkpoint, bool *ret_made,
+                                    struct err *err);
+
+/**
  * A checkpoint of this shape with made-up weights, for benchmarks: gains 1, biases 0, all else
  * N(0, 0.02). The same @seed gives the same weights. @config's label names are not taken over:
  * they are "LABEL_0" and so on. -ENOMEM. The caller frees.
@@ -76,7 +85,6 @@ MUST_CHECK int checkpoint_each(const struct checkpoint *c, checkpoint_visit visi
 /**
  * Write @c to @folder, which is there: config.json and model.safetensors (F32), as
  * checkpoint_load() and HF read them, each whole or not at all. The values are secret: mode 0600.
- * -ENOTSUP: not of BERT's kind.
  */
 MUST_CHECK int checkpoint_save(const struct checkpoint *c, const char *folder, struct err *err);
 

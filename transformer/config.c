@@ -1,6 +1,7 @@
 #include "transformer/config.h"
 
 #include "base/file.h"
+#include "transformer/config_internal.h"
 #include "transformer/document.h"
 #include "transformer/tokenizer_config.h"
 
@@ -9,18 +10,31 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What a kind calls what all of them have. */
-static const struct kind {
-    const char *architecture, *type;
-    const char *hidden, *layers, *heads, *intermediate, *hidden_act; /* keys */
-} kinds[MODEL_KINDS] = {
-    [MODEL_BERT] = {"BertForSequenceClassification", "bert", "hidden_size", "num_hidden_layers",
-                    "num_attention_heads", "intermediate_size", "hidden_act"},
-    [MODEL_ROBERTA] = {"RobertaForSequenceClassification", "roberta", "hidden_size",
-                       "num_hidden_layers", "num_attention_heads", "intermediate_size",
+const struct model_kind_names model_kind_names[MODEL_KINDS] = {
+    [MODEL_BERT] = {"BertForSequenceClassification",
+                    "bert",
+                    {"BertModel", "BertForMaskedLM", "BertForPreTraining"},
+                    "hidden_size",
+                    "num_hidden_layers",
+                    "num_attention_heads",
+                    "intermediate_size",
+                    "hidden_act"},
+    [MODEL_ROBERTA] = {"RobertaForSequenceClassification",
+                       "roberta",
+                       {"RobertaModel", "RobertaForMaskedLM"},
+                       "hidden_size",
+                       "num_hidden_layers",
+                       "num_attention_heads",
+                       "intermediate_size",
                        "hidden_act"},
-    [MODEL_DISTILBERT] = {"DistilBertForSequenceClassification", "distilbert", "dim", "n_layers",
-                          "n_heads", "hidden_dim", "activation"},
+    [MODEL_DISTILBERT] = {"DistilBertForSequenceClassification",
+                          "distilbert",
+                          {"DistilBertModel", "DistilBertForMaskedLM"},
+                          "dim",
+                          "n_layers",
+                          "n_heads",
+                          "hidden_dim",
+                          "activation"},
 };
 
 static const char *const hidden_act_names[] = {
@@ -114,7 +128,7 @@ static int get_size(const struct document *d, const char *key, size_t missing, s
 
 static int get_sizes(const struct document *d, struct model_config *c, struct err *err)
 {
-    const struct kind *kind = &kinds[c->kind];
+    const struct model_kind_names *kind = &model_kind_names[c->kind];
     const struct {
         const char *key;
         size_t missing, max, *ret;
@@ -207,7 +221,19 @@ static int require_string(const struct document *d, const char *key, const char 
     return value ? name_index(d, key, value, &only, 1, &index, err) : 0;
 }
 
-static int get_kind(const struct document *d, struct model_config *c, struct err *err)
+/* Whether @name is an architecture without a classifier, and of which kind. */
+static bool find_bare(const char *name, size_t *ret)
+{
+    for (size_t i = 0; name && i < MODEL_KINDS; i++)
+        for (size_t n = 0; n < MODEL_BARE_MAX; n++)
+            if (model_kind_names[i].bare[n] && strcmp(name, model_kind_names[i].bare[n]) == 0) {
+                *ret = i;
+                return true;
+            }
+    return false;
+}
+
+static int get_kind(const struct document *d, bool bare, struct model_config *c, struct err *err)
 {
     const json_t *list = document_get(d, "architectures");
     const char *name = json_string_value(json_array_get(list, 0)), *names[MODEL_KINDS];
@@ -215,14 +241,20 @@ static int get_kind(const struct document *d, struct model_config *c, struct err
     size_t index;
 
     for (size_t i = 0; i < MODEL_KINDS; i++)
-        names[i] = kinds[i].architecture;
-    if (!name_find(json_array_size(list) == 1 ? name : NULL, names, MODEL_KINDS, &index, known))
-        return err_set(err, -ENOTSUP, "%s: architectures must be one of %s, not %.64s", d->path,
-                       known, document_shown(name));
+        names[i] = model_kind_names[i].architecture;
+    if (json_array_size(list) != 1)
+        name = NULL;
+    if (!(bare && find_bare(name, &index)) && !name_find(name, names, MODEL_KINDS, &index, known))
+        return find_bare(name, &index)
+                   ? err_set(err, -ENOTSUP,
+                             "%s: %s has no classifier: `mpcformer finetune` gives it one", d->path,
+                             name)
+                   : err_set(err, -ENOTSUP, "%s: architectures must be one of %s, not %.64s",
+                             d->path, known, document_shown(name));
     c->kind = (enum model_kind)index;
     if (!document_get(d, "model_type"))
         return err_set(err, -EINVAL, "%s: model_type is missing", d->path);
-    return require_string(d, "model_type", kinds[index].type, err);
+    return require_string(d, "model_type", model_kind_names[index].type, err);
 }
 
 /* Keys that make another model of it, and come with most checkpoints to say that they do not. */
@@ -265,7 +297,7 @@ static int check_embedding(const struct document *d, const struct model_config *
 
     if (size && json_integer_value(size) != (json_int_t)c->hidden)
         return err_set(err, -ENOTSUP, "%s: embedding_size other than %s is not supported", d->path,
-                       kinds[c->kind].hidden);
+                       model_kind_names[c->kind].hidden);
     return 0;
 }
 
@@ -275,8 +307,8 @@ static int get_functions(const struct document *d, struct model_config *c, struc
     size_t hidden[MODEL_LAYERS_MAX], softmax[MODEL_LAYERS_MAX];
     int rc;
 
-    rc = get_names(d, kinds[c->kind].hidden_act, hidden_act_names, HIDDEN_ACTS, HIDDEN_GELU,
-                   c->layers, hidden, err);
+    rc = get_names(d, model_kind_names[c->kind].hidden_act, hidden_act_names, HIDDEN_ACTS,
+                   HIDDEN_GELU, c->layers, hidden, err);
     if (rc < 0)
         return rc;
     rc = get_names(d, "softmax_act", softmax_act_names, SOFTMAX_ACTS, SOFTMAX_EXP, c->layers,
@@ -354,7 +386,8 @@ static int get_labels(const struct document *d, struct model_config *c, struct e
     return rc < 0 ? rc : name_labels(d, names, c, err);
 }
 
-int model_config_read(const char *folder, struct model_config *ret_config, struct err *err)
+static int read_config(const char *folder, bool bare, struct model_config *ret_config,
+                       struct err *err)
 {
     struct document d = {0};
     struct model_config c = {0};
@@ -363,7 +396,7 @@ int model_config_read(const char *folder, struct model_config *ret_config, struc
     rc = document_read(folder, "config.json", MODEL_JSON_BYTES_MAX, &d, err);
     if (rc < 0)
         return rc;
-    rc = get_kind(&d, &c, err);
+    rc = get_kind(&d, bare, &c, err);
     if (rc == 0)
         rc = check_unsupported(&d, err);
     if (rc == 0)
@@ -386,6 +419,16 @@ int model_config_read(const char *folder, struct model_config *ret_config, struc
     else
         *ret_config = c;
     return rc;
+}
+
+int model_config_read(const char *folder, struct model_config *ret_config, struct err *err)
+{
+    return read_config(folder, false, ret_config, err);
+}
+
+int model_config_read_bare(const char *folder, struct model_config *ret_config, struct err *err)
+{
+    return read_config(folder, true, ret_config, err);
 }
 
 void model_config_free(struct model_config *config)

@@ -86,8 +86,13 @@ struct model_config {
 MUST_CHECK int model_config_read(const char *folder, struct model_config *ret_config,
                                  struct err *err);
 
-/** Write @config as @folder/config.json, from which model_config_read() makes the same again;
- *  without label names, those are "LABEL_0" and so on. -ENOTSUP: not of BERT's kind. */
+/** The same, also of a model without a classifier (BertModel, RobertaForMaskedLM): to train one. */
+MUST_CHECK int model_config_read_bare(const char *folder, struct model_config *ret_config,
+                                      struct err *err);
+
+/** Write @config as @folder/config.json, from which model_config_read() makes the same again, with
+ *  tokenizer_config.json beside it where there was one; without label names, those are "LABEL_0"
+ * and so on. */
 MUST_CHECK int model_config_write(const struct model_config *config, const char *folder,
                                   struct err *err);
 

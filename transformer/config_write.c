@@ -2,6 +2,7 @@
 #include "transformer/config.h"
 
 #include "base/file.h"
+#include "transformer/config_internal.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -52,28 +53,41 @@ static json_t *labels(const struct model_config *c, bool by_name)
     return object;
 }
 
+/* What all kinds have, and then what some do. */
+static json_t *describe(const struct model_config *c)
+{
+    const struct model_kind_names *k = &model_kind_names[c->kind];
+    json_t *root = json_pack(
+        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:o*, s:o*, s:s}",
+        "architectures", k->architecture, "model_type", k->type, k->hidden, (json_int_t)c->hidden,
+        k->layers, (json_int_t)c->layers, k->heads, (json_int_t)c->heads, k->intermediate,
+        (json_int_t)c->intermediate, k->hidden_act, names(c, hidden_name), "softmax_act",
+        names(c, softmax_name), "vocab_size", (json_int_t)c->vocab, "max_position_embeddings",
+        (json_int_t)(c->position_first + c->positions_max), "num_labels", (json_int_t)c->labels,
+        "id2label", c->label_names ? labels(c, false) : NULL, "label2id",
+        c->label_names ? labels(c, true) : NULL, "problem_type",
+        c->regression ? "regression" : "single_label_classification");
+
+    if (root && c->kind != MODEL_DISTILBERT) {
+        json_object_set_new(root, "type_vocab_size", json_integer((json_int_t)c->types));
+        json_object_set_new(root, "layer_norm_eps", json_real(c->layer_norm_eps));
+    }
+    if (root && c->kind == MODEL_ROBERTA)
+        json_object_set_new(root, "pad_token_id", json_integer((json_int_t)c->position_first - 1));
+    else if (root)
+        json_object_set_new(root, "do_lower_case", json_boolean(c->lower_case));
+    return root;
+}
+
 int model_config_write(const struct model_config *c, const char *folder, struct err *err)
 {
     char path[PATH_MAX], *text;
     json_t *root;
     int rc;
 
-    if (c->kind != MODEL_BERT)
-        return err_set(err, -ENOTSUP, "%s: only models of BERT's kind can be written", folder);
     if (file_path(path, sizeof(path), folder, "config.json") < 0)
         return err_set(err, -ENAMETOOLONG, "%s/config.json: the path is too long", folder);
-    root = json_pack(
-        "{s:[s], s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:I, s:I, s:I, s:f, s:I, s:o*, s:o*, s:s, s:b}",
-        "architectures", "BertForSequenceClassification", "model_type", "bert", "hidden_size",
-        (json_int_t)c->hidden, "num_hidden_layers", (json_int_t)c->layers, "num_attention_heads",
-        (json_int_t)c->heads, "intermediate_size", (json_int_t)c->intermediate, "hidden_act",
-        names(c, hidden_name), "softmax_act", names(c, softmax_name), "vocab_size",
-        (json_int_t)c->vocab, "max_position_embeddings", (json_int_t)c->positions_max,
-        "type_vocab_size", (json_int_t)c->types, "layer_norm_eps", c->layer_norm_eps, "num_labels",
-        (json_int_t)c->labels, "id2label", c->label_names ? labels(c, false) : NULL, "label2id",
-        c->label_names ? labels(c, true) : NULL, "problem_type",
-        c->regression ? "regression" : "single_label_classification", "do_lower_case",
-        c->lower_case);
+    root = describe(c);
     text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
     json_decref(root);
     rc = text ? file_write(path, 0644, text, strlen(text), err)

@@ -59,16 +59,18 @@ static real *draw_values(const struct checkpoint *c, uint64_t seed)
     return v;
 }
 
-static void rig_make(struct rig *r, enum hidden_act hidden, enum softmax_act softmax,
-                     size_t label_count)
+static void rig_make_kind(struct rig *r, enum model_kind kind, enum hidden_act hidden,
+                          enum softmax_act softmax, size_t label_count)
 {
-    struct model_config config = {.hidden = 6,
+    struct model_config config = {.kind = kind,
+                                  .position_first = kind == MODEL_ROBERTA ? 2 : 0,
+                                  .hidden = 6,
                                   .layers = 2,
                                   .heads = 2,
                                   .intermediate = 5,
                                   .vocab = 7,
                                   .positions_max = 6,
-                                  .types = 2,
+                                  .types = kind == MODEL_DISTILBERT ? 0 : 2,
                                   .labels = label_count,
                                   .layer_norm_eps = 1e-3};
 
@@ -83,6 +85,12 @@ static void rig_make(struct rig *r, enum hidden_act hidden, enum softmax_act sof
     assert_int_equal(network_new(r->shape, &r->net, NULL), 0);
     assert_int_equal(network_new(r->shape, &r->teacher, NULL), 0);
     assert_int_equal(network_forward(r->teacher, r->teacher_values, &batch, NULL, NULL), 0);
+}
+
+static void rig_make(struct rig *r, enum hidden_act hidden, enum softmax_act softmax,
+                     size_t label_count)
+{
+    rig_make_kind(r, MODEL_BERT, hidden, softmax, label_count);
 }
 
 static void rig_free(struct rig *r)
@@ -233,6 +241,26 @@ static void dropout_drops_its_share(void **state)
 }
 
 /* A sequence's logits are the reference's, whatever lies beside it in the batch. */
+static void check_reference(struct rig *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        r->shape->values[i] = (float)r->values[i];
+    for (size_t i = 0; i < r->count; i++)
+        r->values[i] = r->shape->values[i];
+    assert_int_equal(network_forward(r->net, r->values, &batch, NULL, NULL), 0);
+    for (size_t q = 0; q < SEQUENCES; q++) {
+        struct encoding e = {.count = starts[q + 1] - starts[q]};
+        double want[3];
+
+        memcpy(e.ids, ids + starts[q], e.count * sizeof(*ids));
+        if (r->shape->config.types)
+            memcpy(e.types, types + starts[q], e.count * sizeof(*types));
+        assert_int_equal(reference_classify(r->shape, &e, want, NULL, NULL), 0);
+        for (size_t i = 0; i < 3; i++)
+            assert_true(fabs(network_logits(r->net)[q * 3 + i] - want[i]) < 2e-5);
+    }
+}
+
 static void forward_is_the_reference(void **state)
 {
     (void)state;
@@ -241,23 +269,22 @@ static void forward_is_the_reference(void **state)
             struct rig r;
 
             rig_make(&r, (enum hidden_act)h, (enum softmax_act)s, 3);
-            for (size_t i = 0; i < r.count; i++)
-                r.shape->values[i] = (float)r.values[i];
-            for (size_t i = 0; i < r.count; i++)
-                r.values[i] = r.shape->values[i];
-            assert_int_equal(network_forward(r.net, r.values, &batch, NULL, NULL), 0);
-            for (size_t q = 0; q < SEQUENCES; q++) {
-                struct encoding e = {.count = starts[q + 1] - starts[q]};
-                double want[3];
-
-                memcpy(e.ids, ids + starts[q], e.count * sizeof(*ids));
-                memcpy(e.types, types + starts[q], e.count * sizeof(*types));
-                assert_int_equal(reference_classify(r.shape, &e, want, NULL, NULL), 0);
-                for (size_t i = 0; i < 3; i++)
-                    assert_true(fabs(network_logits(r.net)[q * 3 + i] - want[i]) < 2e-5);
-            }
+            check_reference(&r);
             rig_free(&r);
         }
+}
+
+static void of_every_kind(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < MODEL_KINDS; k++) {
+        struct rig r;
+
+        rig_make_kind(&r, (enum model_kind)k, HIDDEN_GELU, SOFTMAX_2QUAD, 3);
+        check_reference(&r);
+        check_gradients(&r, "another kind");
+        rig_free(&r);
+    }
 }
 
 int main(void)
@@ -265,6 +292,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(forward_is_the_reference),
         cmocka_unit_test(of_every_pair_of_functions),
+        cmocka_unit_test(of_every_kind),
         cmocka_unit_test(of_every_loss_and_with_dropout),
         cmocka_unit_test(dropout_drops_its_share),
     };

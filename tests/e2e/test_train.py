@@ -126,6 +126,49 @@ def ranges(desk, _):
     return f"from {before:.2f} to {after:.2f}"
 
 
+def kinds(desk, options):
+    """RoBERTa and DistilBERT are trained and taught; a pretrained body without a head gets one."""
+    root = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data")
+    for kind in ("roberta", "distilbert"):
+        tuned = desk.train("finetune", "--model", os.path.join(root, kind), "--tokens", 8,
+                           "--epochs", 2, "--rate", "3e-3", "--out", kind)
+        taught = desk.train("distill", "--teacher", kind, "--tokens", 8, "--hidden-epochs", 1,
+                            "--logits-epochs", 1, "--out", kind + "-student")
+        expect(tuned["finished"] and taught["finished"], f"{kind}: {tuned}, {taught}")
+        with open(desk.path(f"{kind}-student/config.json")) as f:
+            config = json.load(f)
+        expect(config["model_type"] == kind and config["softmax_act"] == "2quad", f"{config}")
+    with open(desk.path("teacher/config.json")) as f:
+        config = json.load(f)
+    config["architectures"] = ["BertModel"]
+    for key in ("id2label", "label2id", "num_labels", "problem_type"):
+        del config[key]
+    raw = desk.model("teacher")
+    size = int.from_bytes(raw[:8], "little")
+    header, body = json.loads(raw[8:8 + size]), raw[8 + size:]
+    kept, out = {}, b""
+    for name, entry in header.items():
+        if name == "__metadata__" or name.startswith("classifier"):
+            continue
+        begin, end = entry["data_offsets"]
+        kept[name.removeprefix("bert.")] = dict(entry, data_offsets=[len(out), len(out) + end - begin])
+        out += body[begin:end]
+    text = json.dumps(kept).encode()
+    text += b" " * (-len(text) % 8)
+    with open(desk.path("body/model.safetensors", make=True), "wb") as f:
+        f.write(len(text).to_bytes(8, "little") + text + out)
+    with open(desk.path("body/config.json"), "w") as f:
+        json.dump(config, f)
+    shutil.copy(desk.path("teacher/vocab.txt"), desk.path("body/vocab.txt"))
+    words = ("finetune", "--model", "body", "--task", "SST-2", "--data", "data", "--epochs", 2)
+    out, messages = desk.run(*words, "--json", "--out", "headed")
+    expect_text("has no classifier: it gets one, made up by seed 1", messages, "a body without a head")
+    expect(json.loads(out)["dev_metric"] >= 0.95, f"the body's training is lost: {out}")
+    _, messages = desk.run("distill", "--teacher", "body", "--task", "SST-2", "--data", "data", "--out",
+                           "none", code=3)
+    expect_text("has no classifier: `mpcformer finetune`", messages, "a teacher without a head")
+
+
 def kills(desk, _):
     """Killed at any moment and started again, a training ends at the same bytes."""
     words = ("finetune", "--vocab", "vocab.txt", "--layers", 2, "--hidden", 64, "--epochs", 12,
@@ -198,7 +241,7 @@ def main():
     options = parse_arguments(__doc__)
     desk = Desk(options)
     try:
-        failed = run_cases((vocabulary, teacher, student, ranges, kills, pauses, wrong_input), options, desk,
+        failed = run_cases((vocabulary, teacher, student, ranges, kinds, kills, pauses, wrong_input), options, desk,
                            options)
         expect(not failed, f"{failed} cases")
     except Failed as e:

@@ -333,8 +333,29 @@ static void writes_what_it_reads(void **state)
     model_config_free(&second);
     assert_memory_equal(&first, &second, sizeof(first));
     assert_int_equal(model_config_write(&first, "/nowhere", NULL), -ENOENT);
-    first.kind = MODEL_ROBERTA;
-    assert_int_equal(model_config_write(&first, f->path, NULL), -ENOTSUP);
+}
+
+static void of_every_kind_is_written_and_read(void **state)
+{
+    static const char *const kinds[] = {"roberta", "distilbert"};
+    struct folder *f = *state;
+
+    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
+        struct checkpoint *c = NULL, *again = NULL;
+        char path[PATH_MAX];
+
+        assert_int_equal(file_path(path, sizeof(path), TEST_DATA, kinds[i]), 0);
+        assert_int_equal(checkpoint_load(path, &c, NULL), 0);
+        assert_int_equal(checkpoint_save(c, f->path, NULL), 0);
+        assert_int_equal(checkpoint_load(f->path, &again, NULL), 0);
+        assert_int_equal(c->config.kind, again->config.kind);
+        assert_int_equal(c->config.position_first, again->config.position_first);
+        assert_int_equal(c->config.types, again->config.types);
+        assert_int_equal(c->bytes, again->bytes);
+        assert_memory_equal(c->values, again->values, c->bytes);
+        checkpoint_free(c);
+        checkpoint_free(again);
+    }
 }
 
 static void refuses_bad_configs(void **state)
@@ -349,7 +370,7 @@ static void refuses_bad_configs(void **state)
         {"architectures", "[\"BertForTokenClassification\"]", -ENOTSUP,
          "not BertForTokenClassification"},
         {"architectures", "[\"\\u001b[2J\"]", -ENOTSUP, "not (no printable text)"},
-        {"architectures", "[\"BertForMaskedLM\"]", -ENOTSUP, "not BertForMaskedLM"},
+        {"architectures", "[\"BertForMaskedLM\"]", -ENOTSUP, "BertForMaskedLM has no classifier"},
         {"architectures", "[\"RobertaPreLayerNormForSequenceClassification\"]", -ENOTSUP,
          "not RobertaPreLayerNormForSequenceClassification"},
         {"architectures", "[\"XLMRobertaForSequenceClassification\"]", -ENOTSUP, "not XLMRoberta"},
@@ -586,6 +607,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(refuses_adapters, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_other_tokenizers, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_what_it_reads, setup, teardown),
+        cmocka_unit_test_setup_teardown(of_every_kind_is_written_and_read, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_bad_configs, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_bad_weights, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_tensors_of_another_model, setup, teardown),
