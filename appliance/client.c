@@ -13,12 +13,16 @@
 /* A job waits for a tape and for the jobs before it: this many times timeout_ms. */
 #define JOB_TIMEOUTS 5
 #define POLL_MS      250
-#define REPLY_BYTES  (((size_t)64 << 10) + PLAN_ANSWERS_MAX * sizeof(uint64_t))
+
+/* More than a party has and remembers. */
+#define CLIENT_JOBS_MAX 1024
+#define REPLY_BYTES     (((size_t)64 << 10) + PLAN_ANSWERS_MAX * sizeof(uint64_t))
 
 struct client {
     const struct config *config;
     const struct plan *plan;
     int timeout_ms;
+    struct client_terms terms;
     struct tls_context *tls;
     struct tls_session *party[2]; /* both or none */
 };
@@ -45,12 +49,18 @@ int client_new(const struct config *config, const struct plan *plan, struct clie
     c->config = config;
     c->plan = plan;
     c->timeout_ms = (int)config->timeout_ms;
+    c->terms = (struct client_terms)CLIENT_TERMS_USUAL;
     rc = tls_context_new(config->certificate, config->key, config->authority, &c->tls, err);
     if (rc < 0)
         client_free(c);
     else
         *ret_client = c;
     return rc;
+}
+
+void client_set_terms(struct client *client, const struct client_terms *terms)
+{
+    client->terms = *terms;
 }
 
 static void disconnect(struct client *c)
@@ -235,6 +245,20 @@ struct question {
     size_t count;
 };
 
+static void ask_question(const struct client *c, struct question *q, bool stays)
+{
+    struct message_submit *m = &q->submit;
+
+    *m = (struct message_submit){.variant = message_variant_of(q->variant),
+                                 .priority = (uint8_t)c->terms.priority,
+                                 .stays = stays,
+                                 .deadline_ms = c->terms.deadline_ms};
+    input_lengths(q->variant, q->texts, q->count, m->length);
+    random_bytes(m->job, sizeof(m->job));
+    memcpy(m->model, c->plan->model_id, sizeof(m->model));
+    memcpy(m->plan_hash, c->plan->hash, sizeof(m->plan_hash));
+}
+
 struct answer {
     bool there;
     struct message_result result;
@@ -281,7 +305,8 @@ static void poll_both(struct client *c, const struct answer answers[2])
 static int await(struct client *c, const struct question *q, struct answer answers[2],
                  struct err *err)
 {
-    uint64_t deadline = net_deadline(JOB_TIMEOUTS * c->timeout_ms);
+    uint64_t deadline =
+        net_deadline(JOB_TIMEOUTS * c->timeout_ms) + c->terms.deadline_ms * 1000000ull;
 
     while (!answers[0].there || !answers[1].there) {
         for (unsigned int p = 0; p < 2; p++) {
@@ -345,17 +370,12 @@ static int run_job(struct client *c, struct question *q, double ret_logits[],
                    struct client_figures *ret_figures, struct err *err)
 {
     struct answer answers[2] = {{.there = false}, {.there = false}};
-    struct message_submit *m = &q->submit;
     size_t bytes = plan_answers(c->plan, q->variant) * sizeof(uint64_t);
     size_t upload = input_bytes(c->plan, q->variant);
     uint64_t start = time_ns();
     int rc;
 
-    *m = (struct message_submit){.variant = message_variant_of(q->variant)};
-    input_lengths(q->variant, q->texts, q->count, m->length);
-    random_bytes(m->job, sizeof(m->job));
-    memcpy(m->model, c->plan->model_id, sizeof(m->model));
-    memcpy(m->plan_hash, c->plan->hash, sizeof(m->plan_hash));
+    ask_question(c, q, false);
     answers[0].share = secret_alloc(bytes);
     answers[1].share = secret_alloc(bytes);
     rc = answers[0].share && answers[1].share ? 0 : err_set(err, -ENOMEM, "no memory");
@@ -375,6 +395,15 @@ static int run_job(struct client *c, struct question *q, double ret_logits[],
     return rc;
 }
 
+static int be_connected(struct client *c, struct err *err)
+{
+    /* A party closes sessions that are idle for long: what came meanwhile can only be that. */
+    for (unsigned int p = 0; p < 2; p++)
+        if (c->party[0] && c->party[p] && tls_poll(c->party[p], 0) == 0)
+            disconnect(c);
+    return c->party[0] ? 0 : client_connect(c, err);
+}
+
 int client_run(struct client *c, const struct encoding e[], size_t count, enum length_mode mode,
                double ret_logits[], struct client_figures *ret_figures, struct err *err)
 {
@@ -384,12 +413,7 @@ int client_run(struct client *c, const struct encoding e[], size_t count, enum l
 
     if (rc < 0)
         return rc;
-    /* A party closes sessions that are idle for long: what came meanwhile can only be that. */
-    for (unsigned int p = 0; p < 2; p++)
-        if (c->party[0] && c->party[p] && tls_poll(c->party[p], 0) == 0)
-            disconnect(c);
-    if (!c->party[0])
-        rc = client_connect(c, err);
+    rc = be_connected(c, err);
     if (rc == 0)
         rc = run_job(c, &q, ret_logits, ret_figures, &why);
     if (rc < 0) {
@@ -397,4 +421,164 @@ int client_run(struct client *c, const struct encoding e[], size_t count, enum l
         err_set(err, rc, "%s", err_text(&why, rc));
     }
     return rc;
+}
+
+/* --- jobs that stay --- */
+
+/* After a session that failed nobody knows what the other end will say next. */
+static int conclude(struct client *c, int rc)
+{
+    if (rc < 0)
+        disconnect(c);
+    return rc;
+}
+
+int client_submit(struct client *c, const struct encoding *e, enum length_mode mode,
+                  uint8_t ret_job[MESSAGE_ID_BYTES], struct err *err)
+{
+    struct question q = {.texts = e, .count = 1};
+    int rc = input_check(c->plan, e, 1, mode, &q.variant, err);
+
+    if (rc == 0)
+        rc = be_connected(c, err);
+    if (rc < 0)
+        return rc;
+    ask_question(c, &q, true);
+    rc = submit_both(c, &q, input_bytes(c->plan, q.variant), err);
+    if (rc == 0)
+        memcpy(ret_job, q.submit.job, MESSAGE_ID_BYTES);
+    return conclude(c, rc);
+}
+
+/* Of one text; a party says for a while that it is not there yet. */
+static int wait_for(struct client *c, unsigned int party, const uint8_t job[MESSAGE_ID_BYTES],
+                    uint64_t deadline, struct answer *a, struct err *err)
+{
+    static const struct variant one = {.batch = 1};
+    struct question q = {.variant = &one, .count = 1};
+    struct err why;
+    int rc;
+
+    memcpy(q.submit.job, job, MESSAGE_ID_BYTES);
+    do {
+        why = (struct err){""};
+        rc = tls_send(c->party[party], MESSAGE_WAIT, job, MESSAGE_ID_BYTES, c->timeout_ms, &why);
+        if (rc == 0)
+            rc = take_result(c, party, &q, a, &why);
+    } while (rc == -EAGAIN && time_ns() < deadline);
+    return rc < 0 ? fail_of(party, rc == -EAGAIN ? -ETIMEDOUT : rc, &why, err) : 0;
+}
+
+static int drop(struct client *c, unsigned int party, const uint8_t job[MESSAGE_ID_BYTES],
+                struct err *err)
+{
+    struct err why = {""};
+    int rc = tls_send(c->party[party], MESSAGE_DROP, job, MESSAGE_ID_BYTES, c->timeout_ms, &why);
+
+    if (rc == 0)
+        rc = receive_empty(c, party, MESSAGE_DROPPED, &why);
+    return rc < 0 ? fail_of(party, rc, &why, err) : 0;
+}
+
+static int fetch(struct client *c, const uint8_t job[MESSAGE_ID_BYTES], uint64_t deadline,
+                 struct answer answers[2], struct err *err)
+{
+    int rc = 0;
+
+    /* Party 0 proposes jobs: it knows best what becomes of one. */
+    for (unsigned int p = 0; rc == 0 && p < 2; p++)
+        rc = wait_for(c, p, job, deadline, &answers[p], err);
+    if (rc == 0 && answers[0].result.tape != answers[1].result.tape)
+        rc = err_set(err, -EPROTO, "the parties answered with different tapes");
+    /* It is here now; what a party does not forget at once it forgets later. */
+    for (unsigned int p = 0; rc == 0 && p < 2 && c->party[p]; p++)
+        if (drop(c, p, job, NULL) < 0)
+            disconnect(c);
+    return rc;
+}
+
+int client_wait(struct client *c, const uint8_t job[MESSAGE_ID_BYTES], uint64_t wait_ms,
+                double ret_logits[], struct client_figures *ret_figures, struct err *err)
+{
+    static const struct variant one = {.batch = 1};
+    struct answer answers[2] = {{.there = false}, {.there = false}};
+    size_t bytes = plan_answers(c->plan, &one) * sizeof(uint64_t);
+    uint64_t start = time_ns();
+    int rc = be_connected(c, err);
+
+    if (rc < 0)
+        return rc;
+    answers[0].share = secret_alloc(bytes);
+    answers[1].share = secret_alloc(bytes);
+    rc = answers[0].share && answers[1].share
+             ? fetch(c, job, start + wait_ms * 1000000, answers, err)
+             : err_set(err, -ENOMEM, "no memory");
+    if (rc == 0) {
+        *ret_figures = (struct client_figures){.wall_ns = time_ns() - start};
+        gather(answers, ret_figures);
+        answer_add(c->plan, &one, (uint64_t *const[2]){answers[0].share, answers[1].share}, 1,
+                   ret_logits, ret_figures->outside);
+    }
+    secret_free(answers[0].share, bytes);
+    secret_free(answers[1].share, bytes);
+    return conclude(c, rc);
+}
+
+int client_drop(struct client *c, const uint8_t job[MESSAGE_ID_BYTES], struct err *err)
+{
+    struct err other = {""};
+    int rc = be_connected(c, err), other_rc;
+
+    if (rc < 0)
+        return rc;
+    /* Party 0 first: it proposes, and tells party 1. */
+    rc = drop(c, 0, job, err);
+    other_rc = drop(c, 1, job, &other);
+    return conclude(c, rc < 0 ? rc : other_rc == -EREMOTEIO ? 0 : other_rc);
+}
+
+static int read_list(const uint8_t *bytes, size_t count, struct message_job **ret_jobs,
+                     size_t *ret_count, struct err *err)
+{
+    struct message_job *jobs;
+    struct reader r;
+    uint32_t rows;
+
+    reader_init(&r, bytes, count);
+    rows = read_u32(&r);
+    if (rows > CLIENT_JOBS_MAX)
+        return err_set(err, -EPROTO, "party0: claims to have %u jobs of this owner", rows);
+    jobs = calloc(rows + 1, sizeof(*jobs));
+    if (!jobs)
+        return err_set(err, -ENOMEM, "no memory for a list of jobs");
+    for (uint32_t i = 0; i < rows; i++)
+        message_read_job(&r, &jobs[i]);
+    for (uint32_t i = 0; i < rows; i++)
+        r.failed |= jobs[i].state > JOB_FAILED;
+    if (!reader_done(&r)) {
+        free(jobs);
+        return err_set(err, -EPROTO, "party0: its list of jobs cannot be read: another version?");
+    }
+    *ret_jobs = jobs;
+    *ret_count = rows;
+    return 0;
+}
+
+int client_list(struct client *c, struct message_job **ret_jobs, size_t *ret_count, struct err *err)
+{
+    struct err why = {""};
+    uint8_t *bytes = NULL;
+    size_t count = 0;
+    int rc = be_connected(c, err);
+
+    if (rc < 0)
+        return rc;
+    rc = tls_send(c->party[0], MESSAGE_LIST, NULL, 0, c->timeout_ms, &why);
+    if (rc == 0)
+        rc = receive(c, 0, MESSAGE_LIST_REPLY, &bytes, &count, &why);
+    if (rc < 0)
+        return conclude(c, fail_of(0, rc, &why, err));
+    rc = read_list(bytes, count, ret_jobs, ret_count, err);
+    secret_free(bytes, count);
+    return conclude(c, rc);
 }

@@ -11,6 +11,7 @@
 
 #include "appliance/config.h"
 #include "appliance/messages.h"
+#include "appliance/turns.h"
 #include "transformer/tokenizer.h"
 
 struct client;
@@ -29,12 +30,26 @@ struct client_figures {
     struct online_stats stats; /* of party 0 */
 };
 
+/* What an owner says of its jobs; all zero but the priority is what is usual. */
+struct client_terms {
+    unsigned int priority; /* among its own: 0 to TURNS_PRIORITY_MAX, which goes first */
+    uint32_t deadline_ms;  /* begin within it, or refuse; 0: within the parties' patience */
+};
+
+#define CLIENT_TERMS_USUAL                                                                         \
+    {                                                                                              \
+        .priority = TURNS_PRIORITY_DEFAULT                                                         \
+    }
+
 /**
  * @config of an owner and @plan stay the caller's and outlive the client. Connects to nobody yet.
  */
 MUST_CHECK int client_new(const struct config *config, const struct plan *plan,
                           struct client **ret_client, struct err *err);
 void client_free(struct client *client);
+
+/** Of the jobs from now on; CLIENT_TERMS_USUAL until called. */
+void client_set_terms(struct client *client, const struct client_terms *terms);
 
 /**
  * Ask both parties whether they serve the plan. Blocks for timeout_ms a step. -ENOENT: a party does
@@ -55,5 +70,32 @@ int client_socket(const struct client *client, unsigned int party);
 MUST_CHECK int client_run(struct client *client, const struct encoding e[], size_t count,
                           enum length_mode mode, double ret_logits[],
                           struct client_figures *ret_figures, struct err *err);
+
+/*
+ * Jobs that stay at the parties when their owner goes. Each of these connects where it must; an
+ * owner has no other owner's jobs.
+ */
+
+/** Leave a job of one text at both parties; errors as of client_run(), and then neither keeps it
+ *  for longer than its deadline. */
+MUST_CHECK int client_submit(struct client *client, const struct encoding *e, enum length_mode mode,
+                             uint8_t ret_job[MESSAGE_ID_BYTES], struct err *err);
+
+/**
+ * Wait for @job's answer, as client_run() gives it, for at most @wait_ms, and have both parties
+ * forget it. -EREMOTEIO: it failed, or no such job is there; -ETIMEDOUT: it has not ended.
+ */
+MUST_CHECK int client_wait(struct client *client, const uint8_t job[MESSAGE_ID_BYTES],
+                           uint64_t wait_ms, double ret_logits[],
+                           struct client_figures *ret_figures, struct err *err);
+
+/** End a job that has not begun, or have its answer forgotten. -EREMOTEIO: as party 0 says; at
+ *  party 1 it may be gone already. */
+MUST_CHECK int client_drop(struct client *client, const uint8_t job[MESSAGE_ID_BYTES],
+                           struct err *err);
+
+/** The owner's jobs at party 0, and those that it remembers: the caller's to free(). */
+MUST_CHECK int client_list(struct client *client, struct message_job **ret_jobs, size_t *ret_count,
+                           struct err *err);
 
 #endif

@@ -18,11 +18,12 @@ struct options {
     const char *config, *model, *length;
     bool json, compare, pair;
     size_t batch;
+    struct client_terms terms;
     char **texts;
     int text_count;
 };
 
-enum { OPTION_LENGTH = 256 };
+enum { OPTION_LENGTH = 256, OPTION_PRIORITY, OPTION_DEADLINE };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', "FILE", 0, "The owner's configuration (default: $" TOOL_CONFIG_VARIABLE ")", 0},
@@ -32,6 +33,12 @@ static const struct argp_option option_table[] = {
      "Where the float model is (default: in the folder that the configuration names)", 0},
     {"batch", 'b', "B", 0, "Texts at once, in one job (1)", 0},
     {"length", OPTION_LENGTH, "MODE", 0, MODEL_FOLDER_LENGTH_HELP, 0},
+    {"priority", OPTION_PRIORITY, "N", 0,
+     "0 to 9: the higher goes first among this owner's jobs (5)", 0},
+    {"deadline", OPTION_DEADLINE, "MS", 0,
+     "A job that has not begun within MS milliseconds is refused (default: twice the parties' "
+     "timeout_ms)",
+     0},
     {"pair", 'p', NULL, 0, "Two sentences: two arguments, or lines of TEXT<tab>TEXT", 0},
     {0},
 };
@@ -58,6 +65,14 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case OPTION_LENGTH:
         options->length = argument;
+        return 0;
+    case OPTION_PRIORITY:
+        options->terms.priority =
+            (unsigned int)bench_number(state, "priority", argument, 0, TURNS_PRIORITY_MAX);
+        return 0;
+    case OPTION_DEADLINE:
+        options->terms.deadline_ms =
+            (uint32_t)bench_number(state, "deadline", argument, 1, MESSAGE_DEADLINE_MS_MAX);
         return 0;
     case 'p':
         options->pair = true;
@@ -360,7 +375,7 @@ static const char doc[] =
 int cmd_infer(int argc, char **argv)
 {
     static const struct argp argp = {option_table, take_option, "[TEXT...]", doc};
-    struct options options = {.batch = 1};
+    struct options options = {.batch = 1, .terms = CLIENT_TERMS_USUAL};
     struct run run = {.options = &options};
     struct err err = {""};
     const char *path;
@@ -380,6 +395,7 @@ int cmd_infer(int argc, char **argv)
         tool_fail(&err, rc);
         return EXIT_USAGE;
     }
+    client_set_terms(run.owner.client, &options.terms);
     rc = classify_all(&run, &err);
     owner_close(&run.owner);
     if (rc < 0)

@@ -1,13 +1,16 @@
 /*
- * mpcformer job: a query as files, where a data owner reaches the parties' operators but not their
- * ports. The owner splits a text into two job files and adds the two answers; each operator hands
- * one in at the control socket of his appliance.
+ * mpcformer job: jobs that are left somewhere and fetched later. A data owner who reaches the
+ * parties leaves them there (cmd_job_owner.c). One who reaches only their operators splits a text
+ * into two job files and adds the two answers; each operator hands one in at the control socket of
+ * his appliance.
  *
  *     "job submit" input, output -> "job": ID; the answer is written when it is there
  *     "job list"                 -> "jobs": [{"job": ID, "state": STATE, "output": FILE, ...}]
  *     "job cancel" job           -> nothing more
  */
+#include "appliance/cmd_job.h"
 #include "appliance/answer.h"
+#include "appliance/bench.h"
 #include "appliance/cmd.h"
 #include "appliance/exit.h"
 #include "appliance/input.h"
@@ -26,26 +29,31 @@
 
 #define WAIT_STEP_MS 100
 
-struct options {
-    const char *socket, *model, *input, *output, *length;
-    bool json, wait;
-    const char *verb;
-    char **arguments;
-    int argument_count;
-};
+/* How long an owner's `wait` does where it is not said, and at most. */
+#define OWNER_WAIT_S     3600
+#define OWNER_WAIT_S_MAX 86400
 
-enum { OPTION_LENGTH = 256 };
+enum { OPTION_LENGTH = 256, OPTION_PRIORITY, OPTION_DEADLINE, OPTION_TIMEOUT };
 
 static const struct argp_option option_table[] = {
     {"socket", 's', "PATH", 0,
      "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT
      ")",
      0},
+    {"config", 'c', "FILE", 0,
+     "The data owner's configuration: submit, list, wait and cancel are then its own, at both "
+     "parties (default: $" TOOL_CONFIG_VARIABLE ", where no control socket is named)",
+     0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    {"priority", OPTION_PRIORITY, "N", 0,
+     "submit, an owner's: 0 to 9, the higher goes first among its own jobs (5)", 0},
+    {"deadline", OPTION_DEADLINE, "MS", 0,
+     "submit, an owner's: begin within MS milliseconds, or refuse (an hour)", 0},
+    {"timeout", OPTION_TIMEOUT, "S", 0, "wait, an owner's: give up after S seconds (3600)", 0},
     {"model", 'm', "DIR", 0, "split, reveal: the data owner's folder of the model", 0},
     {"input", 'i', "FILE", 0, "submit: the party's job file", 0},
     {"output", 'o', "PATH", 0, "submit: where the answer goes; split: the folder of both files", 0},
-    {"length", OPTION_LENGTH, "MODE", 0, "split: " MODEL_FOLDER_LENGTH_HELP, 0},
+    {"length", OPTION_LENGTH, "MODE", 0, "split, submit: " MODEL_FOLDER_LENGTH_HELP, 0},
     {"wait", 'W', NULL, 0, "submit: return when the answer is written", 0},
     {0},
 };
@@ -101,7 +109,7 @@ static int write_jobs(const struct plan *plan, const struct variant *v, const st
     return rc;
 }
 
-static int split_text(const struct model_folder *f, const struct options *o, struct err *err)
+static int split_text(const struct model_folder *f, const struct job_options *o, struct err *err)
 {
     struct encoding *e = secret_alloc(sizeof(*e));
     const struct variant *v = NULL;
@@ -124,8 +132,8 @@ static int split_text(const struct model_folder *f, const struct options *o, str
     return rc;
 }
 
-static int print_answer(const struct model_folder *f, const double logits[], bool json,
-                        struct err *err)
+int job_print_answer(const struct model_folder *f, const double logits[], bool json,
+                     struct err *err)
 {
     size_t count = f->plan->labels, best = logits_best(logits, count);
     double *probabilities = calloc(count, sizeof(*probabilities));
@@ -146,7 +154,7 @@ static int print_answer(const struct model_folder *f, const double logits[], boo
     return 0;
 }
 
-static int reveal(const struct model_folder *f, const struct options *o, struct err *err)
+static int reveal(const struct model_folder *f, const struct job_options *o, struct err *err)
 {
     const struct plan *plan = f->plan;
     const struct variant one = {.batch = 1};
@@ -166,15 +174,15 @@ static int reveal(const struct model_folder *f, const struct options *o, struct 
     if (rc == 0 && outside)
         rc = err_set(err, -ERANGE, ANSWER_OUTSIDE, outside->name);
     if (rc == 0)
-        rc = print_answer(f, logits, o->json, err);
+        rc = job_print_answer(f, logits, o->json, err);
     secret_free(share[0], bytes);
     secret_free(share[1], bytes);
     secret_free(logits, bytes);
     return rc;
 }
 
-static int with_model(const struct options *o,
-                      int (*body)(const struct model_folder *, const struct options *,
+static int with_model(const struct job_options *o,
+                      int (*body)(const struct model_folder *, const struct job_options *,
                                   struct err *),
                       struct err *err)
 {
@@ -188,19 +196,19 @@ static int with_model(const struct options *o,
     return rc;
 }
 
-static int do_split(const struct options *o, struct err *err)
+static int do_split(const struct job_options *o, struct err *err)
 {
     return with_model(o, split_text, err);
 }
 
-static int do_reveal(const struct options *o, struct err *err)
+static int do_reveal(const struct job_options *o, struct err *err)
 {
     return with_model(o, reveal, err);
 }
 
 /* --- the operator --- */
 
-static void print(const struct options *o, const json_t *reply)
+static void print(const struct job_options *o, const json_t *reply)
 {
     if (o->json)
         tool_print_json(stdout, reply);
@@ -209,7 +217,7 @@ static void print(const struct options *o, const json_t *reply)
 }
 
 /* 1 when the job is done, 0 while it is on its way, or why it failed. */
-static int look(const struct options *o, const char *job, struct err *err)
+static int look(const struct job_options *o, const char *job, struct err *err)
 {
     json_t *reply, *row;
     size_t i;
@@ -234,7 +242,7 @@ static int look(const struct options *o, const char *job, struct err *err)
     return rc == -ENOENT ? err_set(err, rc, "the appliance has no job %s (any more)", job) : rc;
 }
 
-static int wait_for(const struct options *o, const char *job, struct err *err)
+static int wait_for(const struct job_options *o, const char *job, struct err *err)
 {
     int rc;
 
@@ -258,7 +266,7 @@ static int add_path(json_t *to, const char *name, const char *path, struct err *
     return 0;
 }
 
-static int do_submit(const struct options *o, struct err *err)
+static int do_submit(const struct job_options *o, struct err *err)
 {
     json_t *arguments = json_object(), *reply;
     int rc = add_path(arguments, "input", o->input, err);
@@ -280,7 +288,7 @@ static int do_submit(const struct options *o, struct err *err)
     return rc;
 }
 
-static int do_list(const struct options *o, struct err *err)
+static int do_list(const struct job_options *o, struct err *err)
 {
     json_t *reply;
     int rc = tool_ask(o->socket, "job list", NULL, &reply, err);
@@ -292,7 +300,7 @@ static int do_list(const struct options *o, struct err *err)
     return 0;
 }
 
-static int do_cancel(const struct options *o, struct err *err)
+static int do_cancel(const struct job_options *o, struct err *err)
 {
     json_t *reply;
     int rc =
@@ -303,38 +311,56 @@ static int do_cancel(const struct options *o, struct err *err)
     return rc;
 }
 
-static int do_wait(const struct options *o, struct err *err)
+static int do_wait(const struct job_options *o, struct err *err)
 {
     return wait_for(o, o->arguments[0], err);
 }
 
 /* --- the command line --- */
 
+/* Of two verbs of one name the first is the data owner's at the parties. */
 static const struct verb {
     const char *name, *needs;
+    bool at_parties;
     int arguments_min, arguments_max;
     bool model, input, output;
-    int (*run)(const struct options *o, struct err *err);
+    int (*run)(const struct job_options *o, struct err *err);
 } verbs[] = {
-    {"split", "--model DIR --output DIR TEXT [TEXT]", 1, 2, true, false, true, do_split},
-    {"submit", "--input FILE --output FILE", 0, 0, false, true, true, do_submit},
-    {"list", "nothing more", 0, 0, false, false, false, do_list},
-    {"wait", "the job's id", 1, 1, false, false, false, do_wait},
-    {"cancel", "the job's id", 1, 1, false, false, false, do_cancel},
-    {"reveal", "--model DIR and both answers, party0's first", 2, 2, true, false, false, do_reveal},
+    {"split", "--model DIR --output DIR TEXT [TEXT]", false, 1, 2, true, false, true, do_split},
+    {"submit", "TEXT..., of an owner; else --input FILE --output FILE", true, 1, INT_MAX, false,
+     false, false, job_owner_submit},
+    {"submit", "--input FILE --output FILE; of an owner, TEXT...", false, 0, 0, false, true, true,
+     do_submit},
+    {"list", "nothing more", true, 0, 0, false, false, false, job_owner_list},
+    {"list", "nothing more", false, 0, 0, false, false, false, do_list},
+    {"wait", "the job's id", true, 1, 1, false, false, false, job_owner_wait},
+    {"wait", "the job's id", false, 1, 1, false, false, false, do_wait},
+    {"cancel", "the job's id", true, 1, 1, false, false, false, job_owner_cancel},
+    {"cancel", "the job's id", false, 1, 1, false, false, false, do_cancel},
+    {"reveal", "--model DIR and both answers, party0's first", false, 2, 2, true, false, false,
+     do_reveal},
 };
 
-static const struct verb *find_verb(const char *name)
+/* Whether it is the owner who asks: it says so, brings texts, or there is nobody else to ask. */
+static bool is_owner(const struct job_options *o)
+{
+    if (o->config || o->socket || o->input)
+        return o->config;
+    return (o->verb && !strcmp(o->verb, "submit")) ||
+           (getenv(TOOL_CONFIG_VARIABLE) && !getenv(TOOL_SOCKET_VARIABLE));
+}
+
+static const struct verb *find_verb(const struct job_options *o)
 {
     for (size_t i = 0; i < ARRAY_LENGTH(verbs); i++)
-        if (name && !strcmp(verbs[i].name, name))
+        if (o->verb && !strcmp(verbs[i].name, o->verb) && (!verbs[i].at_parties || is_owner(o)))
             return &verbs[i];
     return NULL;
 }
 
-static void check(struct argp_state *state, const struct options *o)
+static void check(struct argp_state *state, const struct job_options *o)
 {
-    const struct verb *v = find_verb(o->verb);
+    const struct verb *v = find_verb(o);
 
     if (!v) {
         argp_error(state, "say split, submit, list, wait, cancel or reveal");
@@ -348,11 +374,25 @@ static void check(struct argp_state *state, const struct options *o)
 
 static error_t take_option(int key, char *argument, struct argp_state *state)
 {
-    struct options *o = state->input;
+    struct job_options *o = state->input;
 
     switch (key) {
     case 's':
         o->socket = argument;
+        return 0;
+    case 'c':
+        o->config = argument;
+        return 0;
+    case OPTION_PRIORITY:
+        o->terms.priority =
+            (unsigned int)bench_number(state, "priority", argument, 0, TURNS_PRIORITY_MAX);
+        return 0;
+    case OPTION_DEADLINE:
+        o->terms.deadline_ms =
+            (uint32_t)bench_number(state, "deadline", argument, 1, MESSAGE_DEADLINE_MS_MAX);
+        return 0;
+    case OPTION_TIMEOUT:
+        o->wait_s = (unsigned int)bench_number(state, "timeout", argument, 0, OWNER_WAIT_S_MAX);
         return 0;
     case 'j':
         o->json = true;
@@ -389,19 +429,23 @@ int cmd_job(int argc, char **argv)
 {
     static const struct argp argp = {
         option_table, take_option, "split|submit|list|wait|cancel|reveal [ARGUMENT...]",
-        "Run a query as files, by the parties' operators.\v"
-        "The data owner: split TEXT into a job file a party; reveal the answer from both parties' "
-        "answer files. Each operator: submit his file, and give back the answer that is written; "
-        "list, wait for and cancel jobs.\n\n"
+        "Leave a query with the parties and fetch its answer later; or pass it as files.\v"
+        "The data owner, with --config: submit leaves a job for each TEXT at both parties and "
+        "prints its id; wait fetches the answer, which is kept for 10 minutes; list shows the "
+        "owner's jobs, cancel ends one that has not begun. Owners take turns by the time that "
+        "their jobs take; a priority counts among an owner's own jobs.\n\n"
+        "As files: the data owner splits TEXT into a job file a party, and reveals the answer from "
+        "both parties' answer files. Each operator submits his file, and gives back the answer "
+        "that is written; he lists, waits for and cancels jobs, an owner's too.\n\n"
         "Exit status: 0 done; 2 wrong usage; 3 failed; 4 reveal: no answer, since a value left the "
         "range that the plan was made for."};
-    struct options o = {.socket = NULL};
+    struct job_options o = {.terms = CLIENT_TERMS_USUAL, .wait_s = OWNER_WAIT_S};
     struct err err = {""};
     int rc;
 
     if (argp_parse(&argp, argc, argv, 0, NULL, &o) != 0)
         return EXIT_USAGE;
-    rc = find_verb(o.verb)->run(&o, &err);
+    rc = find_verb(&o)->run(&o, &err);
     if (rc < 0)
         tool_fail(&err, rc);
     return rc == -ERANGE ? EXIT_OUTSIDE : rc < 0 ? EXIT_FAILED : EXIT_OK;

@@ -12,7 +12,7 @@
 /* Far above what is written today: version 1 of a job was that large, and is refused by name. */
 #define JOB_FILE_BYTES_MAX ((size_t)1 << 27)
 
-static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB4";
+static const char job_magic[MAGIC_BYTES + 1] = "MPCFJOB5";
 static const char answer_magic[MAGIC_BYTES + 1] = "MPCFANS2";
 
 /* The digest of what @w holds, and the file. @w is freed. */

@@ -3,7 +3,7 @@
  * hand. Both are secret as one of two shares is: each alone is uniform, the two together are the
  * text or the answer.
  *
- *   "MPCFJOB4"  u8 party, the fields of struct message_submit, the party's input (input.h)
+ *   "MPCFJOB5"  u8 party, the fields of struct message_submit, the party's input (input.h)
  *   "MPCFANS2"  u8 party, plan hash, the fields of struct message_result, the packed output share
  *
  * then the SHA-256 of all before it. The digit in the magic is the version.

@@ -29,7 +29,7 @@ static const struct subcommand subcommands[] = {
     {"vocab", cmd_train, "make a vocabulary of one's own text"},
     {"share", cmd_share, "compile a model and split its weights between the parties"},
     {"model", cmd_model, "load, unload and list the models of an appliance"},
-    {"job", cmd_job, "a query as files, through the parties' operators"},
+    {"job", cmd_job, "leave a query with the parties, or with their operators as files"},
     {"dealer", cmd_dealer, "the masks that a dealer keeps: list, backup, restore, destroy"},
     {"host", cmd_host, "what this host must be set to: check, apply, revert"},
     {"status", cmd_status, "what an appliance is doing"},

@@ -80,6 +80,9 @@ void message_write_submit(struct writer *w, const struct message_submit *m)
     write_bytes(w, m->model, sizeof(m->model));
     write_bytes(w, m->plan_hash, sizeof(m->plan_hash));
     write_lengths(w, &m->variant, m->length);
+    write_u8(w, m->priority);
+    write_u8(w, m->stays);
+    write_u32(w, m->deadline_ms);
 }
 
 void message_read_submit(struct reader *r, struct message_submit *ret)
@@ -88,6 +91,29 @@ void message_read_submit(struct reader *r, struct message_submit *ret)
     read_array(r, ret->model, sizeof(ret->model));
     read_array(r, ret->plan_hash, sizeof(ret->plan_hash));
     read_lengths(r, &ret->variant, ret->length);
+    ret->priority = read_u8(r);
+    ret->stays = read_u8(r);
+    ret->deadline_ms = read_u32(r);
+}
+
+void message_write_job(struct writer *w, const struct message_job *m)
+{
+    write_bytes(w, m->job, sizeof(m->job));
+    write_u8(w, m->state);
+    write_u8(w, m->priority);
+    write_u32(w, m->waits_ms);
+    write_u32(w, m->left_ms);
+    write_string(w, m->error);
+}
+
+void message_read_job(struct reader *r, struct message_job *ret)
+{
+    read_array(r, ret->job, sizeof(ret->job));
+    ret->state = read_u8(r);
+    ret->priority = read_u8(r);
+    ret->waits_ms = read_u32(r);
+    ret->left_ms = read_u32(r);
+    read_string(r, ret->error, sizeof(ret->error));
 }
 
 void message_write_result(struct writer *w, const struct message_result *m)
@@ -263,7 +289,7 @@ int message_read_refusal(const uint8_t *bytes, size_t count, enum refusal *ret_w
     reader_init(&r, bytes, count);
     why = read_u8(&r);
     read_string(&r, text, sizeof(text));
-    if (!reader_done(&r) || why < REFUSAL_FAILED || why > REFUSAL_FULL)
+    if (!reader_done(&r) || why < REFUSAL_FAILED || why > REFUSAL_NO_JOB)
         return err_set(err, -EPROTO, "a refusal that cannot be read");
     err_set(err, -EREMOTEIO, "%s", text);
     *ret_why = why;

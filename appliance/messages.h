@@ -3,8 +3,9 @@
  * little endian, ids and hashes raw bytes. A message of unknown type or with a byte too many or too
  * few ends its session with -EPROTO.
  *
- *   owner -> party    INFO, SUBMIT, INPUT         party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
- *                                                                   RESULT, REFUSED
+ *   owner -> party    INFO, SUBMIT, INPUT,        party -> owner    INFO_REPLY, ACCEPTED, QUEUED,
+ *                     WAIT, DROP, LIST                              RESULT, REFUSED, DROPPED,
+ *                                                                   LIST_REPLY
  *   party0 -> party1  LINK, PORT, HELD, PROPOSE,  party1 -> party0  LINK, PORT, HELD, AGREED,
  *                     RESERVE                                       RESERVED, REFUSED
  *   party -> dealer   SUBSCRIBE, GRANT, TAPE_OK,  dealer -> party   SEED, TAPE, CHUNK, TAPE_KEEP,
@@ -14,6 +15,9 @@
  * then the same with party 0, which is the one to propose it; then RESULT, or REFUSED with the
  * reason, from both. Until QUEUED the party holds nothing of the job; after it a job ends in one of
  * the two, or with the session. A session may carry one job after another.
+ *
+ * A job that stays (SUBMIT says so) outlives its session: after QUEUED nothing more comes. WAIT
+ * asks for its RESULT, in any session of the same owner, and DROP has the party forget it.
  */
 #ifndef APPLIANCE_MESSAGES_H
 #define APPLIANCE_MESSAGES_H
@@ -62,6 +66,11 @@ enum message {
                            were to be reserved, and has struck off */
     MESSAGE_MARK,       /* model id, u64 batch: both parties have struck it off */
     MESSAGE_MARKED,     /* the same: the dealer will remember it */
+    MESSAGE_WAIT = 32,  /* job id: RESULT, or REFUSED; NOT_YET when it has not ended for a while */
+    MESSAGE_DROP,       /* job id: end it if it waits, forget its answer if it has one */
+    MESSAGE_DROPPED,    /* empty */
+    MESSAGE_LIST,       /* empty */
+    MESSAGE_LIST_REPLY, /* u32 count, then struct message_job each: the owner's own */
 };
 
 enum refusal {
@@ -69,6 +78,7 @@ enum refusal {
     REFUSAL_NOT_YET,    /* it may succeed later: a model that is being loaded */
     REFUSAL_NO_TAPE,    /* party 1 does not hold the proposed tape */
     REFUSAL_FULL,       /* the queue or the memory for jobs */
+    REFUSAL_NO_JOB,     /* party 1 does not have the proposed job (any more) */
 };
 
 /* The model of the shape table; ready when jobs are taken. */
@@ -92,6 +102,24 @@ struct message_submit {
     struct message_variant variant;
     uint32_t length[PLAN_BATCH_MAX]; /* (batch): tokens of each query that are there, or the
                                         bucket's where that is secret */
+    uint8_t priority;                /* among its owner's own jobs: turns.h */
+    uint8_t stays;                   /* 1: whether its session does or not */
+    uint32_t deadline_ms;            /* from QUEUED on, it begins or is refused; 0: the party's */
+};
+
+/** The longest deadline of a job. */
+#define MESSAGE_DEADLINE_MS_MAX (12u * 3600 * 1000)
+
+/* As a party has it. */
+enum job_state { JOB_UPLOADING, JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED };
+
+struct message_job {
+    uint8_t job[MESSAGE_ID_BYTES];
+    uint8_t state; /* enum job_state */
+    uint8_t priority;
+    uint32_t waits_ms;                /* since it was queued; 0 when it has ended */
+    uint32_t left_ms;                 /* until its deadline, the same */
+    char error[MESSAGE_TEXT_MAX + 1]; /* JOB_FAILED */
 };
 
 /* What a party measured; times in nanoseconds. */
@@ -104,9 +132,10 @@ struct message_result {
     struct online_stats stats;
 };
 
-enum proposal { PROPOSAL_OPEN = 1, PROPOSAL_JOB };
+enum proposal { PROPOSAL_OPEN = 1, PROPOSAL_JOB, PROPOSAL_DROP };
 
-/* PROPOSAL_OPEN: open the weights of @model; what follows it is zero. */
+/* PROPOSAL_OPEN: open the weights of @model; the job, and what follows it, is zero. PROPOSAL_DROP:
+ * @job ended at party 0 before it began; the rest is zero, and there is no answer. */
 struct message_proposal {
     uint8_t what;
     uint8_t model[PLAN_ID_BYTES];
@@ -173,6 +202,8 @@ void message_write_model(struct writer *w, const struct message_model *m);
 void message_read_model(struct reader *r, struct message_model *ret);
 void message_write_submit(struct writer *w, const struct message_submit *m);
 void message_read_submit(struct reader *r, struct message_submit *ret);
+void message_write_job(struct writer *w, const struct message_job *m);
+void message_read_job(struct reader *r, struct message_job *ret);
 void message_write_result(struct writer *w, const struct message_result *m);
 void message_read_result(struct reader *r, struct message_result *ret);
 void message_write_proposal(struct writer *w, const struct message_proposal *m);

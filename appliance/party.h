@@ -7,7 +7,7 @@
  *   dealer    takes tapes from the dealer and prepares them         party_dealer.c
  *   store     reads tapes from the disk and prepares them           party_store.c
  *   online    the one that talks to the other party and runs jobs   party_online.c
- *   desk      writes the answers of jobs that came as files         party_desk.c
+ *   desk      keeps answers until they are fetched, or writes them  party_desk.c
  *
  * All are made at start. A model that any of them works with is held by a reference, so that
  * unloading one never pulls it from under a job.
@@ -22,6 +22,7 @@
 #include "appliance/ledger.h"
 #include "appliance/messages.h"
 #include "appliance/trust.h"
+#include "appliance/turns.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -30,6 +31,7 @@
 #define PARTY_MODELS_MAX      16
 #define PARTY_JOBS_MAX        64
 #define PARTY_INPUT_BYTES_MAX (4 * INPUT_BYTES_MAX) /* of all jobs */
+#define PARTY_OWNER_SHARE     2                     /* one owner may have a half of either */
 #define PARTY_SESSION_THREADS 8
 #define PARTY_OWNERS_MAX      6 /* at once, of those threads */
 #define PARTY_STOCK_MAX       4096
@@ -96,9 +98,7 @@ static inline bool stock_idle(const struct held *h)
     return h->ready || h->stored;
 }
 
-enum job_state { JOB_UPLOADING, JOB_QUEUED, JOB_RUNNING, JOB_DONE, JOB_FAILED };
-
-/* Owned by the thread that admitted it. */
+/* Owned by the thread that admitted it, or by the desk. */
 struct job {
     struct job *next;
     uint8_t id[MESSAGE_ID_BYTES];
@@ -106,8 +106,11 @@ struct job {
     struct served *served;
     const struct variant *variant;
     uint32_t length[PLAN_BATCH_MAX]; /* (batch) */
+    struct identity owner;
     enum job_state state;
-    uint64_t deadline_ns;
+    uint32_t limit_ms; /* its owner's; 0: the patience of whoever queues it */
+    struct turn turn;  /* while it is queued or runs; its owner is NULL before and after */
+    uint64_t queued_ns, begun_ns;
     uint64_t retry_ns;       /* party 1 was not ready for it: not to be proposed before */
     uint64_t stuck_since_ns; /* the other party or the dealer was there */
     size_t input_bytes;
@@ -118,11 +121,16 @@ struct job {
     struct err error;
 };
 
-/* A job that came as a file, and what became of it. */
+/* A job that came as a file or that stays, and what became of it. */
 struct desk_job {
-    struct job *job; /* NULL when it has ended */
+    struct job *job; /* NULL when it has ended and its answer is written, fetched or too old */
+    uint8_t id[MESSAGE_ID_BYTES];
     char name[2 * MESSAGE_ID_BYTES + 1];
-    char output[PATH_MAX];
+    char model[2 * PLAN_ID_BYTES + 1];
+    struct identity owner;
+    char *output;           /* where the answer goes; NULL: it is kept for its owner */
+    uint64_t kept_until_ns; /* 0: has not ended, or is not to be kept any longer */
+    unsigned int readers;   /* sessions that send it */
     enum job_state state;
     struct err error;
 };
@@ -151,6 +159,12 @@ struct party_state {
     bool store_sweep;      /* files are there that no tape in stock has */
     struct job *jobs;      /* oldest first */
     size_t job_count;
+    struct turns turns;
+    bool draining; /* no job is admitted */
+
+    /* Party 0: jobs that ended before they began, of which party 1 does not know yet. */
+    uint8_t dropped[PARTY_JOBS_MAX][MESSAGE_ID_BYTES];
+    size_t dropped_count;
 
     struct desk_job desk[PARTY_DESK_MAX];
     size_t desk_next;
@@ -159,6 +173,7 @@ struct party_state {
     bool peer_up, dealer_up;
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
     struct histogram online; /* of jobs that were done: from the proposal to the output share */
+    struct histogram queued; /* of the same: from being queued to the proposal */
     atomic_uint owners;      /* connected */
     int listen_fd, link_listen_fd;
     struct port *port;         /* of link = dpdk; the online thread's */
@@ -255,11 +270,25 @@ void party_discard(struct party_state *p, struct served *s, uint64_t batch, cons
  */
 
 /** Check a submission and make room for it; its input is the caller's to fill. Takes the lock. */
-MUST_CHECK int job_admit(struct party_state *p, const struct message_submit *m, const char *owner,
-                         struct job **ret_job, enum refusal *ret_why, struct err *err);
+MUST_CHECK int job_admit(struct party_state *p, const struct message_submit *m,
+                         const struct identity *owner, struct job **ret_job, enum refusal *ret_why,
+                         struct err *err);
 
-/** Its input is complete: it may be run, for @patience_ms. Takes the lock. */
+/** Its input is complete: it may be run, until its deadline or for @patience_ms. Takes the lock. */
 void job_queue(struct party_state *p, struct job *job, uint64_t patience_ms);
+
+/** The job that is next and has a tape, or NULL; the lock is held. */
+struct job *job_next(struct party_state *p);
+
+/** Whose it is, as its certificate says; @owner NULL is the operator, whose every job is. */
+bool job_is_of(const struct identity *of, const struct identity *owner);
+
+/**
+ * End a job of @owner's (as job_is_of()) that has not begun, or have the answer of one that stays
+ * forgotten. -ENOENT; -EBUSY: it runs. Takes the lock.
+ */
+MUST_CHECK int job_cancel(struct party_state *p, const uint8_t id[MESSAGE_ID_BYTES],
+                          const struct identity *owner, struct err *err);
 
 /** Why a job that is queued should not wait longer, or NULL; the lock is held. */
 const char *job_hopeless(struct party_state *p, struct job *job);
@@ -271,17 +300,52 @@ void job_discard(struct party_state *p, struct job *job);
 void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
              const struct err *err);
 
-/* The desk: jobs as files. All take the lock. */
+/* The desk: jobs as files, and jobs that stay. All take the lock. */
 
 /** Queue the job in file @input, its answer to be written to @output; returns at once. */
 MUST_CHECK int desk_submit(struct party_state *p, const char *input, const char *output,
                            char ret_name[2 * MESSAGE_ID_BYTES + 1], struct err *err);
 
-/** End a job that has not begun. -ENOENT. */
-MUST_CHECK int desk_cancel(struct party_state *p, const char *name, struct err *err);
+/** A job that stays is the desk's from here on. -EAGAIN: no room, it is still the caller's. */
+MUST_CHECK int desk_take(struct party_state *p, struct job *job, struct err *err);
 
-/** The jobs that wait and the last ones that ended: {"job", "state", "output", "error"} each. */
-json_t *desk_list(struct party_state *p);
+/**
+ * The answer of @owner's job @id in *ret_job, the caller's to read until desk_release(), or NULL
+ * when it has not ended within @ms or until @gone(@context) says that nobody wants it any more.
+ * -ENOENT: it has none, or none any more; -EREMOTEIO: it failed, @err says why.
+ */
+MUST_CHECK int desk_wait(struct party_state *p, const uint8_t id[MESSAGE_ID_BYTES],
+                         const struct identity *owner, unsigned int ms, bool (*gone)(void *),
+                         void *context, const struct job **ret_job, struct err *err);
+void desk_release(struct party_state *p, const struct job *job);
+
+/** Forget an answer that is kept; the lock is held. False when @owner has no such. */
+bool desk_forget(struct party_state *p, const uint8_t id[MESSAGE_ID_BYTES],
+                 const struct identity *owner);
+
+/** Told of every job that is here, in order of arrival, then of those that the desk remembers. */
+struct job_note {
+    struct message_job job;
+    char name[2 * MESSAGE_ID_BYTES + 1];
+    const char *model, *owner,
+        *output; /* output: NULL where it is no file; good until it returns */
+};
+
+/** @owner as of job_is_of(). @tell runs under the lock. */
+void job_list(struct party_state *p, const struct identity *owner,
+              void (*tell)(void *context, const struct job_note *note), void *context);
+
+/* What an owner asks in a session about its jobs: party_requests.c. 0, or the session is over. */
+struct tls_session;
+MUST_CHECK int request_wait(struct party_state *p, struct tls_session *tls, const uint8_t *bytes,
+                            size_t count, struct err *err);
+MUST_CHECK int request_drop(struct party_state *p, struct tls_session *tls, const uint8_t *bytes,
+                            size_t count, struct err *err);
+MUST_CHECK int request_list(struct party_state *p, struct tls_session *tls, struct err *err);
+
+/** RESULT of a job that is done. */
+MUST_CHECK int request_send_result(struct party_state *p, struct tls_session *tls,
+                                   const struct job *job, struct err *err);
 
 /* --- the threads: each runs until p->stopping --- */
 

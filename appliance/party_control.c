@@ -2,6 +2,7 @@
 #include "appliance/daemon.h"
 #include "appliance/party.h"
 #include "appliance/shape.h"
+#include "base/bytes.h"
 #include "dataplane/seal.h"
 
 #include <stdlib.h>
@@ -89,20 +90,41 @@ static int job_submit(void *context, json_t *request, json_t *reply, struct err 
     return rc < 0 ? rc : json_object_set_new(reply, "job", json_string(name));
 }
 
-static int job_list(void *context, json_t *request, json_t *reply, struct err *err)
+static void add_job(void *context, const struct job_note *note)
 {
-    (void)request, (void)err;
-    return json_object_set_new(reply, "jobs", desk_list(context));
+    static const char *const names[] = {
+        [JOB_UPLOADING] = "arriving", [JOB_QUEUED] = "queued", [JOB_RUNNING] = "running",
+        [JOB_DONE] = "done",          [JOB_FAILED] = "failed",
+    };
+    const struct message_job *m = &note->job;
+
+    json_array_append_new(
+        context, json_pack("{s:s, s:s, s:s, s:s, s:i, s:I, s:I, s:s?, s:s?}", "job", note->name,
+                           "state", names[m->state], "owner", note->owner, "model", note->model,
+                           "priority", m->priority, "waits_ms", (json_int_t)m->waits_ms, "left_ms",
+                           (json_int_t)m->left_ms, "output", note->output, "error",
+                           m->state == JOB_FAILED ? m->error : NULL));
 }
 
-static int job_cancel(void *context, json_t *request, json_t *reply, struct err *err)
+static int list_jobs(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    json_t *jobs = json_array();
+
+    (void)request, (void)err;
+    job_list(context, NULL, add_job, jobs);
+    return json_object_set_new(reply, "jobs", jobs);
+}
+
+static int cancel_job(void *context, json_t *request, json_t *reply, struct err *err)
 {
     const char *name = json_string_value(json_object_get(request, "job"));
+    uint8_t id[MESSAGE_ID_BYTES];
 
     (void)reply;
-    if (!name)
-        return err_set(err, -EINVAL, "job cancel: \"job\" is the job's id");
-    return desk_cancel(context, name, err);
+    if (!name || hex_decode(name, id, sizeof(id)) < 0)
+        return err_set(err, -EINVAL, "job cancel: \"job\" is the job's id, %d hexadecimal digits",
+                       2 * MESSAGE_ID_BYTES);
+    return job_cancel(context, id, NULL, err);
 }
 
 static void describe_workers(json_t *reply, const char *key, const struct cpu_list *workers)
@@ -219,8 +241,9 @@ const struct control_command party_commands[] = {
     {"model unload", model_unload, CONTROL_ADMIN, "model ID: stop serving it, wipe its tapes"},
     {"job submit", job_submit, CONTROL_ADMIN,
      "input FILE, output FILE: run a job that came as a file"},
-    {"job list", job_list, CONTROL_READ, "jobs that came as files: waiting, done, failed"},
-    {"job cancel", job_cancel, CONTROL_ADMIN, "job ID: end one that has not begun"},
+    {"job list", list_jobs, CONTROL_READ,
+     "the jobs that are here, then those of the desk that ended"},
+    {"job cancel", cancel_job, CONTROL_ADMIN, "job ID: end one that has not begun"},
     {"reload", reload, CONTROL_ADMIN,
      "read pins, certificate, key and authority again; anything else takes a restart"},
 };

@@ -28,6 +28,15 @@ static int check_variant(const struct plan *plan, const struct message_submit *m
                        m->variant.batch, m->variant.tokens);
 }
 
+static int find_twin(const struct party_state *p, const uint8_t id[MESSAGE_ID_BYTES],
+                     struct err *err)
+{
+    for (const struct job *j = p->jobs; j; j = j->next)
+        if (!memcmp(j->id, id, MESSAGE_ID_BYTES))
+            return err_set(err, -EEXIST, "job %s is here already; draw a fresh id", j->name);
+    return 0;
+}
+
 static int check_submit(struct party_state *p, const struct message_submit *m,
                         const struct served *s, enum refusal *why, struct err *err)
 {
@@ -38,33 +47,57 @@ static int check_submit(struct party_state *p, const struct message_submit *m,
         return err_set(err, -ENOENT, "this model is not loaded here");
     if (memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
         return err_set(err, -EINVAL, "this model is served under another plan");
+    if (m->priority > TURNS_PRIORITY_MAX)
+        return err_set(err, -EINVAL, "priority %u: there are 0 to %d", m->priority,
+                       TURNS_PRIORITY_MAX);
+    if (m->deadline_ms > MESSAGE_DEADLINE_MS_MAX)
+        return err_set(err, -EINVAL, "a deadline in %u ms: at most %u are taken", m->deadline_ms,
+                       MESSAGE_DEADLINE_MS_MAX);
     if (s->state == SERVED_FAILED)
         return err_set(err, -EINVAL, "the model failed to load: %s", s->error.text);
     rc = check_variant(s->plan, m, err);
+    if (rc == 0)
+        rc = find_twin(p, m->job, err);
     if (rc < 0)
         return rc;
-    for (const struct job *j = p->jobs; j; j = j->next)
-        if (!memcmp(j->id, m->job, MESSAGE_ID_BYTES))
-            return err_set(err, -EEXIST, "job %s is here already; draw a fresh id", j->name);
-    if (s->state != SERVED_READY) {
-        *why = REFUSAL_NOT_YET;
+    *why = REFUSAL_NOT_YET;
+    if (p->draining)
+        return err_set(err, -EAGAIN,
+                       "this appliance is being drained and takes no new job; ask again later");
+    if (s->state != SERVED_READY)
         return err_set(err, -EAGAIN, "the model is still being loaded; ask again");
-    }
     return 0;
 }
 
-static int check_room(const struct party_state *p, size_t bytes, enum refusal *why, struct err *err)
+/* Of all owners together, and of each, so that none can keep the others out. */
+static int check_room(const struct party_state *p, const struct identity *owner, size_t bytes,
+                      enum refusal *why, struct err *err)
 {
+    size_t own = 0, own_bytes = bytes;
+
     *why = REFUSAL_FULL;
-    for (const struct job *j = p->jobs; j; j = j->next)
+    for (const struct job *j = p->jobs; j; j = j->next) {
+        bool is_own =
+            !memcmp(&j->owner.fingerprint, owner->fingerprint, sizeof(owner->fingerprint));
+
         bytes += j->input_bytes;
-    if (bytes > PARTY_INPUT_BYTES_MAX)
-        return err_set(err, -EAGAIN,
-                       "the queue is full with the inputs of %zu jobs; ask again later",
-                       p->job_count);
-    if (p->job_count >= PARTY_JOBS_MAX)
-        return err_set(err, -EAGAIN, "the queue is full with %zu jobs; ask again later",
-                       p->job_count);
+        own += is_own;
+        own_bytes += is_own ? j->input_bytes : 0;
+    }
+    if (bytes > PARTY_INPUT_BYTES_MAX || p->job_count >= PARTY_JOBS_MAX)
+        return err_set(
+            err, -EAGAIN,
+            "the queue is full with %zu jobs, %zu bytes with this one (there is room for "
+            "%d and %zu); ask again later",
+            p->job_count, bytes, PARTY_JOBS_MAX, PARTY_INPUT_BYTES_MAX);
+    if (own_bytes > PARTY_INPUT_BYTES_MAX / PARTY_OWNER_SHARE ||
+        own >= PARTY_JOBS_MAX / PARTY_OWNER_SHARE)
+        return err_set(
+            err, -EAGAIN,
+            "%zu jobs of %s are here, %zu bytes with this one (one owner may have %d and "
+            "%zu): fetch answers that are kept, or ask again later",
+            own, owner->name, own_bytes, PARTY_JOBS_MAX / PARTY_OWNER_SHARE,
+            PARTY_INPUT_BYTES_MAX / PARTY_OWNER_SHARE);
     return 0;
 }
 
@@ -75,8 +108,8 @@ static void job_free(struct job *job)
     free(job);
 }
 
-static struct job *new_job(const struct message_submit *m, struct served *s,
-                           const struct variant *v)
+static struct job *new_job(const struct message_submit *m, const struct identity *owner,
+                           struct served *s, const struct variant *v)
 {
     struct job *job = calloc(1, sizeof(*job));
 
@@ -84,6 +117,9 @@ static struct job *new_job(const struct message_submit *m, struct served *s,
         return NULL;
     memcpy(job->id, m->job, sizeof(job->id));
     hex_encode(job->id, sizeof(job->id), job->name);
+    job->owner = *owner;
+    job->limit_ms = m->deadline_ms;
+    job->turn.priority = m->priority;
     job->served = s;
     job->variant = v;
     memcpy(job->length, m->length, sizeof(job->length));
@@ -107,8 +143,9 @@ static void link_job(struct party_state *p, struct job *job)
     p->job_count++;
 }
 
-static int admit(struct party_state *p, const struct message_submit *m, struct served *s,
-                 struct job **ret_job, enum refusal *why, struct err *err)
+static int admit(struct party_state *p, const struct message_submit *m,
+                 const struct identity *owner, struct served *s, struct job **ret_job,
+                 enum refusal *why, struct err *err)
 {
     const struct variant *v;
     struct job *job;
@@ -117,10 +154,10 @@ static int admit(struct party_state *p, const struct message_submit *m, struct s
     if (rc < 0)
         return rc;
     v = message_find_variant(s->plan, &m->variant);
-    rc = check_room(p, input_bytes(s->plan, v), why, err);
+    rc = check_room(p, owner, input_bytes(s->plan, v), why, err);
     if (rc < 0)
         return rc;
-    job = new_job(m, s, v);
+    job = new_job(m, owner, s, v);
     if (!job)
         return err_set(err, -ENOMEM, "no memory for the job");
     link_job(p, job);
@@ -128,7 +165,7 @@ static int admit(struct party_state *p, const struct message_submit *m, struct s
     return 0;
 }
 
-int job_admit(struct party_state *p, const struct message_submit *m, const char *owner,
+int job_admit(struct party_state *p, const struct message_submit *m, const struct identity *owner,
               struct job **ret_job, enum refusal *ret_why, struct err *err)
 {
     struct served *s;
@@ -136,17 +173,18 @@ int job_admit(struct party_state *p, const struct message_submit *m, const char 
 
     pthread_mutex_lock(&p->lock);
     s = served_find(p, m->model);
-    rc = admit(p, m, s, ret_job, ret_why, err);
+    rc = admit(p, m, owner, s, ret_job, ret_why, err);
     pthread_mutex_unlock(&p->lock);
     if (rc < 0) {
         if (s)
             served_put(p, s);
         return rc;
     }
-    log_info("job-admitted", log_text("job", (*ret_job)->name), log_text("name", owner),
+    log_info("job-admitted", log_text("job", (*ret_job)->name), log_text("name", owner->name),
              log_text("model", s->id), log_number("tokens", m->variant.tokens),
              log_number("batch", m->variant.batch),
-             log_text("length", length_mode_names[m->variant.mode]));
+             log_text("length", length_mode_names[m->variant.mode]),
+             log_number("priority", m->priority));
     return 0;
 }
 
@@ -154,12 +192,27 @@ void job_queue(struct party_state *p, struct job *job, uint64_t patience_ms)
 {
     pthread_mutex_lock(&p->lock);
     job->state = JOB_QUEUED;
-    job->stuck_since_ns = time_ns();
-    job->deadline_ns = job->stuck_since_ns + patience_ms * 1000000;
+    job->queued_ns = job->stuck_since_ns = time_ns();
+    job->turn = turns_join(&p->turns, job->owner.fingerprint, job->turn.priority);
+    job->turn.deadline_ns =
+        job->queued_ns + (job->limit_ms ? job->limit_ms : patience_ms) * 1000000;
     job->served->wanted[served_variant(job->served, job->variant)] = true;
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
     log_info("job-queued", log_text("job", job->name));
+}
+
+struct job *job_next(struct party_state *p)
+{
+    uint64_t now = time_ns();
+    struct job *next = NULL;
+
+    for (struct job *j = p->jobs; j; j = j->next)
+        if (j->state == JOB_QUEUED && j->retry_ns <= now && now < j->turn.deadline_ns &&
+            (!next || turns_before(&j->turn, &next->turn)) &&
+            stock_lowest(p, j->served, j->variant))
+            next = j;
+    return next;
 }
 
 const char *job_hopeless(struct party_state *p, struct job *job)
@@ -171,8 +224,9 @@ const char *job_hopeless(struct party_state *p, struct job *job)
         return "the appliance is stopping";
     if (job->served->gone)
         return "the model was unloaded";
-    if (now > job->deadline_ns)
-        return "its time is over: no tape, or the parties are too busy; ask again";
+    if (now > job->turn.deadline_ns)
+        return job->limit_ms ? "its deadline has passed before it could begin"
+                             : "its time is over: no tape, or the parties are too busy; ask again";
     if (p->peer_up && (p->dealer_up || !starved)) {
         job->stuck_since_ns = now;
         return NULL;
@@ -181,6 +235,21 @@ const char *job_hopeless(struct party_state *p, struct job *job)
         return NULL;
     return p->peer_up ? "the dealer is away and no tape is left"
                       : "the other party is away or was lost";
+}
+
+/* Party 1 is to be told; if there are too many, its own patience ends the oldest ones. */
+static void note_dropped(struct party_state *p, const struct job *job)
+{
+    if (p->dropped_count == PARTY_JOBS_MAX)
+        memmove(p->dropped[0], p->dropped[1], --p->dropped_count * sizeof(p->dropped[0]));
+    memcpy(p->dropped[p->dropped_count++], job->id, sizeof(job->id));
+}
+
+static void leave_turn(struct job *job)
+{
+    if (job->turn.owner)
+        turns_leave(&job->turn);
+    job->turn.owner = NULL;
 }
 
 void job_discard(struct party_state *p, struct job *job)
@@ -196,6 +265,10 @@ void job_discard(struct party_state *p, struct job *job)
             break;
         }
     p->job_count--;
+    if (job->state == JOB_QUEUED && p->party == 0)
+        note_dropped(p, job);
+    leave_turn(job);
+    party_changed(p);
     pthread_mutex_unlock(&p->lock);
     job_free(job);
     served_put(p, s);
@@ -204,6 +277,11 @@ void job_discard(struct party_state *p, struct job *job)
 void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
              const struct err *err)
 {
+    if (job->state == JOB_RUNNING)
+        turns_charge(&job->turn, time_ns() - job->begun_ns);
+    else if (p->party == 0)
+        note_dropped(p, job);
+    leave_turn(job);
     job->state = rc < 0 ? JOB_FAILED : JOB_DONE;
     if (rc < 0) {
         job->why = why;
@@ -213,7 +291,38 @@ void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
     } else {
         p->jobs_done++;
         histogram_add(&p->online, job->result.online_ns);
+        histogram_add(&p->queued, job->begun_ns - job->queued_ns);
         job->served->jobs_done++;
     }
     party_changed(p);
+}
+
+bool job_is_of(const struct identity *of, const struct identity *owner)
+{
+    return !owner || !memcmp(of->fingerprint, owner->fingerprint, sizeof(owner->fingerprint));
+}
+
+int job_cancel(struct party_state *p, const uint8_t id[MESSAGE_ID_BYTES],
+               const struct identity *owner, struct err *err)
+{
+    struct err cancelled = {""};
+    int rc = -ENOENT;
+
+    pthread_mutex_lock(&p->lock);
+    if (desk_forget(p, id, owner))
+        rc = 0;
+    for (struct job *j = p->jobs; rc == -ENOENT && j; j = j->next) {
+        if (memcmp(j->id, id, MESSAGE_ID_BYTES) || !job_is_of(&j->owner, owner))
+            continue;
+        rc = j->state == JOB_QUEUED ? 0 : -EBUSY;
+        if (rc == 0)
+            job_end(p, j, REFUSAL_FAILED,
+                    err_set(&cancelled, -ECANCELED, "it was cancelled by %s",
+                            owner ? "its owner" : "an operator"),
+                    &cancelled);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc == -ENOENT ? err_set(err, rc, "no such job is here (any more)")
+           : rc < 0      ? err_set(err, rc, "it has begun: that cannot be undone")
+                         : 0;
 }

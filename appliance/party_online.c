@@ -215,10 +215,16 @@ static int propose_open(struct party_link *l, struct served *s)
     return rc;
 }
 
-/* Nothing was struck, nothing sent: but for a tape that party 1 lacks, it is as good as before. */
+/*
+ * Nothing was struck, nothing sent: but for a tape that party 1 lacks, it is as good as before. A
+ * job that came over TLS was at party 1 first, so it has ended there; two operators act each in his
+ * own time.
+ */
 static void proposal_refused(struct party_state *p, struct job *job, struct held *h,
                              enum refusal why, const struct err *err)
 {
+    if (why == REFUSAL_NO_JOB && job->owner.role != ROLE_OWNER)
+        why = REFUSAL_NOT_YET;
     if (why == REFUSAL_NO_TAPE)
         tape_free(h->tape);
     pthread_mutex_lock(&p->lock);
@@ -288,25 +294,36 @@ static struct served *next_open(struct party_state *p)
     return NULL;
 }
 
-/* The oldest job that has a tape; both are the caller's then. */
+/* The next job and its tape; both are the caller's then. */
 static struct job *next_job(struct party_state *p, struct held *ret_held)
 {
-    uint64_t now = time_ns();
+    struct job *job = job_next(p);
 
-    for (struct job *j = p->jobs; j; j = j->next) {
-        struct held *h;
+    if (!job)
+        return NULL;
+    job->state = JOB_RUNNING;
+    job->begun_ns = time_ns();
+    turns_begin(&p->turns, &job->turn);
+    *ret_held = stock_take(p, stock_lowest(p, job->served, job->variant));
+    party_changed(p);
+    return job;
+}
 
-        if (j->state != JOB_QUEUED || j->retry_ns > now)
-            continue;
-        h = stock_lowest(p, j->served, j->variant);
-        if (!h)
-            continue;
-        j->state = JOB_RUNNING;
-        *ret_held = stock_take(p, h);
-        party_changed(p);
-        return j;
-    }
-    return NULL;
+/* Of those that ended before they began. */
+static bool next_dropped(struct party_state *p, uint8_t ret_id[MESSAGE_ID_BYTES])
+{
+    if (!p->dropped_count)
+        return false;
+    memcpy(ret_id, p->dropped[--p->dropped_count], MESSAGE_ID_BYTES);
+    return true;
+}
+
+static int propose_drop(struct party_link *l, const uint8_t id[MESSAGE_ID_BYTES])
+{
+    struct message_proposal m = {.what = PROPOSAL_DROP};
+
+    memcpy(m.job, id, sizeof(m.job));
+    return propose(l, &m, NULL);
 }
 
 static int peer_alive(struct party_link *l)
@@ -320,18 +337,23 @@ static int lead_step(struct party_link *l)
 {
     struct party_state *p = l->p;
     struct message_reserve reserve;
+    uint8_t dropped[MESSAGE_ID_BYTES];
     struct served *s, *low;
     struct held held;
     struct job *job;
+    bool drop;
     int rc;
 
     pthread_mutex_lock(&p->lock);
-    s = next_open(p);
-    low = s ? NULL : party_next_reserve(p, &reserve);
-    job = s || low ? NULL : next_job(p, &held);
-    if (!s && !low && !job && !p->stopping)
+    drop = next_dropped(p, dropped);
+    s = drop ? NULL : next_open(p);
+    low = s || drop ? NULL : party_next_reserve(p, &reserve);
+    job = s || low || drop ? NULL : next_job(p, &held);
+    if (!s && !low && !job && !drop && !p->stopping)
         party_wait(p, IDLE_MS);
     pthread_mutex_unlock(&p->lock);
+    if (drop)
+        return propose_drop(l, dropped);
     if (s || low) {
         rc = s ? propose_open(l, s) : party_reserve(l, low, &reserve);
         served_put(p, s ? s : low);
@@ -419,9 +441,12 @@ static void drop_below(struct party_state *p, const struct job *job, uint64_t nu
 static int check_job(const struct message_proposal *m, const struct job *job, enum refusal *why,
                      struct err *err)
 {
-    *why = REFUSAL_NOT_YET;
+    *why = REFUSAL_NO_JOB;
     if (!job)
-        return err_set(err, -ENOENT, "party 1 does not have this job (any more)");
+        return err_set(
+            err, -ENOENT,
+            "party 1 does not have this job (any more): it was cancelled there, its time "
+            "was over, or party 1 was started again; ask again");
     *why = REFUSAL_FAILED;
     if (memcmp(m->model, job->served->plan->model_id, PLAN_ID_BYTES) ||
         memcmp(m->plan_hash, job->served->plan->hash, PLAN_HASH_BYTES) ||
@@ -465,6 +490,7 @@ static int check_proposal(struct party_state *p, const struct message_proposal *
     rc = check_job(m, job, why, err);
     if (rc == 0) {
         job->state = JOB_RUNNING; /* so that it stays while we wait for its tape */
+        job->begun_ns = time_ns();
         drop_below(p, job, m->tape);
         rc = take_proposed(p, m, job, ret_held, why, err);
         if (rc < 0)
@@ -504,6 +530,20 @@ static int answer_job(struct party_link *l, const struct message_proposal *m)
     return rc;
 }
 
+static int answer_drop(struct party_state *p, const struct message_proposal *m)
+{
+    static const struct err dropped = {
+        "it ended at party 0: cancelled there, or its time was over; ask again"};
+    struct job *job;
+
+    pthread_mutex_lock(&p->lock);
+    job = find_job(p, m->job);
+    if (job)
+        job_end(p, job, REFUSAL_FAILED, -ECANCELED, &dropped);
+    pthread_mutex_unlock(&p->lock);
+    return 0;
+}
+
 static bool newcomer(struct party_state *p)
 {
     bool waits;
@@ -536,9 +576,10 @@ static int follow_step(struct party_link *l)
     message_read_proposal(&r, &m);
     if (type != MESSAGE_PROPOSE || !reader_done(&r))
         return -EPROTO;
-    return m.what == PROPOSAL_OPEN  ? answer_open(l, &m)
-           : m.what == PROPOSAL_JOB ? answer_job(l, &m)
-                                    : -EPROTO;
+    return m.what == PROPOSAL_OPEN   ? answer_open(l, &m)
+           : m.what == PROPOSAL_JOB  ? answer_job(l, &m)
+           : m.what == PROPOSAL_DROP ? answer_drop(l->p, &m)
+                                     : -EPROTO;
 }
 
 /* --- the session --- */

@@ -94,36 +94,49 @@ static void await(struct session *s, struct job *job)
     pthread_mutex_unlock(&p->lock);
 }
 
-static int answer_job(struct session *s, struct job *job, struct err *err)
+static int answer_job(struct session *s, const struct job *job, struct err *err)
 {
-    const struct plan *plan = job->served->plan;
-    struct writer w = {0};
+    return job->state == JOB_FAILED ? refuse(s, job->why, &job->error)
+                                    : request_send_result(s->p, s->tls, job, err);
+}
+
+/* Party 0 may propose it from job_queue() on, so it is queued before its owner is told. */
+static int run_attached(struct session *s, struct job *job, struct err *err)
+{
     int rc;
 
-    if (job->state == JOB_FAILED)
-        return refuse(s, job->why, &job->error);
-    message_write_result(&w, &job->result);
-    message_write_share(&w, plan, job->output, plan_answers(plan, job->variant));
-    rc = message_send(s->tls, MESSAGE_RESULT, &w, s->timeout_ms, err);
-    log_info("job-answered", log_text("job", job->name), log_number("rc", rc));
+    job_queue(s->p, job, JOB_TIMEOUTS * (uint64_t)s->timeout_ms);
+    rc = tls_send(s->tls, MESSAGE_QUEUED, NULL, 0, s->timeout_ms, err);
+    if (rc == 0) {
+        await(s, job);
+        rc = answer_job(s, job, err);
+    }
+    job_discard(s->p, job);
     return rc;
 }
 
-static int run_job(struct session *s, struct job *job, struct err *err)
+/* Whether its owner hears of it or not: it knows the id, which it drew. */
+static int leave_at_desk(struct session *s, struct job *job, struct err *err)
+{
+    struct err full = {0};
+
+    if (desk_take(s->p, job, &full) == 0)
+        return tls_send(s->tls, MESSAGE_QUEUED, NULL, 0, s->timeout_ms, err);
+    job_discard(s->p, job);
+    return refuse(s, REFUSAL_FULL, &full);
+}
+
+static int take_job(struct session *s, struct job *job, bool stays, struct err *err)
 {
     int rc = tls_send(s->tls, MESSAGE_ACCEPTED, NULL, 0, s->timeout_ms, err);
 
     if (rc == 0)
         rc = receive_input(s, job, err);
-    if (rc < 0)
+    if (rc < 0) {
+        job_discard(s->p, job);
         return rc;
-    /* First: once its owner knows, party 0 may propose it to us at any moment. */
-    job_queue(s->p, job, JOB_TIMEOUTS * (uint64_t)s->timeout_ms);
-    rc = tls_send(s->tls, MESSAGE_QUEUED, NULL, 0, s->timeout_ms, err);
-    if (rc < 0)
-        return rc;
-    await(s, job);
-    return answer_job(s, job, err);
+    }
+    return stays ? leave_at_desk(s, job, err) : run_attached(s, job, err);
 }
 
 static int answer_submit(struct session *s, const uint8_t *bytes, size_t count, struct err *err)
@@ -139,12 +152,8 @@ static int answer_submit(struct session *s, const uint8_t *bytes, size_t count, 
     message_read_submit(&r, &m);
     if (!reader_done(&r))
         return err_set(err, -EPROTO, "a submission that cannot be read");
-    rc = job_admit(s->p, &m, s->peer->name, &job, &refusal, &why);
-    if (rc < 0)
-        return refuse(s, refusal, &why);
-    rc = run_job(s, job, err);
-    job_discard(s->p, job);
-    return rc;
+    rc = job_admit(s->p, &m, s->peer, &job, &refusal, &why);
+    return rc < 0 ? refuse(s, refusal, &why) : take_job(s, job, m.stays, err);
 }
 
 /* --- the session --- */
@@ -161,6 +170,12 @@ static int serve_request(struct session *s, struct err *err)
         return answer_info(s, err);
     if (type == MESSAGE_SUBMIT)
         return answer_submit(s, request, count, err);
+    if (type == MESSAGE_WAIT)
+        return request_wait(s->p, s->tls, request, count, err);
+    if (type == MESSAGE_DROP)
+        return request_drop(s->p, s->tls, request, count, err);
+    if (type == MESSAGE_LIST && count == 0)
+        return request_list(s->p, s->tls, err);
     return err_set(err, -EPROTO, "message %u is none that an owner sends here", type);
 }
 

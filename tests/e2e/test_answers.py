@@ -163,10 +163,10 @@ def job_files(cell, _):
     with open(job("party0"), "rb") as f:
         good = f.read()
     for what, body, pattern in (
-            ("old", b"MPCFJOB3" + good[8:-32], "its version is 3; this program reads version 4"),
+            ("old", b"MPCFJOB4" + good[8:-32], "its version is 4; this program reads version 5"),
             ("long", good[:-32] + b"x", "its input has .* bytes where the plan says"),
             ("short", good[:-33], "its input has .* bytes where the plan says"),
-            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB4")):
+            ("none", b"MPCFPLAN" + good[8:-32], "does not begin with MPCFJOB5")):
         with open(job(what), "wb") as f:
             f.write(body + hashlib.sha256(body).digest())
         refused("party0", pattern, job(what))

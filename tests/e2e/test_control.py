@@ -1,0 +1,152 @@
+"""Jobs that stay at the parties: fetched later, cancelled, in their owners' turns, within bounds.
+
+The dealer is stopped to have jobs wait: the parties use up their tapes, and what comes then stays
+queued until it goes on.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+
+from cell import PARTIES, PATIENCE, expect, expect_text, run_cell
+
+TEXTS = ("a film to remember", "tired and far too long")
+TAPES = 2
+OWNER_JOBS_MAX = 32
+
+
+def begin(cell):
+    """A second owner; and the answers that are right."""
+    cell.make_identity("other", "owner")
+    pin = cell.pin("other")
+    for party in PARTIES:
+        cell.write_config(party, cell.config(party) + [("client_pin", pin)])
+        cell.ask(party, "reload")
+    papers = {"certificate": "other.pem", "key": "other.key"}
+    cell.write_config("other", [(k, papers.get(k, v)) for k, v in cell.config("owner")])
+    cell.right = [row["label"] for row in cell.infer_right(*TEXTS).rows]
+
+
+def job(cell, verb, *words, owner="owner", **more):
+    return cell.run("job", verb, "--config", f"{owner}.conf", *words, **more)
+
+
+def submit(cell, *words, **more):
+    return job(cell, "submit", *words, **more).split()
+
+
+def here(cell, party, state="queued"):
+    rows = json.loads(cell.ask(party, "job", "list", "--json"))["jobs"]
+    return [row["job"] for row in rows if row["state"] == state]
+
+
+def wait_until(true, text):
+    deadline = time.monotonic() + 10 * PATIENCE
+    while not true():
+        expect(time.monotonic() < deadline, text)
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def starved(cell):
+    """No tape is in stock and none comes."""
+    stock = lambda: json.loads(cell.ask("party0", "status", "--json"))["tapes"]
+    wait_until(lambda: stock() == TAPES, "no stock of tapes")
+    os.kill(cell.process["dealer"].pid, signal.SIGSTOP)
+    try:
+        while stock():
+            cell.infer_right(TEXTS[0])
+        yield
+    finally:
+        os.kill(cell.process["dealer"].pid, signal.SIGCONT)
+
+
+def fetched_later(cell, _):
+    """Its owner leaves, and fetches the answer once; nobody else can."""
+    ids = submit(cell, *TEXTS)
+    expect(len(ids) == len(TEXTS), f"{len(TEXTS)} texts, jobs {ids}")
+    for which in range(len(TEXTS)):
+        for verb in ("wait", "cancel"):
+            expect_text("no such job", job(cell, verb, ids[which], owner="other", code=3),
+                        f"another owner's {verb}")
+        answer = json.loads(job(cell, "wait", "--json", ids[which]))
+        expect(answer["label"] == cell.right[which], f"{TEXTS[which]} is {answer['label']}")
+        expect_text("no such job", job(cell, "wait", ids[which], code=3), "a second time")
+    expect(ids[0] not in job(cell, "list", owner="other"), "another owner sees a job")
+    expect(ids[0] in job(cell, "list"), "its owner does not")
+
+
+def cancelled(cell, _):
+    """By its owner or an operator of either party: it ends at both, and no tape is lost."""
+    with starved(cell):
+        kept, own, zero, one = submit(cell, *TEXTS, *TEXTS)
+        job(cell, "cancel", own)
+        cell.ask("party0", "job", "cancel", zero)
+        cell.ask("party1", "job", "cancel", one)
+        wait_until(lambda: here(cell, "party1") == [kept], "what ended at party 0 stays at party 1")
+        expect_text("cancelled by its owner", job(cell, "wait", own, code=3), "its owner's")
+        expect_text("cancelled by an operator", job(cell, "wait", zero, code=3), "party 0's")
+    expect(job(cell, "wait", kept).startswith(cell.right[0]), "the one that was left")
+    expect_text("cancelled", job(cell, "wait", one, code=3), "party 1's")
+    wait_until(lambda: not here(cell, "party0"), "what ended at party 1 stays at party 0")
+
+
+def in_turn(cell, _):
+    """Owners by turns, whatever one says of its own; then priority, deadline, arrival."""
+    with starved(cell):
+        low, first, second = submit(cell, "--priority", "1", TEXTS[0]) + submit(cell, *TEXTS)
+        high = submit(cell, "--priority", "9", TEXTS[0])[0]
+        soon = submit(cell, "--priority", "9", "--deadline", "60000", TEXTS[0])[0]
+        other = submit(cell, "--priority", "0", TEXTS[0], owner="other")[0]
+        mark = cell.mark()
+    own = [soon, high, first, second, low]
+    for name in own:
+        job(cell, "wait", name)
+    job(cell, "wait", other, owner="other")
+    order = [e.fields["job"] for e in cell.events("party0", mark) if e.name == "job-revealed"]
+    expect(other in order[:2], f"the other owner's job came after {order.index(other)} jobs")
+    order.remove(other)
+    expect(order == own, f"an owner's jobs ran as {order}, not {own}")
+
+
+def past_its_deadline(cell, _):
+    with starved(cell):
+        late = submit(cell, "--deadline", "300", TEXTS[0])[0]
+        expect_text("deadline has passed", job(cell, "wait", late, code=3), "a job that stays")
+        said = cell.run("infer", "--config", "owner.conf", "--deadline", "300", TEXTS[0], code=3)
+        expect_text("deadline has passed|ended at party 0", said, "one that is waited for")
+        wait_until(lambda: not here(cell, "party1"), "it stays at party 1")
+
+
+def full(cell, _):
+    """An owner has its half of the queue, and the other can still ask."""
+    with starved(cell):
+        ids = submit(cell, *TEXTS[:1] * OWNER_JOBS_MAX)
+        expect_text(rf"{OWNER_JOBS_MAX} jobs of owner are here.*may have {OWNER_JOBS_MAX}",
+                    job(cell, "submit", TEXTS[0], code=3), "one more")
+        others = submit(cell, TEXTS[1], owner="other")
+        for name in ids:
+            job(cell, "cancel", name)
+    expect(job(cell, "wait", *others, owner="other").startswith(cell.right[1]), "the other's")
+
+
+def wrong(cell, _):
+    for words, pattern in ((("wait", "xyz"), "no job's id"), (("cancel", "0" * 32), "no such job")):
+        expect_text(pattern, job(cell, *words, code=3), words[0])
+    for words in (("submit",), ("wait",), ("submit", "--priority", "10", "x"),
+                  ("submit", "--deadline", "0", "x")):
+        job(cell, *words, code=2)
+    name = submit(cell, TEXTS[0])[0]
+    wait_until(lambda: name in here(cell, "party0", "done"), "no answer")
+    job(cell, "cancel", name)
+    expect_text("no such job", job(cell, "wait", name, code=3), "an answer that was given up")
+
+
+CASES = (fetched_later, cancelled, in_turn, past_its_deadline, full, wrong)
+
+
+if __name__ == "__main__":
+    sys.exit(run_cell(__doc__, CASES, begin, tapes=TAPES))
