@@ -72,6 +72,7 @@ static void stop(struct party_state *p, struct daemon_threads *t)
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
     daemon_join(t);
+    desk_clear(p);
     tls_free(p->peer_arrived);
     while (p->stock_count)
         tape_free(stock_take(p, &p->stock[0]).tape);

@@ -355,6 +355,9 @@ void *party_store_thread(void *state);
 void *party_online_thread(void *state);
 void *party_desk_thread(void *state);
 
+/** Once its thread has ended: what it still held is gone. */
+void desk_clear(struct party_state *p);
+
 /** The appliance of a party, from start until @stop_fd (a signalfd) is readable: an exit code. */
 int party_main(const struct config *config, struct trust *trust, int stop_fd);
 

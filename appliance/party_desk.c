@@ -321,3 +321,12 @@ void *party_desk_thread(void *state)
     }
     return NULL;
 }
+
+void desk_clear(struct party_state *p)
+{
+    for (size_t i = 0; i < PARTY_DESK_MAX; i++) {
+        if (p->desk[i].job)
+            job_discard(p, p->desk[i].job);
+        free(p->desk[i].output);
+    }
+}

@@ -289,7 +289,9 @@ static int end_epoch(struct run *r, const struct stage *s, bool last_stage, stru
     r->at.batch = 0;
     r->at.loss_sum = 0;
     log_epoch(r, s, loss, metric);
-    if (!r->at.best_epoch || metric > r->at.best) {
+    /* Of equals the first; where a penalty is at work, the last, which reaches out the least. */
+    if (!r->at.best_epoch || metric > r->at.best ||
+        (metric == r->at.best && c->settings.range.weight > 0)) {
         r->at.best = metric;
         r->at.best_epoch = r->at.epoch;
         if (last_stage)

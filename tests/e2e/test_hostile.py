@@ -201,9 +201,10 @@ def receive(s):
 PUBLIC, BUCKET = 0, 1
 
 
-def variant(tokens, mode, batch, *lengths):
-    """Which one a job is for, and how long its texts are said to be."""
-    return struct.pack(f"<IBI{len(lengths)}I", tokens, mode, batch, *lengths)
+def variant(tokens, mode, batch, *lengths, priority=5, stays=0, within_ms=0):
+    """Which one a job is for, how long its texts are said to be, and how it is to be queued."""
+    return struct.pack(f"<IBI{len(lengths)}IBBI", tokens, mode, batch, *lengths, priority, stays,
+                       within_ms)
 
 
 def owner_lies(cell, options):

@@ -114,7 +114,7 @@ def student(desk, _):
 
 def ranges(desk, _):
     """--clip-range brings in what reached out, and says how far each stage reaches."""
-    words = ("finetune", "--model", "teacher", "--epochs", 4, "--rate", "1e-3", "--clip-range", "1.5")
+    words = ("finetune", "--model", "teacher", "--epochs", 4, "--rate", "3e-3", "--clip-range", "1.5")
     line = desk.train(*words, "--clip-weight", 30, "--out", "clipped")
     reach = line["reach"]
     expect(len(reach) == 2 * 9 and {row["layer"] for row in reach} == {0, 1}, f"{reach}")
