@@ -53,6 +53,8 @@ static int ask(int argc, char **argv, const char *command, const char *help)
         tool_print_json(stdout, reply);
     } else {
         json_object_del(reply, "online_histogram");
+        json_object_del(reply, "queue_histogram");
+        json_object_del(reply, "offline_histogram");
         json_object_del(json_object_get(reply, "link"), "round_histogram");
         tool_print_people(stdout, reply);
     }

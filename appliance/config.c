@@ -46,7 +46,8 @@ enum type {
     TYPE_CPUS, /* see cpu_list.h */
     TYPE_ISA,
     TYPE_SHAPE,
-    TYPE_PINS, /* may stand on several lines */
+    TYPE_METRICS, /* host:port, and a word where it is not private */
+    TYPE_PINS,    /* may stand on several lines */
 };
 
 struct key {
@@ -105,6 +106,9 @@ static const struct key keys[] = {
     {"store_key", TYPE_SECRET, DAEMONS, 0, NULL, 0, 0, 0, AT(store_key),
      "seals what is kept in `state`: a file of `mpcformer keygen store`, mode 0600; or "
      "credential:NAME"},
+    {"metrics", TYPE_METRICS, DAEMONS, 0, NULL, 0, 0, 0, AT(metrics),
+     "host:port where /metrics is for Prometheus and /healthz for a probe, without encryption: a "
+     "loopback or private address, or another followed by the word public (default: nowhere)"},
     {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, TAPES_MAX, 0, AT(tapes),
      "tapes kept in memory a plan variant"},
     {"tape_store", TYPE_BYTES, PARTIES, 0, NULL, 0, 0, 0, AT(tape_store),
@@ -253,6 +257,30 @@ static int set_address(const struct key *key, const char *text, struct net_addre
 
     if (rc == 0 && ret_address->port == 0 && key->type == TYPE_ADDRESS)
         return err_set(err, -EINVAL, "\"%.80s\": nobody can be reached at port 0", text);
+    return rc;
+}
+
+static int set_metrics(const char *text, struct net_address *ret_address, struct err *err)
+{
+    static const char open_word[] = "public";
+    size_t count = strcspn(text, " \t");
+    const char *word = text + count + strspn(text + count, " \t");
+    char address[NET_TEXT_SIZE];
+    int rc;
+
+    if (count >= sizeof(address))
+        return err_set(err, -EINVAL, "\"%.80s\" is too long", text);
+    memcpy(address, text, count);
+    address[count] = '\0';
+    if (*word && strcmp(word, open_word) != 0)
+        return err_set(err, -EINVAL, "\"%.40s\" after the address: write %s or nothing", word,
+                       open_word);
+    rc = net_parse(address, ret_address, err);
+    if (rc == 0 && !*word && !net_is_private(ret_address))
+        return err_set(err, -EINVAL,
+                       "%s is no loopback or private address, and anybody who reaches it would "
+                       "read there: write 127.0.0.1:%u, or `%s %s`",
+                       address, ret_address->port, address, open_word);
     return rc;
 }
 
@@ -410,6 +438,8 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
         return set_isa(text, field, err);
     case TYPE_SHAPE:
         return shape_parse(text, field, err);
+    case TYPE_METRICS:
+        return set_metrics(text, field, err);
     case TYPE_PINS:
         return add_pins(p, key, text, err);
     }

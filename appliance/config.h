@@ -49,15 +49,16 @@ struct config {
     struct net_address dealer;      /* parties: the dealer's `listen` */
     struct net_address party[2];    /* owner: the parties' `listen` */
     char *certificate, *key, *authority;
-    struct tls_pins pins;    /* of all pin keys, each with its role */
-    char *state;             /* a folder */
-    char *control;           /* a Unix socket; fits sockaddr_un */
-    char *model;             /* owner: a folder, see model_folder.h */
-    char *store_key;         /* a file; NULL: what is kept is not sealed */
-    unsigned int tapes;      /* kept in memory a plan variant */
-    uint64_t tape_store;     /* bytes of disk for more of them; 0: none */
-    char *tape_folder;       /* where; NULL: in `state` */
-    unsigned int timeout_ms; /* of one step of a session */
+    struct tls_pins pins;       /* of all pin keys, each with its role */
+    struct net_address metrics; /* daemons; no host: nowhere */
+    char *state;                /* a folder */
+    char *control;              /* a Unix socket; fits sockaddr_un */
+    char *model;                /* owner: a folder, see model_folder.h */
+    char *store_key;            /* a file; NULL: what is kept is not sealed */
+    unsigned int tapes;         /* kept in memory a plan variant */
+    uint64_t tape_store;        /* bytes of disk for more of them; 0: none */
+    char *tape_folder;          /* where; NULL: in `state` */
+    unsigned int timeout_ms;    /* of one step of a session */
     enum config_link link;
     unsigned int streams;            /* of CONFIG_LINK_URING */
     struct config_port port;         /* parties, of CONFIG_LINK_DPDK */

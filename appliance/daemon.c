@@ -10,11 +10,15 @@
 #include "base/secret.h"
 #include "mpc/kernels.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -94,7 +98,25 @@ int daemon_store_key(const struct config *config, struct sealed_key **ret_key, s
     return 0;
 }
 
-json_t *daemon_memory(void)
+void daemon_publish(const struct config *config, web_status *status, void *context,
+                    struct web **ret_web)
+{
+    char at[NET_TEXT_SIZE];
+    struct err err = {0};
+    int rc;
+
+    *ret_web = NULL;
+    if (!config->metrics.host[0])
+        return;
+    rc = web_start(&config->metrics, status, context, ret_web, &err);
+    net_format(&config->metrics, at);
+    if (rc < 0)
+        log_error("metrics-not-served", log_text("at", at), log_text("error", err_text(&err, rc)));
+    else
+        log_info("metrics-served", log_text("at", at));
+}
+
+static json_t *memory(void)
 {
     uint64_t bytes[SECRET_PAGES_KINDS];
 
@@ -103,6 +125,86 @@ json_t *daemon_memory(void)
                      "pages_2m", (json_int_t)bytes[SECRET_PAGES_2M], "transparent",
                      (json_int_t)bytes[SECRET_PAGES_TRANSPARENT], "small",
                      (json_int_t)bytes[SECRET_PAGES_SMALL]);
+}
+
+static json_t *page_faults(void)
+{
+    struct rusage usage;
+
+    getrusage(RUSAGE_SELF, &usage);
+    return json_pack("{s:I, s:I}", "minor", (json_int_t)usage.ru_minflt, "major",
+                     (json_int_t)usage.ru_majflt);
+}
+
+/* The fields of proc(5)'s stat behind the name, which may hold anything: utime and stime. */
+static int thread_time(const char *stat, double *ret_s)
+{
+    const char *end = strrchr(stat, ')');
+    unsigned long user, system;
+
+    if (!end || sscanf(end + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
+                       &system) != 2)
+        return -EINVAL;
+    *ret_s = (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    return 0;
+}
+
+static void add_thread(json_t *threads, const char *id)
+{
+    char path[64], stat[512], *name, *end;
+    double s;
+    ssize_t count;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%.20s/stat", id);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) /* it has ended */
+        return;
+    count = read(fd, stat, sizeof(stat) - 1);
+    close(fd);
+    stat[MAX(count, 0)] = '\0';
+    name = strchr(stat, '(');
+    end = strrchr(stat, ')');
+    if (!name || !end || thread_time(stat, &s) < 0)
+        return;
+    while (end > name + 2 && end[-1] >= '0' && end[-1] <= '9')
+        end--;
+    *end = '\0';
+    s += json_number_value(json_object_get(threads, name + 1));
+    json_object_set_new(threads, name + 1, json_real(s));
+}
+
+static json_t *threads_cpu(void)
+{
+    DIR *folder = opendir("/proc/self/task");
+    json_t *threads = json_object();
+    struct dirent *entry;
+
+    while (folder && (entry = readdir(folder)))
+        if (entry->d_name[0] != '.')
+            add_thread(threads, entry->d_name);
+    if (folder)
+        closedir(folder);
+    return threads;
+}
+
+void daemon_describe(json_t *reply)
+{
+    json_object_set_new(reply, "memory", memory());
+    json_object_set_new(reply, "page_faults", page_faults());
+    json_object_set_new(reply, "threads_cpu_s", threads_cpu());
+}
+
+json_t *daemon_histogram(const struct histogram *h, unsigned int first, unsigned int last)
+{
+    json_t *bounds = json_array(), *below = json_array();
+
+    for (unsigned int power = first; power <= last; power++) {
+        json_array_append_new(bounds, json_real((double)((uint64_t)1 << power) / 1e9));
+        json_array_append_new(below, json_integer((json_int_t)histogram_below(h, power)));
+    }
+    return json_pack("{s:o, s:o, s:I, s:f}", "bounds_s", bounds, "below", below, "count",
+                     (json_int_t)h->count, "sum_s", (double)h->sum_ns / 1e9);
 }
 
 void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)

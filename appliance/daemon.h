@@ -4,6 +4,8 @@
 
 #include "appliance/config.h"
 #include "appliance/trust.h"
+#include "appliance/web.h"
+#include "base/histogram.h"
 #include "base/sealed.h"
 
 #include <jansson.h>
@@ -44,8 +46,19 @@ MUST_CHECK int daemon_reload(const struct config *config, struct trust *trust, s
 MUST_CHECK int daemon_store_key(const struct config *config, struct sealed_key **ret_key,
                                 struct err *err);
 
-/** What `status` says of the memory for secrets: bytes by kind of page. */
-json_t *daemon_memory(void);
+/** Serve @status, the command's handler, where the key `metrics` says; what fails is logged, since
+ *  nobody's job depends on it. *ret_web is then, or when the key is not there, NULL. */
+void daemon_publish(const struct config *config, web_status *status, void *context,
+                    struct web **ret_web);
+
+/**
+ * What `status` says of any daemon: memory for secrets in bytes by kind of page, page faults by
+ * kind, and the CPU time of its threads by their name, without the number of each.
+ */
+void daemon_describe(json_t *reply);
+
+/** The same of durations: how many took less than each power of two ns from @first to @last. */
+json_t *daemon_histogram(const struct histogram *h, unsigned int first, unsigned int last);
 
 /** A mutex, and a condition on the monotonic clock. */
 void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed);

@@ -287,8 +287,8 @@ static int deal_one(struct dealer_sessions *s, struct dealt_model *m, size_t var
 {
     const struct variant *v = &m->plan->variants[variant];
     uint8_t seed[2][PRG_SEED_BYTES];
+    uint64_t number, start = time_ns();
     struct err why = {0};
-    uint64_t number;
     int rc = dealer_number(s->d, m, &number, &why);
 
     if (rc < 0) {
@@ -304,7 +304,10 @@ static int deal_one(struct dealer_sessions *s, struct dealt_model *m, size_t var
     service_expect(0);
     secret_wipe(seed, sizeof(seed));
     if (rc == 0) {
+        pthread_mutex_lock(&s->d->lock);
         m->tapes_dealt++;
+        histogram_add(&s->d->offline, time_ns() - start);
+        pthread_mutex_unlock(&s->d->lock);
         log_info("tape-dealt", log_text("model", m->id), log_number("number", (int64_t)number),
                  log_number("tokens", v->tokens), log_number("batch", v->batch));
     }
@@ -422,21 +425,24 @@ static void deal_wanted(struct dealer_sessions *s)
     drop(s, 1);
 }
 
-/* To the service manager: a dealer is in service when it has a plan and both parties. */
+bool dealer_ready(const struct dealer_state *d, char ret_text[DEALER_TEXT_SIZE])
+{
+    snprintf(ret_text, DEALER_TEXT_SIZE, "%zu models, party0 %s, party1 %s", d->model_count,
+             d->party_up[0] ? "connected" : "away", d->party_up[1] ? "connected" : "away");
+    return d->model_count && d->party_up[0] && d->party_up[1];
+}
+
+/* To the service manager. */
 static void report(struct dealer_state *d)
 {
-    char text[128];
-    size_t models;
-    bool up[2];
+    char text[DEALER_TEXT_SIZE];
+    bool ready;
 
     service_alive();
     pthread_mutex_lock(&d->lock);
-    models = d->model_count;
-    memcpy(up, d->party_up, sizeof(up));
+    ready = dealer_ready(d, text);
     pthread_mutex_unlock(&d->lock);
-    snprintf(text, sizeof(text), "%zu models, party0 %s, party1 %s", models,
-             up[0] ? "connected" : "away", up[1] ? "connected" : "away");
-    service_report(models && up[0] && up[1], text);
+    service_report(ready, text);
 }
 
 void *dealer_thread(void *state)

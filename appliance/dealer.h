@@ -14,6 +14,7 @@
 #include "appliance/mask_file.h"
 #include "appliance/messages.h"
 #include "appliance/trust.h"
+#include "base/histogram.h"
 #include "mpc/deal.h"
 
 #include <pthread.h>
@@ -53,6 +54,7 @@ struct dealer_state {
     atomic_bool renew; /* a model went: the parties are to subscribe anew */
     int wake;          /* eventfd */
     int listen_fd;
+    struct histogram offline; /* of tapes: until both parties have theirs */
     atomic_bool stopping;
 };
 
@@ -77,11 +79,19 @@ MUST_CHECK int dealer_mark(struct dealer_state *d, struct dealt_model *m, uint64
 /** A party has seen numbers up to @max: never deal one of those again. */
 void dealer_skip_to(struct dealer_state *d, struct dealt_model *m, uint64_t max);
 
+#define DEALER_TEXT_SIZE 96
+
+/** Whether there is a plan and somebody to deal for, and how things stand; the lock is held. */
+bool dealer_ready(const struct dealer_state *d, char ret_text[DEALER_TEXT_SIZE]);
+
 void *dealer_session_thread(void *state);
 void *dealer_thread(void *state);
 
 /** The appliance of the dealer, from start until @stop_fd is readable: an exit code. */
 int dealer_main(const struct config *config, struct trust *trust, int stop_fd);
+
+/** The command `status`, also what is published as metrics. Any thread. */
+int dealer_status(void *context, json_t *request, json_t *reply, struct err *err);
 
 extern const struct control_command dealer_commands[];
 extern const size_t dealer_command_count;

@@ -48,14 +48,17 @@ static int model_unload(void *context, json_t *request, json_t *reply, struct er
     return dealer_unload(context, id, err);
 }
 
-static int status(void *context, json_t *request, json_t *reply, struct err *err)
+int dealer_status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct dealer_state *d = context;
-    char workers[CPU_LIST_TEXT_SIZE], host[HOST_TEXT_SIZE];
+    char workers[CPU_LIST_TEXT_SIZE], host[HOST_TEXT_SIZE], state[DEALER_TEXT_SIZE];
 
+    daemon_describe(reply);
     host_text(host);
     pthread_mutex_lock(&d->lock);
     json_object_set_new(reply, "role", json_string(role_name(d->config->role)));
+    json_object_set_new(reply, "ready", json_boolean(dealer_ready(d, state)));
+    json_object_set_new(reply, "state", json_string(state));
     json_object_set_new(reply, "host", json_string(host));
     json_object_set_new(reply, "party0", json_string(d->party_up[0] ? "connected" : "away"));
     json_object_set_new(reply, "party1", json_string(d->party_up[1] ? "connected" : "away"));
@@ -63,7 +66,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "kernels", json_string(kernels_here()->isa));
     cpu_list_text(&d->config->workers, workers);
     json_object_set_new(reply, "workers", json_string(workers));
-    json_object_set_new(reply, "memory", daemon_memory());
+    json_object_set_new(reply, "offline_histogram", daemon_histogram(&d->offline, 20, 36));
     pthread_mutex_unlock(&d->lock);
     return model_list(context, request, reply, err);
 }
@@ -77,7 +80,7 @@ static int reload(void *context, json_t *request, json_t *reply, struct err *err
 }
 
 const struct control_command dealer_commands[] = {
-    {"status", status, CONTROL_READ, "this appliance, the parties and its models"},
+    {"status", dealer_status, CONTROL_READ, "this appliance, the parties and its models"},
     {"model list", model_list, CONTROL_READ, "the models that are loaded"},
     {"model load", model_load_command, CONTROL_ADMIN, "plan FILE: draw its masks, deal its tapes"},
     {"model unload", model_unload, CONTROL_ADMIN, "model ID: deal no more tapes for it"},

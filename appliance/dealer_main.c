@@ -49,6 +49,7 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
 {
     struct daemon_threads threads = {.count = 0};
     struct control *control = NULL;
+    struct web *web = NULL;
     int rc = listen_all(d, err);
 
     if (rc == 0)
@@ -63,9 +64,11 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
         rc = control_start(d->config->control, dealer_commands, dealer_command_count, d,
                            CONTROL_IDLE_MS, &control, err);
     if (rc == 0) {
+        daemon_publish(d->config, dealer_status, d, &web);
         log_info("started", log_text("role", "dealer"), log_text("kernels", kernels_here()->isa));
         daemon_wait(stop_fd);
     }
+    web_stop(web);
     control_stop(control);
     stop(d, &threads);
     log_info("stopped", log_number("rc", rc));

@@ -79,6 +79,7 @@ enum refusal {
     REFUSAL_NO_TAPE,    /* party 1 does not hold the proposed tape */
     REFUSAL_FULL,       /* the queue or the memory for jobs */
     REFUSAL_NO_JOB,     /* party 1 does not have the proposed job (any more) */
+    REFUSAL_END,
 };
 
 /* The model of the shape table; ready when jobs are taken. */

@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum form {
-    FORM_NUMBER,
+    FORM_NUMBER,    /* or a boolean */
     FORM_STATE,     /* a word: 1 when it is @text */
     FORM_HISTOGRAM, /* as party_control.c makes one */
     FORM_MEMBERS,   /* an object of numbers: the name of each is the label @text */
@@ -34,15 +34,36 @@ static const struct metric metrics[] = {
      "Whether party 0 is connected to this dealer."},
     {"mpcformer_party1_connected", "party1", FORM_STATE, false, "connected",
      "Whether party 1 is connected to this dealer."},
+    {"mpcformer_ready", "ready", FORM_NUMBER, false, NULL,
+     "Whether this appliance can do its work now: what /healthz says."},
     {"mpcformer_memory_bytes", "memory", FORM_MEMBERS, false, "pages",
      "Memory for secrets, by kind of page."},
+    {"mpcformer_page_faults_total", "page_faults", FORM_MEMBERS, true, "kind",
+     "Page faults of the process; a major one waited for a disk."},
+    {"mpcformer_thread_cpu_seconds_total", "threads_cpu_s", FORM_MEMBERS, true, "thread",
+     "CPU time of the threads of a name: online and worker run jobs, dealer and offline prepare "
+     "tapes, dealing deals them."},
     {"mpcformer_jobs_waiting", "jobs_waiting", FORM_NUMBER, false, NULL,
      "Jobs that were admitted and have not ended."},
     {"mpcformer_jobs_done_total", "jobs_done", FORM_NUMBER, true, NULL, "Jobs that were answered."},
     {"mpcformer_jobs_failed_total", "jobs_failed", FORM_NUMBER, true, NULL, "Jobs that failed."},
+    {"mpcformer_jobs_ended_total", "jobs_ended", FORM_MEMBERS, true, "how",
+     "Jobs that ended, by how: answered, cancelled, in-vain (its time was over), failed."},
+    {"mpcformer_jobs_refused_total", "jobs_refused", FORM_MEMBERS, true, "why",
+     "Jobs that were not admitted, by why."},
+    {"mpcformer_jobs_bytes_total", "jobs_bytes", FORM_NUMBER, true, NULL,
+     "Payload that jobs that were answered sent to the other party."},
+    {"mpcformer_jobs_rounds_total", "jobs_rounds", FORM_NUMBER, true, NULL,
+     "Rounds of jobs that were answered."},
     {"mpcformer_online_seconds", "online_histogram", FORM_HISTOGRAM, false, NULL,
      "Of jobs that were answered: from the proposal to this party's share of the answer."},
+    {"mpcformer_queue_seconds", "queue_histogram", FORM_HISTOGRAM, false, NULL,
+     "Of the same jobs: from being queued to the proposal."},
+    {"mpcformer_offline_seconds", "offline_histogram", FORM_HISTOGRAM, false, NULL,
+     "Of tapes: at a party its preparation, at the dealer until both parties have it."},
     {"mpcformer_tapes", "tapes", FORM_NUMBER, false, NULL, "Tapes in stock."},
+    {"mpcformer_tape_store_bytes", "tape_store_bytes", FORM_NUMBER, false, NULL,
+     "Tapes on the disk."},
     {"mpcformer_tapes_destroyed_total", "tapes_destroyed", FORM_NUMBER, true, NULL,
      "Tapes that were destroyed unused."},
     {"mpcformer_link_sent_bytes_total", "link.sent_bytes", FORM_NUMBER, true, NULL,
@@ -183,7 +204,7 @@ static void print_value(FILE *out, const struct metric *m, const char *labels, c
 
     switch (m->form) {
     case FORM_NUMBER:
-        print_sample(out, m->name, "", labels, json_number_value(value));
+        print_sample(out, m->name, "", labels, json_is_true(value) ? 1 : json_number_value(value));
         break;
     case FORM_STATE:
         print_sample(out, m->name, "", labels, !strcmp(json_string_value(value), m->text));
@@ -206,7 +227,7 @@ static bool has(const struct metric *m, const json_t *from)
 
     switch (m->form) {
     case FORM_NUMBER:
-        return json_is_number(value);
+        return json_is_number(value) || json_is_boolean(value);
     case FORM_STATE:
         return json_is_string(value);
     case FORM_HISTOGRAM:

@@ -100,6 +100,25 @@ int net_parse(const char *text, struct net_address *ret_address, struct err *err
     return 0;
 }
 
+static bool is_private_v4(uint32_t a)
+{
+    return a >> 24 == 127 || a >> 24 == 10 || a >> 20 == 0xac1 || a >> 16 == 0xc0a8 ||
+           a >> 16 == 0xa9fe;
+}
+
+bool net_is_private(const struct net_address *address)
+{
+    struct in6_addr v6;
+    struct in_addr v4;
+
+    if (inet_pton(AF_INET, address->host, &v4) == 1)
+        return is_private_v4(ntohl(v4.s_addr));
+    if (inet_pton(AF_INET6, address->host, &v6) != 1)
+        return false;
+    return IN6_IS_ADDR_LOOPBACK(&v6) || IN6_IS_ADDR_LINKLOCAL(&v6) ||
+           (v6.s6_addr[0] & 0xfe) == 0xfc;
+}
+
 void net_format(const struct net_address *address, char ret_text[NET_TEXT_SIZE])
 {
     bool brackets = strchr(address->host, ':') != NULL;

@@ -28,6 +28,10 @@ MUST_CHECK int net_parse(const char *text, struct net_address *ret_address, stru
 /** The text that net_parse() takes. */
 void net_format(const struct net_address *address, char ret_text[NET_TEXT_SIZE]);
 
+/** Whether it is an address, no name, that only this host or a private network reaches: loopback,
+ *  link-local, RFC 1918 or RFC 4193. */
+bool net_is_private(const struct net_address *address);
+
 /**
  * Listen on the first address that @address resolves to. *ret_fd is the caller's to close.
  * Name look-ups may block for as long as the resolver does; literals never do.

@@ -86,6 +86,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
 {
     struct daemon_threads threads = {.count = 0};
     struct control *control = NULL;
+    struct web *web = NULL;
     int rc = open_lines(p, err);
 
     if (rc == 0)
@@ -98,10 +99,12 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
         rc = control_start(p->config->control, party_commands, party_command_count, p,
                            CONTROL_IDLE_MS, &control, err);
     if (rc == 0) {
+        daemon_publish(p->config, party_status, p, &web);
         log_info("started", log_text("role", role_name(p->config->role)),
                  log_text("kernels", kernels_here()->isa));
         daemon_wait(stop_fd);
     }
+    web_stop(web);
     control_stop(control);
     stop(p, &threads);
     log_info("stopped", log_number("rc", rc));

@@ -135,6 +135,15 @@ struct desk_job {
     struct err error;
 };
 
+/* How a job can end. */
+enum ending {
+    ENDING_ANSWERED,
+    ENDING_CANCELLED, /* by its owner, who may just have gone, or by an operator */
+    ENDING_IN_VAIN,   /* it waited for a tape, a turn or a peer until its time was over */
+    ENDING_FAILED,
+    ENDINGS,
+};
+
 struct party_state {
     const struct config *config;
     unsigned int party; /* 0 or 1 */
@@ -172,9 +181,12 @@ struct party_state {
     struct tls_session *peer_arrived; /* party 1: authenticated, not yet taken by online */
     bool peer_up, dealer_up;
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
-    struct histogram online; /* of jobs that were done: from the proposal to the output share */
-    struct histogram queued; /* of the same: from being queued to the proposal */
-    atomic_uint owners;      /* connected */
+    uint64_t jobs_ended[ENDINGS], jobs_refused[REFUSAL_END];
+    uint64_t jobs_bytes, jobs_rounds; /* online, of those that were answered */
+    struct histogram online;  /* of jobs that were done: from the proposal to the output share */
+    struct histogram queued;  /* of the same: from being queued to the proposal */
+    struct histogram offline; /* of tapes: this party's preparation */
+    atomic_uint owners;       /* connected */
     int listen_fd, link_listen_fd;
     struct port *port;         /* of link = dpdk; the online thread's */
     struct link_counters link; /* of the session with the peer that is, or was */
@@ -182,6 +194,11 @@ struct party_state {
 };
 
 /* --- party.c: what the threads do with the shared state --- */
+
+#define PARTY_TEXT_SIZE 160
+
+/** Whether jobs are taken and can be run, and how things stand; the lock is held. */
+bool party_ready(const struct party_state *p, char ret_text[PARTY_TEXT_SIZE]);
 
 /** Wait for a change for at most @ms; the lock is held. */
 void party_wait(struct party_state *p, unsigned int ms);
@@ -296,7 +313,8 @@ const char *job_hopeless(struct party_state *p, struct job *job);
 /** Wait until nobody works on it, wipe it, free it. Takes the lock. */
 void job_discard(struct party_state *p, struct job *job);
 
-/** The job ends: whoever waits for it is told. The lock is held. */
+/** The job ends, of -ECANCELED or -ETIMEDOUT as a job that was cancelled or waited in vain: whoever
+ *  waits for it is told. The lock is held. */
 void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
              const struct err *err);
 
@@ -360,6 +378,9 @@ void desk_clear(struct party_state *p);
 
 /** The appliance of a party, from start until @stop_fd (a signalfd) is readable: an exit code. */
 int party_main(const struct config *config, struct trust *trust, int stop_fd);
+
+/** The command `status`, also what is published as metrics. Any thread. */
+int party_status(void *context, json_t *request, json_t *reply, struct err *err);
 
 extern const struct control_command party_commands[];
 extern const size_t party_command_count;

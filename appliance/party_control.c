@@ -135,19 +135,6 @@ static void describe_workers(json_t *reply, const char *key, const struct cpu_li
     json_object_set_new(reply, key, json_string(text));
 }
 
-/* For `mpcformer metrics`: how many took less than each bound. */
-static json_t *describe_histogram(const struct histogram *h, unsigned int first, unsigned int last)
-{
-    json_t *bounds = json_array(), *below = json_array();
-
-    for (unsigned int power = first; power <= last; power++) {
-        json_array_append_new(bounds, json_real((double)((uint64_t)1 << power) / 1e9));
-        json_array_append_new(below, json_integer((json_int_t)histogram_below(h, power)));
-    }
-    return json_pack("{s:o, s:o, s:I, s:f}", "bounds_s", bounds, "below", below, "count",
-                     (json_int_t)h->count, "sum_s", (double)h->sum_ns / 1e9);
-}
-
 static json_t *link_status(const struct party_state *p)
 {
     const struct link_counters *c = &p->link;
@@ -189,20 +176,62 @@ static json_t *link_status(const struct party_state *p)
         json_object_set_new(
             link, quantiles[i].key,
             json_real((double)histogram_quantile(&c->rounds, quantiles[i].permille) / 1e3));
-    json_object_set_new(link, "round_histogram", describe_histogram(&c->rounds, 10, 30));
+    json_object_set_new(link, "round_histogram", daemon_histogram(&c->rounds, 10, 30));
     return link;
 }
 
-static int status(void *context, json_t *request, json_t *reply, struct err *err)
+/* How many there were, by a name each. */
+static json_t *describe_counts(const uint64_t counts[], const char *const names[], size_t count)
+{
+    json_t *members = json_object();
+
+    for (size_t i = 0; i < count; i++)
+        if (names[i])
+            json_object_set_new(members, names[i], json_integer((json_int_t)counts[i]));
+    return members;
+}
+
+static void describe_jobs(const struct party_state *p, json_t *reply)
+{
+    static const char *const endings[] = {
+        [ENDING_ANSWERED] = "answered",
+        [ENDING_CANCELLED] = "cancelled",
+        [ENDING_IN_VAIN] = "in-vain",
+        [ENDING_FAILED] = "failed",
+    };
+    static const char *const refusals[] = {
+        [REFUSAL_FAILED] = "wrong",
+        [REFUSAL_NOT_YET] = "not-yet",
+        [REFUSAL_FULL] = "full",
+    };
+
+    json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
+    json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
+    json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
+    json_object_set_new(reply, "jobs_ended",
+                        describe_counts(p->jobs_ended, endings, ARRAY_LENGTH(endings)));
+    json_object_set_new(reply, "jobs_refused",
+                        describe_counts(p->jobs_refused, refusals, ARRAY_LENGTH(refusals)));
+    json_object_set_new(reply, "jobs_bytes", json_integer((json_int_t)p->jobs_bytes));
+    json_object_set_new(reply, "jobs_rounds", json_integer((json_int_t)p->jobs_rounds));
+    json_object_set_new(reply, "online_histogram", daemon_histogram(&p->online, 20, 36));
+    json_object_set_new(reply, "queue_histogram", daemon_histogram(&p->queued, 20, 40));
+    json_object_set_new(reply, "offline_histogram", daemon_histogram(&p->offline, 20, 36));
+}
+
+int party_status(void *context, json_t *request, json_t *reply, struct err *err)
 {
     struct party_state *p = context;
-    char shape[SHAPE_TEXT_SIZE], host[HOST_TEXT_SIZE];
+    char shape[SHAPE_TEXT_SIZE], host[HOST_TEXT_SIZE], state[PARTY_TEXT_SIZE];
 
     (void)request, (void)err;
+    daemon_describe(reply);
     host_text(host);
     shape_format(&p->config->shape, shape);
     pthread_mutex_lock(&p->lock);
     json_object_set_new(reply, "role", json_string(role_name(p->config->role)));
+    json_object_set_new(reply, "ready", json_boolean(party_ready(p, state)));
+    json_object_set_new(reply, "state", json_string(state));
     json_object_set_new(reply, "host", json_string(host));
     json_object_set_new(reply, "peer", json_string(p->peer_up ? "connected" : "away"));
     json_object_set_new(reply, "dealer", json_string(p->dealer_up ? "connected" : "away"));
@@ -213,11 +242,7 @@ static int status(void *context, json_t *request, json_t *reply, struct err *err
     json_object_set_new(reply, "seal", json_string(seal_engine_name(SEAL_FASTEST)));
     json_object_set_new(reply, "shape", json_string(shape));
     json_object_set_new(reply, "link", link_status(p));
-    json_object_set_new(reply, "memory", daemon_memory());
-    json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
-    json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
-    json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
-    json_object_set_new(reply, "online_histogram", describe_histogram(&p->online, 20, 36));
+    describe_jobs(p, reply);
     json_object_set_new(reply, "tapes", json_integer((json_int_t)p->stock_count));
     json_object_set_new(reply, "tape_store_bytes", json_integer((json_int_t)party_store_used(p)));
     json_object_set_new(reply, "tapes_destroyed", json_integer((json_int_t)p->tapes_destroyed));
@@ -234,7 +259,7 @@ static int reload(void *context, json_t *request, json_t *reply, struct err *err
 }
 
 const struct control_command party_commands[] = {
-    {"status", status, CONTROL_READ, "this appliance, its peers, its models and its tapes"},
+    {"status", party_status, CONTROL_READ, "this appliance, its peers, its models and its tapes"},
     {"model list", model_list, CONTROL_READ, "the models that are loaded, and their state"},
     {"model load", model_load_command, CONTROL_ADMIN,
      "plan FILE, share FILE: open and serve a model"},

@@ -270,7 +270,7 @@ static struct desk_job *next_ended(struct party_state *p)
         struct err err = {0};
 
         if (reason)
-            job_end(p, job, REFUSAL_FAILED, err_set(&err, -ECANCELED, "%s", reason), &err);
+            job_end(p, job, REFUSAL_FAILED, err_set(&err, -ETIMEDOUT, "%s", reason), &err);
         if (job && is_over(&p->desk[i]))
             return &p->desk[i];
     }

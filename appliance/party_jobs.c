@@ -174,6 +174,7 @@ int job_admit(struct party_state *p, const struct message_submit *m, const struc
     pthread_mutex_lock(&p->lock);
     s = served_find(p, m->model);
     rc = admit(p, m, owner, s, ret_job, ret_why, err);
+    p->jobs_refused[*ret_why] += rc < 0;
     pthread_mutex_unlock(&p->lock);
     if (rc < 0) {
         if (s)
@@ -274,6 +275,14 @@ void job_discard(struct party_state *p, struct job *job)
     served_put(p, s);
 }
 
+static enum ending ending_of(int rc)
+{
+    return rc == 0            ? ENDING_ANSWERED
+           : rc == -ECANCELED ? ENDING_CANCELLED
+           : rc == -ETIMEDOUT ? ENDING_IN_VAIN
+                              : ENDING_FAILED;
+}
+
 void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
              const struct err *err)
 {
@@ -283,6 +292,7 @@ void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
         note_dropped(p, job);
     leave_turn(job);
     job->state = rc < 0 ? JOB_FAILED : JOB_DONE;
+    p->jobs_ended[ending_of(rc)]++;
     if (rc < 0) {
         job->why = why;
         job->error = (struct err){0};
@@ -291,6 +301,8 @@ void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
     } else {
         p->jobs_done++;
         histogram_add(&p->online, job->result.online_ns);
+        p->jobs_bytes += job->result.stats.bytes;
+        p->jobs_rounds += job->result.stats.rounds;
         histogram_add(&p->queued, job->begun_ns - job->queued_ns);
         job->served->jobs_done++;
     }

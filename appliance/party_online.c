@@ -617,23 +617,30 @@ static void set_peer_up(struct party_state *p, bool up)
     pthread_mutex_unlock(&p->lock);
 }
 
-/* To the service manager: a party is in service when it has a model and its peer. */
+bool party_ready(const struct party_state *p, char ret_text[PARTY_TEXT_SIZE])
+{
+    size_t ready = 0;
+
+    for (size_t i = 0; i < p->served_count; i++)
+        ready += p->served[i]->state == SERVED_READY;
+    snprintf(ret_text, PARTY_TEXT_SIZE,
+             "%zu of %zu models ready, the other party %s, the dealer %s%s", ready, p->served_count,
+             p->peer_up ? "connected" : "away", p->dealer_up ? "connected" : "away",
+             p->draining ? ", takes no new jobs" : "");
+    return ready && p->peer_up && !p->draining;
+}
+
+/* To the service manager. */
 static void report(struct party_state *p)
 {
-    char text[128];
-    size_t ready = 0;
-    bool peer;
+    char text[PARTY_TEXT_SIZE];
+    bool ready;
 
     service_alive();
     pthread_mutex_lock(&p->lock);
-    for (size_t i = 0; i < p->served_count; i++)
-        ready += p->served[i]->state == SERVED_READY;
-    peer = p->peer_up;
-    snprintf(text, sizeof(text), "%zu of %zu models ready, the other party %s, the dealer %s",
-             ready, p->served_count, peer ? "connected" : "away",
-             p->dealer_up ? "connected" : "away");
+    ready = party_ready(p, text);
     pthread_mutex_unlock(&p->lock);
-    service_report(ready && peer, text);
+    service_report(ready, text);
 }
 
 static void run_session(struct party_state *p, struct tls_session *tls)

@@ -79,14 +79,15 @@ static void await(struct session *s, struct job *job)
 
     pthread_mutex_lock(&p->lock);
     while (job->state < JOB_DONE) {
-        const char *reason = NULL;
+        bool gone = job->state == JOB_QUEUED && tls_poll(s->tls, 0) == 0;
+        const char *reason = gone                       ? "its owner has gone"
+                             : job->state == JOB_QUEUED ? job_hopeless(p, job)
+                                                        : NULL;
+        struct err err = {0};
 
-        if (job->state == JOB_QUEUED)
-            reason = tls_poll(s->tls, 0) == 0 ? "its owner has gone" : job_hopeless(p, job);
         if (reason) {
-            struct err err = {0};
-
-            job_end(p, job, REFUSAL_FAILED, err_set(&err, -ECANCELED, "%s", reason), &err);
+            job_end(p, job, REFUSAL_FAILED,
+                    err_set(&err, gone ? -ECANCELED : -ETIMEDOUT, "%s", reason), &err);
             break;
         }
         party_wait(p, POLL_MS);

@@ -138,5 +138,9 @@ int party_prepare(struct party_state *p, struct tape *tape, const struct model *
     pthread_mutex_lock(&p->offline_lock);
     rc = tape_prepare(tape, model, p->offline_workers);
     pthread_mutex_unlock(&p->offline_lock);
+    pthread_mutex_lock(&p->lock);
+    if (rc == 0)
+        histogram_add(&p->offline, tape->prepare_ns);
+    pthread_mutex_unlock(&p->lock);
     return rc;
 }

@@ -104,6 +104,34 @@ static void test_party1(void **state)
     config_free(config);
 }
 
+static void test_metrics(void **state)
+{
+    static const char *const good[] = {
+        "127.0.0.1:9464",
+        "127.8.9.1:1",
+        "10.1.2.3:9464",
+        "172.31.255.1:9464",
+        "192.168.0.7:9464",
+        "[::1]:9464",
+        "[fd00::7]:9464",
+        "[fe80::1]:9464",
+        "169.254.1.1:9464",
+        "0.0.0.0:0 public",
+        "[2001:db8::1]:9464\tpublic",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        char text[1024];
+        struct config *config;
+
+        snprintf(text, sizeof(text), "role = dealer\n" DEALER_REST "metrics = %s\n", good[i]);
+        config = load(text);
+        assert_true(config->metrics.host[0]);
+        config_free(config);
+    }
+}
+
 /* The role may come last, and still decides whose pin peer_pin is. */
 static void test_dealer_and_order(void **state)
 {
@@ -180,6 +208,16 @@ static const struct bad {
     {"role = party1\npeer = a:1\n", "test.conf:2: peer: is for party0 only, and this is party1"},
     {"role = dealer\ntapes = 2\n",
      "test.conf:2: tapes: is for party0 and party1 only, and this is dealer"},
+    {"role = dealer\nmetrics = 192.0.2.1:9464\n",
+     "test.conf:2: metrics: 192.0.2.1:9464 is no loopback or private address, and anybody who "
+     "reaches it would read there: write 127.0.0.1:9464, or `192.0.2.1:9464 public`"},
+    {"role = dealer\nmetrics = 0.0.0.0:9464\n", "metrics: 0.0.0.0:9464 is no loopback"},
+    {"role = dealer\nmetrics = 172.32.0.1:9464\n", "metrics: 172.32.0.1:9464 is no loopback"},
+    {"role = dealer\nmetrics = [2001:db8::1]:9464\n", "is no loopback or private address"},
+    {"role = dealer\nmetrics = localhost:9464\n", "metrics: localhost:9464 is no loopback"},
+    {"role = dealer\nmetrics = 127.0.0.1:9464 open\n",
+     "metrics: \"open\" after the address: write public or nothing"},
+    {"role = dealer\nmetrics = 9464\n", "test.conf:2: metrics: "},
     {"role = party0\nparty1_pin = " HEX_A "\n", "party1_pin: is for the dealer and owners only"},
     {"dealer = a:1\nrole = dealer\n", "test.conf:1: dealer: is for party0 and party1 only"},
     /* what is missing */
@@ -540,6 +578,7 @@ int main(void)
         cmocka_unit_test(test_party0),
         cmocka_unit_test(test_party1),
         cmocka_unit_test(test_dealer_and_order),
+        cmocka_unit_test(test_metrics),
         cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_spelling),
         cmocka_unit_test(test_bad_files),

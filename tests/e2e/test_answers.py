@@ -4,7 +4,6 @@ and pairs, alone and side by side, and exit codes that scripts can rely on.
 
 import hashlib
 import json
-import math
 import os
 import re
 import subprocess
@@ -29,7 +28,6 @@ BY_HAND = """cd "$(dirname "$MPCFORMER_CONFIG")"
     done | sed 's/.*"job":"\\([^"]*\\)".*/\\1/' > ids
     for p in party1 party0; do mpcformer job wait --socket $p.control "$(head -n 1 ids)" >&2; done
     mpcformer job reveal --json --model model/client party0.answer party1.answer"""
-LINK_DOC = os.path.join(os.path.dirname(__file__), "..", "..", "docs", "link.md")
 FORMATS = ((64, 16), (48, 12), (40, 11))
 
 
@@ -426,66 +424,8 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
-SAMPLE = re.compile(r'(?P<name>[a-z_][a-z0-9_]*)(?P<labels>\{[a-z_]+="(?:[^"\\\n]|\\["\\n])*"'
-                    r'(?:,[a-z_]+="(?:[^"\\\n]|\\["\\n])*")*\})? (?P<value>\S+)')
-
-
-def parse_metrics(text):
-    """{name: (type, [(suffix, labels, value)])} of Prometheus' text format, nothing else in it."""
-    found, name = {}, None
-    for line in text.splitlines():
-        words = line.split(" ", 3)
-        if words[:2] == ["#", "HELP"]:
-            name = words[2]
-            expect(name not in found and words[3], f"a second or an empty {line}")
-        elif words[:2] == ["#", "TYPE"]:
-            expect(words[2] == name and words[3] in ("counter", "gauge", "histogram"), line)
-            expect((words[3] == "counter") == name.endswith("_total"), f"no counter's name: {line}")
-            found[name] = words[3], []
-        else:
-            m = SAMPLE.fullmatch(line)
-            expect(m and m["name"].startswith(name), f"no sample of {name}: {line!r}")
-            found[name][1].append((m["name"][len(name):], m["labels"], float(m["value"])))
-    return found
-
-
-def check_histogram(name, samples):
-    buckets = [(labels, value) for suffix, labels, value in samples if suffix == "_bucket"]
-    ends = {suffix: value for suffix, _, value in samples if suffix != "_bucket"}
-    bounds = [float(labels[len('{le="'):-len('"}')]) for labels, _ in buckets]
-    counts = [value for _, value in buckets]
-    expect(bounds == sorted(set(bounds)) and bounds[-1] == math.inf, f"{name}: bounds {bounds}")
-    expect(counts == sorted(counts) and counts[-1] == ends["_count"], f"{name}: counts {counts}")
-    expect(ends.keys() == {"_sum", "_count"} and counts[-1] > 0 and
-           0 < ends["_sum"] / counts[-1] < bounds[-2], f"{name}: {ends}")
-
-
-def metrics(cell, _):
-    """What Prometheus would read of each appliance is what status says, and is documented."""
-    with open(LINK_DOC, encoding="utf-8") as f:
-        documented = f.read()
-    cell.infer_right(TEXTS[0])
-    for who in NAMES:
-        status = json.loads(cell.ask(who, "status", "--json"))
-        found = parse_metrics(cell.ask(who, "metrics"))
-        for name, (kind, samples) in found.items():
-            expect(f"`{name}`" in documented, f"{name} is not in docs/link.md")
-            expect(samples, f"{name} has no sample")
-            if kind == "histogram":
-                check_histogram(name, samples)
-        expect(f'role="{who}"' in found["mpcformer_info"][1][0][1], f"{found['mpcformer_info']}")
-        expect(len(found["mpcformer_model_ready"][1]) == len(status["models"]), f"models: {found}")
-        if who == "dealer":
-            continue
-        for name, value in (("jobs_done_total", status["jobs_done"]), ("peer_connected", 1),
-                            ("link_sent_bytes_total", status["link"]["sent_bytes"])):
-            expect(found[f"mpcformer_{name}"][1][0][2] == value > 0, f"{name}: not {value}")
-        expect(found["mpcformer_online_seconds"][1][-1][2] == status["jobs_done"], "jobs")
-        expect(found["mpcformer_link_round_seconds"][1][-1][2] == status["link"]["rounds"], "rounds")
-
-
 CASES = (formats, lines, lengths, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
-         operators, metrics, library, side_by_side)
+         operators, library, side_by_side)
 
 
 def begin(cell):
