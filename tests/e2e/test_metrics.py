@@ -1,4 +1,4 @@
-"""What an appliance tells its operators: metrics over HTTP and a health probe."""
+"""What an appliance tells its operators: metrics over HTTP, a health probe, what is made of them."""
 
 import http.client
 import json
@@ -106,6 +106,33 @@ def same_as_status(cell, _):
         expect(found["mpcformer_link_round_seconds"][1][-1][2] == status["link"]["rounds"], "rounds")
 
 
+def asked_for(expressions):
+    """Each metric that PromQL names, and each label that it wants to be something."""
+    for e in expressions:
+        for name, labels in re.findall(r"\b(mpcformer_[a-z0-9_]+)(?:\{([^}]*)\})?", e):
+            yield name, dict(re.findall(r'([a-z]+)="([^"]*)"', labels))
+
+
+def dashboard_and_alerts(cell, _):
+    """All that the dashboard and the alert rules ask for is there."""
+    printed = set()
+    cell.infer_right(TEXT)
+    for who in NAMES:
+        for name, (_, samples) in metrics(cell, who).items():
+            printed.update((name + suffix, label) for suffix, labels, _ in samples
+                           for label in [None, *re.findall(r'(\w+)="([^"]*)"', labels or "")])
+    board = json.loads(read("monitoring", "mpcformer-dashboard.json"))
+    shown = [t["expr"] for p in board["panels"] for t in p.get("targets", ())]
+    shown += [v["query"]["query"] for v in board["templating"]["list"] if v["type"] == "query"]
+    alerts = re.findall(r"^ +expr: (.*)$", read("monitoring", "mpcformer-alerts.yml"), re.M)
+    expect(len(shown) > 30 and len(alerts) >= 10, f"{len(shown)} queries, {len(alerts)} alerts")
+    for name, labels in asked_for(shown + alerts):
+        for label in [None, *labels.items()]:
+            expect((name, label) in printed, f"nothing prints {name} {label}")
+    ids = [p["id"] for p in board["panels"]]
+    expect(len(ids) == len(set(ids)), "two panels of one number")
+
+
 def counts(cell, _):
     """What jobs cost, and how they end."""
     before = {who: metrics(cell, who) for who in PARTIES}
@@ -197,7 +224,7 @@ def no_place(cell, _):
     cell.wait_ready()
 
 
-CASES = (same_as_status, counts, health, odd_callers, no_place)
+CASES = (same_as_status, dashboard_and_alerts, counts, health, odd_callers, no_place)
 PORTS = dict(zip(NAMES, free_ports(3)))
 
 
