@@ -15,6 +15,7 @@ int cmd_share(int argc, char **argv);
 int cmd_keygen(int argc, char **argv);
 int cmd_dealer(int argc, char **argv);
 int cmd_host(int argc, char **argv);
+int cmd_audit(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_reload(int argc, char **argv);

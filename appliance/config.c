@@ -109,6 +109,8 @@ static const struct key keys[] = {
     {"metrics", TYPE_METRICS, DAEMONS, 0, NULL, 0, 0, 0, AT(metrics),
      "host:port where /metrics is for Prometheus and /healthz for a probe, without encryption: a "
      "loopback or private address, or another followed by the word public (default: nowhere)"},
+    {"audit", TYPE_PATH, DAEMONS, 0, NULL, 0, 0, 0, AT(audit),
+     "file that notes, chained, who loaded, asked, was refused, reloaded (default: none)"},
     {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, TAPES_MAX, 0, AT(tapes),
      "tapes kept in memory a plan variant"},
     {"tape_store", TYPE_BYTES, PARTIES, 0, NULL, 0, 0, 0, AT(tape_store),
@@ -728,6 +730,7 @@ void config_free(struct config *config)
     free(config->certificate);
     free(config->key);
     free(config->authority);
+    free(config->audit);
     free(config->state);
     free(config->store_key);
     free(config->tape_folder);

@@ -51,6 +51,7 @@ struct config {
     char *certificate, *key, *authority;
     struct tls_pins pins;       /* of all pin keys, each with its role */
     struct net_address metrics; /* daemons; no host: nowhere */
+    char *audit;                /* a file, or NULL */
     char *state;                /* a folder */
     char *control;              /* a Unix socket; fits sockaddr_un */
     char *model;                /* owner: a folder, see model_folder.h */

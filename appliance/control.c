@@ -22,6 +22,7 @@
 struct connection {
     int fd; /* -1: free */
     bool read_allowed, admin_allowed;
+    uid_t user;
     uint64_t heard_ns; /* the last whole request, or byte of a reply that was taken */
     char *line;        /* CONTROL_LINE_MAX, of which @count are there */
     size_t count;
@@ -33,6 +34,7 @@ struct control {
     const struct control_command *commands;
     size_t command_count;
     void *context;
+    struct audit *audit;
     int idle_ms;
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
     struct stat file; /* the socket file that is ours to remove */
@@ -67,6 +69,7 @@ static void find_access(struct connection *c)
     c->read_allowed = c->admin_allowed = false;
     if (getsockopt(c->fd, SOL_SOCKET, SO_PEERCRED, &who, &bytes) < 0)
         return;
+    c->user = who.uid;
     c->admin_allowed = who.uid == 0 || who.uid == geteuid();
     c->read_allowed = c->admin_allowed || in_group(c->fd, who.gid, getegid());
 }
@@ -112,12 +115,47 @@ static const struct control_command *find_command(const struct control *control,
     return NULL;
 }
 
+/* What a command is about: those of these that its request or its reply has. */
+static const char *const subjects[] = {"model",  "job",   "plan",  "share", "input",
+                                       "output", "count", "level", "undo"};
+
+/* "model load" by user 0 becomes `model-load user=0 plan=.. done=yes`. */
+static void note(const struct control *control, const struct connection *c, const char *name,
+                 const json_t *request, const json_t *reply, int rc, const struct err *err)
+{
+    struct log_field fields[ARRAY_LENGTH(subjects) + 3];
+    char event[64], texts[ARRAY_LENGTH(subjects)][24];
+    size_t count = 0;
+
+    fields[count++] = log_number("user", c->user);
+    for (size_t i = 0; i < ARRAY_LENGTH(subjects); i++) {
+        const json_t *value = json_object_get(request, subjects[i]);
+
+        value = value ? value : json_object_get(reply, subjects[i]);
+        snprintf(texts[i], sizeof(texts[i]), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+        if (value)
+            fields[count++] = log_text(subjects[i], json_is_string(value) ? json_string_value(value)
+                                                    : json_is_integer(value) ? texts[i]
+                                                                             : "yes");
+    }
+    fields[count++] = rc < 0 ? log_text("error", err_text(err, rc)) : log_text("done", "yes");
+    fields[count] = (struct log_field){.key = NULL};
+    snprintf(event, sizeof(event), "%s", name);
+    for (char *at = event; *at; at++)
+        *at = *at == ' ' ? '-' : *at;
+    audit_write(control->audit, event, fields);
+    /* Before whoever asked hears of it; what cannot be written is in the log. */
+    if (audit_flush(control->audit, NULL) < 0)
+        return;
+}
+
 static int run(const struct control *control, const struct connection *c, json_t *request,
                json_t *reply, struct err *err)
 {
     const char *name = json_string_value(json_object_get(request, "command"));
     json_t *version = json_object_get(request, "version");
     const struct control_command *command;
+    int rc;
 
     if (!c->read_allowed)
         return err_set(err, -EACCES, "only the daemon's user, root and its group may ask");
@@ -132,8 +170,12 @@ static int run(const struct control *control, const struct connection *c, json_t
     if (!command)
         return err_set(err, -ENOSYS, "unknown command \"%.40s\"; `help` lists them", name);
     if (command->access == CONTROL_ADMIN && !c->admin_allowed)
-        return err_set(err, -EACCES, "only the daemon's user and root may use \"%s\"", name);
-    return command->handle(control->context, request, reply, err);
+        rc = err_set(err, -EACCES, "only the daemon's user and root may use \"%s\"", name);
+    else
+        rc = command->handle(control->context, request, reply, err);
+    if (command->access == CONTROL_ADMIN)
+        note(control, c, name, request, reply, rc, err);
+    return rc;
 }
 
 /* The reply to one line as text with its line end; NULL when there is no memory. */
@@ -402,7 +444,8 @@ static int open_listener(struct control *control, struct err *err)
 }
 
 int control_start(const char *path, const struct control_command commands[], size_t count,
-                  void *context, int idle_ms, struct control **ret_control, struct err *err)
+                  void *context, int idle_ms, struct audit *audit, struct control **ret_control,
+                  struct err *err)
 {
     struct control *control = calloc(1, sizeof(*control));
     int rc;
@@ -412,6 +455,7 @@ int control_start(const char *path, const struct control_command commands[], siz
     control->commands = commands;
     control->command_count = count;
     control->context = context;
+    control->audit = audit;
     control->idle_ms = idle_ms;
     control->listen_fd = control->stop_fd = -1;
     for (size_t i = 0; i < CONTROL_CONNECTIONS; i++)

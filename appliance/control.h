@@ -20,6 +20,7 @@
 #ifndef APPLIANCE_CONTROL_H
 #define APPLIANCE_CONTROL_H
 
+#include "appliance/audit.h"
 #include "base/base.h"
 
 #include <jansson.h>
@@ -52,11 +53,12 @@ struct control;
  * Listen at @path, on the socket that the service manager opened there if it did, and start the
  * thread. @commands stays the caller's and must outlive the server. A
  * socket file that nobody listens on is replaced; one that somebody does is -EADDRINUSE; any other
- * file is left alone, -EEXIST. @idle_ms: CONTROL_IDLE_MS, or less in a test.
+ * file is left alone, -EEXIST. @idle_ms: CONTROL_IDLE_MS, or less in a test. Every command that
+ * takes CONTROL_ADMIN is noted in @audit, which may be NULL: who asked, for what, how it went.
  */
 MUST_CHECK int control_start(const char *path, const struct control_command commands[],
-                             size_t count, void *context, int idle_ms, struct control **ret_control,
-                             struct err *err);
+                             size_t count, void *context, int idle_ms, struct audit *audit,
+                             struct control **ret_control, struct err *err);
 
 /** Let the running handler finish, end the thread, remove the socket file. NULL is nothing. */
 void control_stop(struct control *control);

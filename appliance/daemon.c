@@ -56,7 +56,7 @@ void daemon_wait(int stop_fd)
     service_stopping();
 }
 
-void daemon_join(struct daemon_threads *t)
+void daemon_join(struct daemon_threads *t, struct audit *audit)
 {
     struct timespec until;
 
@@ -65,18 +65,23 @@ void daemon_join(struct daemon_threads *t)
     for (size_t i = 0; i < t->count; i++)
         if (pthread_timedjoin_np(t->thread[i], NULL, &until)) {
             log_info("stopped", log_text("how", "while waiting for a peer"));
+            audit_note(audit, "stopped", log_text("how", "while waiting for a peer"));
+            audit_close(audit);
             _exit(EXIT_OK);
         }
     t->count = 0;
 }
 
-int daemon_reload(const struct config *config, struct trust *trust, struct err *err)
+int daemon_reload(const struct config *config, struct trust *trust, struct audit *audit,
+                  struct err *err)
 {
     struct config *fresh;
     int rc = config_reload(config, &fresh, err);
 
     if (rc == 0) {
-        rc = trust_renew(trust, fresh, err);
+        rc = audit_rotate(audit, err);
+        if (rc == 0)
+            rc = trust_renew(trust, fresh, err);
         if (rc == 0)
             log_info("reloaded", log_number("pins", (int64_t)fresh->pins.count));
         config_free(fresh);
@@ -188,8 +193,19 @@ static json_t *threads_cpu(void)
     return threads;
 }
 
-void daemon_describe(json_t *reply)
+static json_t *audit_status(struct audit *audit)
 {
+    struct audit_state s;
+
+    audit_describe(audit, &s);
+    return json_pack("{s:I, s:I, s:I, s:s}", "lines", (json_int_t)s.lines, "pending",
+                     (json_int_t)s.pending, "lost", (json_int_t)s.lost, "head", s.head);
+}
+
+void daemon_describe(json_t *reply, struct audit *audit)
+{
+    if (audit)
+        json_object_set_new(reply, "audit", audit_status(audit));
     json_object_set_new(reply, "memory", memory());
     json_object_set_new(reply, "page_faults", page_faults());
     json_object_set_new(reply, "threads_cpu_s", threads_cpu());
@@ -218,17 +234,41 @@ void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed)
     pthread_condattr_destroy(&attr);
 }
 
+static int open_audit(const struct config *config, struct audit **ret_audit, struct err *err)
+{
+    struct audit_state s;
+    int rc = 0;
+
+    *ret_audit = NULL;
+    if (config->audit)
+        rc = audit_open(config->audit, ret_audit, err);
+    if (rc < 0 || !*ret_audit)
+        return rc;
+    /* Whoever keeps the log elsewhere can tell later whether the file's end is missing. */
+    audit_describe(*ret_audit, &s);
+    log_info("audit-opened", log_text("file", config->audit), log_text("head", s.head));
+    audit_note(*ret_audit, "started", log_text("role", role_name(config->role)));
+    return 0;
+}
+
 static int run(const struct config *config, int stop_fd, struct err *err)
 {
-    struct trust *trust;
+    struct trust *trust = NULL;
+    struct audit *audit = NULL;
     int rc = file_make_folders(config->state, 0700, err), code;
 
     if (rc == 0)
         rc = trust_new(config, &trust, err);
-    if (rc < 0)
+    if (rc == 0)
+        rc = open_audit(config, &audit, err);
+    if (rc < 0) {
+        trust_free(trust);
         return rc;
-    code = config->role == ROLE_DEALER ? dealer_main(config, trust, stop_fd)
-                                       : party_main(config, trust, stop_fd);
+    }
+    code = config->role == ROLE_DEALER ? dealer_main(config, trust, audit, stop_fd)
+                                       : party_main(config, trust, audit, stop_fd);
+    audit_note(audit, "stopped", log_number("code", code));
+    audit_close(audit);
     trust_free(trust);
     return code;
 }

@@ -2,6 +2,7 @@
 #ifndef APPLIANCE_DAEMON_H
 #define APPLIANCE_DAEMON_H
 
+#include "appliance/audit.h"
 #include "appliance/config.h"
 #include "appliance/trust.h"
 #include "appliance/web.h"
@@ -34,12 +35,14 @@ void daemon_wait(int stop_fd);
 
 /**
  * Wait for the threads; one that is in the middle of a wait for a peer is given a moment, then the
- * process ends as it stands, which every file it writes is made for.
+ * process ends as it stands, which every file it writes is made for; @audit is closed then.
  */
-void daemon_join(struct daemon_threads *t);
+void daemon_join(struct daemon_threads *t, struct audit *audit);
 
-/** Read the configuration's file again, and the certificates: the command `reload` of all roles. */
-MUST_CHECK int daemon_reload(const struct config *config, struct trust *trust, struct err *err);
+/** Read the configuration's file again, and the certificates; open the audit log anew if it was
+ *  moved away: the command `reload` of all roles. */
+MUST_CHECK int daemon_reload(const struct config *config, struct trust *trust, struct audit *audit,
+                             struct err *err);
 
 /** The store key that @config names; NULL, and a warning of what lies unsealed, where it names
  * none. The caller frees it. */
@@ -52,10 +55,11 @@ void daemon_publish(const struct config *config, web_status *status, void *conte
                     struct web **ret_web);
 
 /**
- * What `status` says of any daemon: memory for secrets in bytes by kind of page, page faults by
- * kind, and the CPU time of its threads by their name, without the number of each.
+ * What `status` says of any daemon: the audit log, which may be NULL; memory for secrets in bytes
+ * by kind of page, page faults by kind, and the CPU time of its threads by their name, without the
+ * number of each.
  */
-void daemon_describe(json_t *reply);
+void daemon_describe(json_t *reply, struct audit *audit);
 
 /** The same of durations: how many took less than each power of two ns from @first to @last. */
 json_t *daemon_histogram(const struct histogram *h, unsigned int first, unsigned int last);

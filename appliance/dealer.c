@@ -474,6 +474,8 @@ static void take_session(struct dealer_state *d, int fd)
     if (rc < 0) {
         log_warning("session-refused", log_text("from", from),
                     log_text("error", err_text(&err, rc)));
+        audit_note_refusal(d->audit, "session-refused", log_text("from", from),
+                           log_text("error", err_text(&err, rc)));
         return;
     }
     /* Only the two parties are pinned here. */

@@ -53,7 +53,7 @@ int dealer_status(void *context, json_t *request, json_t *reply, struct err *err
     struct dealer_state *d = context;
     char workers[CPU_LIST_TEXT_SIZE], host[HOST_TEXT_SIZE], state[DEALER_TEXT_SIZE];
 
-    daemon_describe(reply);
+    daemon_describe(reply, d->audit);
     host_text(host);
     pthread_mutex_lock(&d->lock);
     json_object_set_new(reply, "role", json_string(role_name(d->config->role)));
@@ -76,7 +76,7 @@ static int reload(void *context, json_t *request, json_t *reply, struct err *err
     struct dealer_state *d = context;
 
     (void)request, (void)reply;
-    return daemon_reload(d->config, d->trust, err);
+    return daemon_reload(d->config, d->trust, d->audit, err);
 }
 
 const struct control_command dealer_commands[] = {

@@ -37,7 +37,7 @@ static void stop(struct dealer_state *d, struct daemon_threads *t)
 {
     d->stopping = true;
     eventfd_write(d->wake, 1);
-    daemon_join(t);
+    daemon_join(t, d->audit);
     for (unsigned int party = 0; party < 2; party++)
         tls_free(d->arrived[party]);
     while (d->model_count)
@@ -62,7 +62,7 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
         rc = daemon_thread(&threads, "session", dealer_session_thread, d, err);
     if (rc == 0)
         rc = control_start(d->config->control, dealer_commands, dealer_command_count, d,
-                           CONTROL_IDLE_MS, &control, err);
+                           CONTROL_IDLE_MS, d->audit, &control, err);
     if (rc == 0) {
         daemon_publish(d->config, dealer_status, d, &web);
         log_info("started", log_text("role", "dealer"), log_text("kernels", kernels_here()->isa));
@@ -75,7 +75,7 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     return rc;
 }
 
-int dealer_main(const struct config *config, struct trust *trust, int stop_fd)
+int dealer_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd)
 {
     struct dealer_state *d = calloc(1, sizeof(*d));
     struct err err = {0};
@@ -85,6 +85,7 @@ int dealer_main(const struct config *config, struct trust *trust, int stop_fd)
         return EXIT_FAILED;
     d->config = config;
     d->trust = trust;
+    d->audit = audit;
     d->listen_fd = d->wake = -1;
     pthread_mutex_init(&d->lock, NULL);
     rc = serve(d, stop_fd, &err);

@@ -119,6 +119,17 @@ static void put_event(struct line *line, const char *event, const struct log_fie
     }
 }
 
+size_t log_format(char ret[LOG_LINE_MAX], const char *event, const struct log_field fields[])
+{
+    struct line line = {.count = 0};
+
+    put_time(&line);
+    put_event(&line, event, fields);
+    line.text[line.count] = '\0';
+    memcpy(ret, line.text, line.count + 1);
+    return line.count;
+}
+
 /* NAME=value, in upper case up to the '='; what it says lies in @line. */
 static struct iovec entry(struct line *line, const char *prefix, const char *name,
                           const char *value)

@@ -55,6 +55,9 @@ void log_level_set(enum log_level level);
  */
 void log_write(enum log_level level, const char *event, const struct log_field fields[]);
 
+/** "TIME EVENT FIELDS" as a line has it, without level and end, in @ret; its length. */
+size_t log_format(char ret[LOG_LINE_MAX], const char *event, const struct log_field fields[]);
+
 #define LOG_AT(level, event, ...)                                                                  \
     log_write(level, event, (const struct log_field[]){__VA_ARGS__, {.key = NULL}})
 #define log_error(event, ...)   LOG_AT(LOG_LEVEL_ERROR, event, __VA_ARGS__)

@@ -34,6 +34,7 @@ static const struct subcommand subcommands[] = {
     {"host", cmd_host, "what this host must be set to: check, apply, revert"},
     {"status", cmd_status, "what an appliance is doing"},
     {"metrics", cmd_metrics, "the same, for Prometheus"},
+    {"audit", cmd_audit, "verify the audit log of an appliance"},
     {"reload", cmd_reload, "have an appliance read its pins and certificates again"},
 };
 

@@ -43,6 +43,12 @@ static const struct metric metrics[] = {
     {"mpcformer_thread_cpu_seconds_total", "threads_cpu_s", FORM_MEMBERS, true, "thread",
      "CPU time of the threads of a name: online and worker run jobs, dealer and offline prepare "
      "tapes, dealing deals them."},
+    {"mpcformer_audit_lines_total", "audit.lines", FORM_NUMBER, true, NULL,
+     "Lines of the audit log, of this process."},
+    {"mpcformer_audit_pending_lines", "audit.pending", FORM_NUMBER, false, NULL,
+     "Of those, the ones that are not in the file yet."},
+    {"mpcformer_audit_lost_lines_total", "audit.lost", FORM_NUMBER, true, NULL,
+     "Lines for which there was no room while the file could not be written."},
     {"mpcformer_jobs_waiting", "jobs_waiting", FORM_NUMBER, false, NULL,
      "Jobs that were admitted and have not ended."},
     {"mpcformer_jobs_done_total", "jobs_done", FORM_NUMBER, true, NULL, "Jobs that were answered."},

@@ -71,7 +71,7 @@ static void stop(struct party_state *p, struct daemon_threads *t)
     p->stopping = true;
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
-    daemon_join(t);
+    daemon_join(t, p->audit);
     desk_clear(p);
     tls_free(p->peer_arrived);
     while (p->stock_count)
@@ -97,7 +97,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
         rc = start_threads(p, &threads, err);
     if (rc == 0)
         rc = control_start(p->config->control, party_commands, party_command_count, p,
-                           CONTROL_IDLE_MS, &control, err);
+                           CONTROL_IDLE_MS, p->audit, &control, err);
     if (rc == 0) {
         daemon_publish(p->config, party_status, p, &web);
         log_info("started", log_text("role", role_name(p->config->role)),
@@ -111,7 +111,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     return rc;
 }
 
-int party_main(const struct config *config, struct trust *trust, int stop_fd)
+int party_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd)
 {
     struct party_state *p = calloc(1, sizeof(*p));
     struct err err = {0};
@@ -122,6 +122,7 @@ int party_main(const struct config *config, struct trust *trust, int stop_fd)
     p->config = config;
     p->party = config->role == ROLE_PARTY1;
     p->trust = trust;
+    p->audit = audit;
     p->listen_fd = p->link_listen_fd = p->dealer_wake = -1;
     p->stock_bytes_max = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE) / 2;
     daemon_lock_init(&p->lock, &p->changed);

@@ -15,6 +15,7 @@
 #ifndef APPLIANCE_PARTY_H
 #define APPLIANCE_PARTY_H
 
+#include "appliance/audit.h"
 #include "appliance/config.h"
 #include "appliance/control.h"
 #include "appliance/host.h"
@@ -144,10 +145,13 @@ enum ending {
     ENDINGS,
 };
 
+extern const char *const ending_names[ENDINGS];
+
 struct party_state {
     const struct config *config;
     unsigned int party; /* 0 or 1 */
     struct trust *trust;
+    struct audit *audit; /* or NULL */
     struct ledger *ledger;
     struct workers *workers;         /* the online thread's */
     struct workers *offline_workers; /* of who holds the next: the dealer or the store thread */
@@ -377,7 +381,7 @@ void *party_desk_thread(void *state);
 void desk_clear(struct party_state *p);
 
 /** The appliance of a party, from start until @stop_fd (a signalfd) is readable: an exit code. */
-int party_main(const struct config *config, struct trust *trust, int stop_fd);
+int party_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd);
 
 /** The command `status`, also what is published as metrics. Any thread. */
 int party_status(void *context, json_t *request, json_t *reply, struct err *err);

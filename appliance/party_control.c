@@ -193,12 +193,6 @@ static json_t *describe_counts(const uint64_t counts[], const char *const names[
 
 static void describe_jobs(const struct party_state *p, json_t *reply)
 {
-    static const char *const endings[] = {
-        [ENDING_ANSWERED] = "answered",
-        [ENDING_CANCELLED] = "cancelled",
-        [ENDING_IN_VAIN] = "in-vain",
-        [ENDING_FAILED] = "failed",
-    };
     static const char *const refusals[] = {
         [REFUSAL_FAILED] = "wrong",
         [REFUSAL_NOT_YET] = "not-yet",
@@ -208,8 +202,7 @@ static void describe_jobs(const struct party_state *p, json_t *reply)
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));
     json_object_set_new(reply, "jobs_done", json_integer((json_int_t)p->jobs_done));
     json_object_set_new(reply, "jobs_failed", json_integer((json_int_t)p->jobs_failed));
-    json_object_set_new(reply, "jobs_ended",
-                        describe_counts(p->jobs_ended, endings, ARRAY_LENGTH(endings)));
+    json_object_set_new(reply, "jobs_ended", describe_counts(p->jobs_ended, ending_names, ENDINGS));
     json_object_set_new(reply, "jobs_refused",
                         describe_counts(p->jobs_refused, refusals, ARRAY_LENGTH(refusals)));
     json_object_set_new(reply, "jobs_bytes", json_integer((json_int_t)p->jobs_bytes));
@@ -225,7 +218,7 @@ int party_status(void *context, json_t *request, json_t *reply, struct err *err)
     char shape[SHAPE_TEXT_SIZE], host[HOST_TEXT_SIZE], state[PARTY_TEXT_SIZE];
 
     (void)request, (void)err;
-    daemon_describe(reply);
+    daemon_describe(reply, p->audit);
     host_text(host);
     shape_format(&p->config->shape, shape);
     pthread_mutex_lock(&p->lock);
@@ -255,7 +248,7 @@ static int reload(void *context, json_t *request, json_t *reply, struct err *err
     struct party_state *p = context;
 
     (void)request, (void)reply;
-    return daemon_reload(p->config, p->trust, err);
+    return daemon_reload(p->config, p->trust, p->audit, err);
 }
 
 const struct control_command party_commands[] = {

@@ -165,28 +165,60 @@ static int admit(struct party_state *p, const struct message_submit *m,
     return 0;
 }
 
+/* What was refused, and to whom. */
+static void note_refusal(struct party_state *p, const struct message_submit *m,
+                         const struct identity *owner, const struct err *err)
+{
+    char model[2 * PLAN_ID_BYTES + 1];
+
+    hex_encode(m->model, PLAN_ID_BYTES, model);
+    audit_note_refusal(p->audit, "refused", log_text("name", owner->name), log_text("model", model),
+                       log_text("reason", err->text));
+}
+
+/* Before its owner hears that it was accepted; if the disk is full only now, the line waits. */
+static void note_admission(struct party_state *p, const struct message_submit *m,
+                           const struct identity *owner, const struct job *job)
+{
+    const struct log_field fields[] = {
+        log_text("job", job->name),
+        log_text("name", owner->name),
+        log_text("model", job->served->id),
+        log_number("tokens", m->variant.tokens),
+        log_number("batch", m->variant.batch),
+        log_text("length", length_mode_names[m->variant.mode]),
+        log_number("priority", m->priority),
+        {.key = NULL},
+    };
+
+    log_write(LOG_LEVEL_INFO, "job-admitted", fields);
+    audit_write(p->audit, "asked", fields);
+    if (audit_flush(p->audit, NULL) < 0)
+        log_warning("job-noted-later", log_text("job", job->name));
+}
+
 int job_admit(struct party_state *p, const struct message_submit *m, const struct identity *owner,
               struct job **ret_job, enum refusal *ret_why, struct err *err)
 {
-    struct served *s;
-    int rc;
+    struct served *s = NULL;
+    int rc = audit_flush(p->audit, err);
 
+    *ret_why = REFUSAL_FULL;
     pthread_mutex_lock(&p->lock);
-    s = served_find(p, m->model);
-    rc = admit(p, m, owner, s, ret_job, ret_why, err);
+    if (rc == 0) {
+        s = served_find(p, m->model);
+        rc = admit(p, m, owner, s, ret_job, ret_why, err);
+    }
     p->jobs_refused[*ret_why] += rc < 0;
     pthread_mutex_unlock(&p->lock);
-    if (rc < 0) {
-        if (s)
-            served_put(p, s);
-        return rc;
+    if (rc == 0) {
+        note_admission(p, m, owner, *ret_job);
+        return 0;
     }
-    log_info("job-admitted", log_text("job", (*ret_job)->name), log_text("name", owner->name),
-             log_text("model", s->id), log_number("tokens", m->variant.tokens),
-             log_number("batch", m->variant.batch),
-             log_text("length", length_mode_names[m->variant.mode]),
-             log_number("priority", m->priority));
-    return 0;
+    note_refusal(p, m, owner, err);
+    if (s)
+        served_put(p, s);
+    return rc;
 }
 
 void job_queue(struct party_state *p, struct job *job, uint64_t patience_ms)
@@ -275,6 +307,13 @@ void job_discard(struct party_state *p, struct job *job)
     served_put(p, s);
 }
 
+const char *const ending_names[] = {
+    [ENDING_ANSWERED] = "answered",
+    [ENDING_CANCELLED] = "cancelled",
+    [ENDING_IN_VAIN] = "in-vain",
+    [ENDING_FAILED] = "failed",
+};
+
 static enum ending ending_of(int rc)
 {
     return rc == 0            ? ENDING_ANSWERED
@@ -293,6 +332,9 @@ void job_end(struct party_state *p, struct job *job, enum refusal why, int rc,
     leave_turn(job);
     job->state = rc < 0 ? JOB_FAILED : JOB_DONE;
     p->jobs_ended[ending_of(rc)]++;
+    audit_note(p->audit, ending_names[ending_of(rc)], log_text("job", job->name),
+               log_text("name", job->owner.name),
+               log_text("reason", rc < 0 ? err_text(err, rc) : NULL));
     if (rc < 0) {
         job->why = why;
         job->error = (struct err){0};

@@ -619,15 +619,17 @@ static void set_peer_up(struct party_state *p, bool up)
 
 bool party_ready(const struct party_state *p, char ret_text[PARTY_TEXT_SIZE])
 {
+    bool noted = audit_works(p->audit);
     size_t ready = 0;
 
     for (size_t i = 0; i < p->served_count; i++)
         ready += p->served[i]->state == SERVED_READY;
     snprintf(ret_text, PARTY_TEXT_SIZE,
-             "%zu of %zu models ready, the other party %s, the dealer %s%s", ready, p->served_count,
-             p->peer_up ? "connected" : "away", p->dealer_up ? "connected" : "away",
-             p->draining ? ", takes no new jobs" : "");
-    return ready && p->peer_up && !p->draining;
+             "%zu of %zu models ready, the other party %s, the dealer %s%s%s", ready,
+             p->served_count, p->peer_up ? "connected" : "away",
+             p->dealer_up ? "connected" : "away", p->draining ? ", takes no new jobs" : "",
+             noted ? "" : ", the audit log cannot be written");
+    return ready && p->peer_up && !p->draining && noted;
 }
 
 /* To the service manager. */

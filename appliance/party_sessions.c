@@ -236,6 +236,8 @@ static void serve(struct party_state *p, int fd)
     if (rc < 0) {
         log_warning("session-refused", log_text("from", from),
                     log_text("error", err_text(&err, rc)));
+        audit_note_refusal(p->audit, "session-refused", log_text("from", from),
+                           log_text("error", err_text(&err, rc)));
         return;
     }
     s.peer = tls_peer(s.tls);

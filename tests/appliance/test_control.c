@@ -78,7 +78,8 @@ static int start(void **state)
 
     (void)state;
     calls = 0;
-    if (control_start(PATH, commands, ARRAY_LENGTH(commands), &calls, IDLE_MS, &control, &err) < 0)
+    if (control_start(PATH, commands, ARRAY_LENGTH(commands), &calls, IDLE_MS, NULL, &control,
+                      &err) < 0)
         fail_msg("%s", err.text);
     return 0;
 }
@@ -429,7 +430,8 @@ static void test_second_daemon(void **state)
     struct err err = {""};
 
     (void)state;
-    assert_int_equal(control_start(PATH, commands, 1, NULL, IDLE_MS, &second, &err), -EADDRINUSE);
+    assert_int_equal(control_start(PATH, commands, 1, NULL, IDLE_MS, NULL, &second, &err),
+                     -EADDRINUSE);
     assert_contains(err.text, "another daemon listens there");
     assert_null(second);
     assert_alive();
@@ -456,15 +458,17 @@ static void test_other_file(void **state)
 
     (void)state;
     write_text(PATH, "precious");
-    assert_int_equal(control_start(PATH, commands, 1, NULL, IDLE_MS, &c, &err), -EEXIST);
+    assert_int_equal(control_start(PATH, commands, 1, NULL, IDLE_MS, NULL, &c, &err), -EEXIST);
     assert_contains(err.text, "file of another kind");
     assert_int_equal(access(PATH, F_OK), 0);
     assert_int_equal(unlink(PATH), 0);
 
     memset(long_path, 'x', sizeof(long_path));
     long_path[sizeof(long_path) - 1] = 0;
-    assert_int_equal(control_start(long_path, commands, 1, NULL, IDLE_MS, &c, NULL), -ENAMETOOLONG);
-    assert_int_equal(control_start("nowhere/x", commands, 1, NULL, IDLE_MS, &c, NULL), -ENOENT);
+    assert_int_equal(control_start(long_path, commands, 1, NULL, IDLE_MS, NULL, &c, NULL),
+                     -ENAMETOOLONG);
+    assert_int_equal(control_start("nowhere/x", commands, 1, NULL, IDLE_MS, NULL, &c, NULL),
+                     -ENOENT);
     assert_null(c);
     control_stop(NULL);
 }

@@ -1,15 +1,19 @@
-"""What an appliance tells its operators: metrics over HTTP, a health probe, what is made of them."""
+"""What an appliance tells its operators: metrics over HTTP, a health probe, what is made of them,
+and the audit log.
+"""
 
+import errno
 import http.client
 import json
 import math
 import os
 import re
 import socket
+import subprocess
 import sys
 import time
 
-from cell import NAMES, PARTIES, Failed, expect, expect_text, free_ports, run_cell
+from cell import NAMES, PARTIES, Cell, expect, expect_text, free_ports, parse_event, run_cell
 
 ROOT = os.path.join(os.path.dirname(__file__), "..", "..")
 TEXT = "a fine film"
@@ -210,7 +214,7 @@ def no_place(cell, _):
     taken = socket.create_server(("127.0.0.1", free_ports(1)[0]))
     cell.stop("party0")
     more = cell.more["party0"]
-    cell.more["party0"] = [("metrics", f"127.0.0.1:{taken.getsockname()[1]}")]
+    cell.more["party0"] = [("metrics", f"127.0.0.1:{taken.getsockname()[1]}"), more[1]]
     cell.write_config("party0", cell.config("party0"))
     cell.start("party0")
     cell.wait_ready()
@@ -224,7 +228,186 @@ def no_place(cell, _):
     cell.wait_ready()
 
 
-CASES = (same_as_status, dashboard_and_alerts, counts, health, odd_callers, no_place)
+# --- the audit log
+
+def audit_lines(path):
+    """[(event, fields)] of an audit log."""
+    with open(path, encoding="utf-8") as f:
+        lines = f.read().splitlines()[1:]
+    events = [parse_event(re.sub(r"Z ", "Z info ", line.rpartition(" ")[0], count=1))
+              for line in lines]
+    expect(all(events), f"{path}: {lines}")
+    return [(e.name, e.fields) for e in events]
+
+
+def found_lines(cell, who, event, since=0, **fields):
+    """The fields of such lines of who's audit log, after the first @since of all."""
+    lines = audit_lines(cell.path(f"{who}.audit"))[since:]
+    found = [f for name, f in lines
+             if name == event and all(f.get(k) == v for k, v in fields.items())]
+    expect(found, f"{who}: no {event} {fields} in {lines[-8:]}")
+    return found
+
+
+def audit_count(cell, who):
+    return len(audit_lines(cell.path(f"{who}.audit")))
+
+
+def audit_head(cell, who):
+    return json.loads(cell.ask(who, "status", "--json"))["audit"]["head"]
+
+
+def audit_verifies(cell, *files, head=None, code=0):
+    return cell.run("audit", "verify", "--json", *(["--head", head] if head else []),
+                    *[cell.path(f) for f in files], code=code)
+
+
+def audit(cell, _):
+    """Who loaded, asked, was refused, cancelled, reloaded."""
+    model = cell.shared["model_id"]
+    cell.infer_right(TEXT)
+    for who in NAMES:
+        since = audit_count(cell, who)
+        found_lines(cell, who, "started", role=who)
+        loaded = found_lines(cell, who, "model-load", model=model, user=str(os.geteuid()))[0]
+        expect(loaded["plan"].endswith("model/plan.mpcf") and loaded["done"] == "yes", f"{loaded}")
+        expect(loaded.get("share", "").endswith(f"{who}.share") == (who != "dealer"), f"{loaded}")
+        cell.ask(who, "reload")
+        found_lines(cell, who, "reload", since, done="yes")
+    for who in PARTIES:
+        last = found_lines(cell, who, "asked")[-1]
+        expect(last["name"] == "owner" and last["model"] == model and last["batch"] == "1" and
+               last["tokens"] == "16", f"{last}")
+        found_lines(cell, who, "answered", job=last["job"], name="owner")
+    # Refused: a model that is not there, a stranger, an operator's mistake.
+    cell.ask("party1", "model", "unload", model)
+    found_lines(cell, "party1", "model-unload", model=model, done="yes")
+    expect(cell.infer(TEXT).code == 3, "an answer without the model")
+    cell.ask("party1", "model", "unload", model, code=3)
+    refused = found_lines(cell, "party1", "model-unload", model=model)[-1]
+    expect_text("no model .* is loaded", refused["error"], "the second unload")
+    cell.load("party1")
+    cell.wait_ready()
+    cell.make_identity("stranger", "owner")
+    strange = {"certificate": "stranger.pem", "key": "stranger.key"}
+    cell.write_config("stranger", [(k, strange.get(k, v)) for k, v in cell.config("owner")])
+    mark = cell.mark()
+    a = cell.infer(TEXT, config="stranger")
+    expect(a.code == 3, f"an answer to a stranger: {a}")
+    who = re.search("party[01]", a.text)[0]
+    cell.expect_log(who, "session-refused", mark)
+    time.sleep(0.1)
+    turned_away = found_lines(cell, who, "session-refused")
+    expect("127.0.0.1" in turned_away[-1]["from"] and "stranger" in turned_away[-1]["error"],
+           f"{turned_away}")
+
+
+def audit_notices(cell, _):
+    """What was done to the file is found; it goes on over restarts and when it is moved away."""
+    head = audit_head(cell, "party0")
+    rows = [json.loads(line) for line in audit_verifies(cell, "party0.audit", head=head).split("\n")
+            if line]
+    expect(rows[0]["head"] == head and rows[0]["lines"] > 5, f"{rows}")
+    with open(cell.path("party0.audit"), encoding="utf-8") as f:
+        lines = f.readlines()
+    for what, changed in (("removed", lines[:3] + lines[4:]), ("moved", lines[:3] + lines[5:3:-1]),
+                          ("changed", [l.replace("name=owner", "name=Owner") for l in lines])):
+        with open(cell.path("changed"), "w", encoding="utf-8") as f:
+            f.writelines(changed)
+        text = audit_verifies(cell, "changed", code=1)
+        expect_text("changed:[0-9]+: this line does not follow", text, what)
+    with open(cell.path("changed"), "w", encoding="utf-8") as f:
+        f.writelines(lines[:-1])
+    audit_verifies(cell, "changed")
+    expect_text("no line has that head", audit_verifies(cell, "changed", head=head, code=1), "cut")
+    since = audit_count(cell, "party0")
+    cell.stop("party0")
+    # The daemon does not go on behind a changed file.
+    os.rename(cell.path("party0.audit"), cell.path("good"))
+    with open(cell.path("party0.audit"), "w", encoding="utf-8") as f:
+        f.writelines(lines[:3] + lines[4:])
+    expect_text("party0.audit:4: this line does not follow", cell.start_refused("party0"), "changed")
+    os.rename(cell.path("good"), cell.path("party0.audit"))
+    cell.start("party0")
+    cell.wait_ready()
+    found_lines(cell, "party0", "stopped", since)
+    found_lines(cell, "party0", "started", since)
+    # Rotated: the files are one chain.
+    os.rename(cell.path("party0.audit"), cell.path("party0.audit.1"))
+    cell.ask("party0", "reload")
+    cell.infer_right(TEXT)
+    audit_verifies(cell, "party0.audit.1", "party0.audit", head=audit_head(cell, "party0"))
+    expect_text("does not go on where",
+                audit_verifies(cell, "party0.audit", "party0.audit.1", code=1), "the wrong order")
+
+
+def audit_full(options, *_):
+    """On a full disk an accepted job is answered and noted, the next refused, and all is loud."""
+    with Cell(options, more=with_metrics("disk/audit")) as cell:
+        cell.metrics = PORTS
+        os.mkdir(cell.path("disk"))
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", cell.path("disk")],
+                          capture_output=True).returncode:
+            return "no disk can be made here"
+        try:
+            check_full(cell)
+        finally:
+            for who in list(cell.process):
+                cell.kill(who)
+            subprocess.run(["umount", "-l", cell.path("disk")], check=True)
+    return None
+
+
+def fill(path):
+    with open(path, "wb", buffering=0) as f:
+        for size in (4096, 1):
+            try:
+                while True:
+                    f.write(bytes(size))
+            except OSError as e:
+                expect(e.errno == errno.ENOSPC, f"filling: {e}")
+
+
+def check_full(cell):
+    cell.start_all()
+    cell.load_all()
+    cell.infer_right(TEXT)
+    fill(cell.path("disk", "filler"))
+    # What has room on the file's last page is written; from the first line that has not, no more.
+    mark, answered = cell.mark(), 0
+    while (a := cell.infer(TEXT)).code == 0:
+        answered += 1
+        expect(answered < 200, "a disk without an end")
+    expect_text("party0: refuses: the audit log cannot be written: No space left", a.text, "full")
+    cell.expect_log("party0", "error audit-not-written .*No space left", mark)
+    cell.expect_log("party0", r'error audit-waits line=".* (asked|answered) job=', mark)
+    code, _, text = fetch(cell, "party0", "/healthz")
+    expect(code == 503, f"healthy with a full disk: {text}")
+    expect_text("the audit log cannot be written", text, "a full disk")
+    expect(sample(metrics(cell, "party0"), "audit_pending_lines") > 0, "no line waits")
+    os.unlink(cell.path("disk", "filler"))
+    cell.expect_log("party0", "info audit-written", mark)
+    cell.infer_right(TEXT)
+    expect(fetch(cell, "party0", "/healthz")[0] == 200, "unhealthy with room on the disk")
+    cell.run("audit", "verify", "--head", audit_head(cell, "party0"), cell.path("disk", "audit"))
+    lines = audit_lines(cell.path("disk", "audit"))
+    asked = {f["job"] for e, f in lines if e == "asked"}
+    done = {f["job"] for e, f in lines if e == "answered"}
+    expect(asked == done and len(done) == answered + 2, f"{len(asked)}, {len(done)}, {answered}")
+    expect(sample(metrics(cell, "party0"), "audit_lost_lines_total") == 0, "lines were lost")
+
+
+def with_metrics(audit=None):
+    """What each one's configuration says besides; @audit is party0's file."""
+    more = {who: [("metrics", f"127.0.0.1:{PORTS[who]}"), ("audit", f"{who}.audit")]
+            for who in NAMES}
+    if audit:
+        more["party0"][1] = ("audit", audit)
+    return more
+
+
+CASES = (same_as_status, dashboard_and_alerts, counts, health, odd_callers, no_place, audit,
+         audit_notices)
 PORTS = dict(zip(NAMES, free_ports(3)))
 
 
@@ -233,5 +416,4 @@ def begin(cell):
 
 
 if __name__ == "__main__":
-    sys.exit(run_cell(__doc__, CASES, begin,
-                      more={who: [("metrics", f"127.0.0.1:{PORTS[who]}")] for who in NAMES}))
+    sys.exit(run_cell(__doc__, CASES, begin, after=(audit_full,), more=with_metrics()))
