@@ -19,6 +19,7 @@ int cmd_audit(int argc, char **argv);
 int cmd_status(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
+int cmd_control(int argc, char **argv); /* tape, drain, peer, log */
 int cmd_job(int argc, char **argv);
 int cmd_model(int argc, char **argv);
 int cmd_train(int argc, char **argv); /* finetune, distill, vocab */

@@ -19,7 +19,6 @@
 #define DAEMONS (PARTIES | DEALER)
 #define ALL     (DAEMONS | OWNER)
 
-#define TAPES_MAX      1024
 #define STORE_MIN      ((uint64_t)1 << 20)
 #define STORE_MAX      ((uint64_t)1 << 50)
 #define TIMEOUT_MS_MIN 100
@@ -111,7 +110,7 @@ static const struct key keys[] = {
      "loopback or private address, or another followed by the word public (default: nowhere)"},
     {"audit", TYPE_PATH, DAEMONS, 0, NULL, 0, 0, 0, AT(audit),
      "file that notes, chained, who loaded, asked, was refused, reloaded (default: none)"},
-    {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, TAPES_MAX, 0, AT(tapes),
+    {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, CONFIG_TAPES_MAX, 0, AT(tapes),
      "tapes kept in memory a plan variant"},
     {"tape_store", TYPE_BYTES, PARTIES, 0, NULL, 0, 0, 0, AT(tape_store),
      "bytes of disk for tapes that outlast a restart, such as 20G; takes `store_key`, and stands "

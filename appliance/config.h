@@ -36,6 +36,9 @@ struct config_port {
     unsigned int mtu;                 /* 0: the most */
 };
 
+/** Tapes to keep in stock of a plan variant. */
+#define CONFIG_TAPES_MAX 1024
+
 /** Room for a value of every key. */
 #define CONFIG_KEYS_MAX 48
 

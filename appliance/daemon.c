@@ -121,6 +121,19 @@ void daemon_publish(const struct config *config, web_status *status, void *conte
         log_info("metrics-served", log_text("at", at));
 }
 
+int daemon_log_level(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    const char *text = json_string_value(json_object_get(request, "level"));
+    enum log_level level;
+
+    (void)context;
+    if (!text || log_level_parse(text, &level) < 0)
+        return err_set(err, -EINVAL, "log level: \"level\" is error, warning, info or debug");
+    log_warning("log-level", log_text("level", text));
+    log_level_set(level);
+    return json_object_set_new(reply, "level", json_string(text));
+}
+
 static json_t *memory(void)
 {
     uint64_t bytes[SECRET_PAGES_KINDS];

@@ -64,6 +64,9 @@ void daemon_describe(json_t *reply, struct audit *audit);
 /** The same of durations: how many took less than each power of two ns from @first to @last. */
 json_t *daemon_histogram(const struct histogram *h, unsigned int first, unsigned int last);
 
+/** The command "log level". */
+int daemon_log_level(void *context, json_t *request, json_t *reply, struct err *err);
+
 /** A mutex, and a condition on the monotonic clock. */
 void daemon_lock_init(pthread_mutex_t *lock, pthread_cond_t *changed);
 

@@ -9,6 +9,7 @@
 #define APPLIANCE_DEALER_H
 
 #include "appliance/audit.h"
+#include "appliance/commands.h"
 #include "appliance/config.h"
 #include "appliance/control.h"
 #include "appliance/ledger.h"
@@ -95,7 +96,7 @@ int dealer_main(const struct config *config, struct trust *trust, struct audit *
 /** The command `status`, also what is published as metrics. Any thread. */
 int dealer_status(void *context, json_t *request, json_t *reply, struct err *err);
 
-extern const struct control_command dealer_commands[];
-extern const size_t dealer_command_count;
+extern const struct command_handler dealer_handlers[];
+extern const size_t dealer_handler_count;
 
 #endif

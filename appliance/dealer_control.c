@@ -79,12 +79,9 @@ static int reload(void *context, json_t *request, json_t *reply, struct err *err
     return daemon_reload(d->config, d->trust, d->audit, err);
 }
 
-const struct control_command dealer_commands[] = {
-    {"status", dealer_status, CONTROL_READ, "this appliance, the parties and its models"},
-    {"model list", model_list, CONTROL_READ, "the models that are loaded"},
-    {"model load", model_load_command, CONTROL_ADMIN, "plan FILE: draw its masks, deal its tapes"},
-    {"model unload", model_unload, CONTROL_ADMIN, "model ID: deal no more tapes for it"},
-    {"reload", reload, CONTROL_ADMIN,
-     "read pins, certificate, key and authority again; anything else takes a restart"},
+const struct command_handler dealer_handlers[] = {
+    {"status", dealer_status},          {"model list", model_list},
+    {"model load", model_load_command}, {"model unload", model_unload},
+    {"log level", daemon_log_level},    {"reload", reload},
 };
-const size_t dealer_command_count = ARRAY_LENGTH(dealer_commands);
+const size_t dealer_handler_count = ARRAY_LENGTH(dealer_handlers);

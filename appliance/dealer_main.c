@@ -48,8 +48,10 @@ static void stop(struct dealer_state *d, struct daemon_threads *t)
 static int serve(struct dealer_state *d, int stop_fd, struct err *err)
 {
     struct daemon_threads threads = {.count = 0};
+    struct control_command *table = NULL;
     struct control *control = NULL;
     struct web *web = NULL;
+    size_t count;
     int rc = listen_all(d, err);
 
     if (rc == 0)
@@ -61,8 +63,11 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     if (rc == 0)
         rc = daemon_thread(&threads, "session", dealer_session_thread, d, err);
     if (rc == 0)
-        rc = control_start(d->config->control, dealer_commands, dealer_command_count, d,
-                           CONTROL_IDLE_MS, d->audit, &control, err);
+        rc = commands_bind(d->config->role, dealer_handlers, dealer_handler_count, &table, &count,
+                           err);
+    if (rc == 0)
+        rc = control_start(d->config->control, table, count, d, CONTROL_IDLE_MS, d->audit, &control,
+                           err);
     if (rc == 0) {
         daemon_publish(d->config, dealer_status, d, &web);
         log_info("started", log_text("role", "dealer"), log_text("kernels", kernels_here()->isa));
@@ -70,6 +75,7 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     }
     web_stop(web);
     control_stop(control);
+    free(table);
     stop(d, &threads);
     log_info("stopped", log_number("rc", rc));
     return rc;

@@ -96,6 +96,18 @@ void log_start(void)
     to_journal = strcmp(stream, here) == 0;
 }
 
+static const char *const names[] = {"error", "warning", "info", "debug"};
+
+int log_level_parse(const char *text, enum log_level *ret_level)
+{
+    for (size_t i = 0; i < ARRAY_LENGTH(names); i++)
+        if (!strcmp(text, names[i])) {
+            *ret_level = (enum log_level)i;
+            return 0;
+        }
+    return -EINVAL;
+}
+
 void log_level_set(enum log_level level)
 {
     atomic_store(&level_max, (int)level);
@@ -167,7 +179,6 @@ static void write_journal(enum log_level level, const char *event, const struct 
 
 void log_write(enum log_level level, const char *event, const struct log_field fields[])
 {
-    static const char *const names[] = {"error", "warning", "info", "debug"};
     struct line line = {.count = 0};
 
     if ((int)level > atomic_load(&level_max))

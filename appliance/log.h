@@ -47,6 +47,9 @@ void log_start(void);
 /** Drop what is less urgent than @level; LOG_LEVEL_INFO until called. */
 void log_level_set(enum log_level level);
 
+/** As log lines have it. -EINVAL. */
+MUST_CHECK int log_level_parse(const char *text, enum log_level *ret_level);
+
 /**
  * Write @event, a few words joined by '-', and its fields up to the one without a key. Callers use
  * the macros, with one field at least:

@@ -85,8 +85,10 @@ static void stop(struct party_state *p, struct daemon_threads *t)
 static int serve(struct party_state *p, int stop_fd, struct err *err)
 {
     struct daemon_threads threads = {.count = 0};
+    struct control_command *table = NULL;
     struct control *control = NULL;
     struct web *web = NULL;
+    size_t count;
     int rc = open_lines(p, err);
 
     if (rc == 0)
@@ -96,8 +98,11 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     if (rc == 0)
         rc = start_threads(p, &threads, err);
     if (rc == 0)
-        rc = control_start(p->config->control, party_commands, party_command_count, p,
-                           CONTROL_IDLE_MS, p->audit, &control, err);
+        rc = commands_bind(p->config->role, party_handlers, party_handler_count, &table, &count,
+                           err);
+    if (rc == 0)
+        rc = control_start(p->config->control, table, count, p, CONTROL_IDLE_MS, p->audit, &control,
+                           err);
     if (rc == 0) {
         daemon_publish(p->config, party_status, p, &web);
         log_info("started", log_text("role", role_name(p->config->role)),
@@ -106,6 +111,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     }
     web_stop(web);
     control_stop(control);
+    free(table);
     stop(p, &threads);
     log_info("stopped", log_number("rc", rc));
     return rc;

@@ -16,6 +16,7 @@
 #define APPLIANCE_PARTY_H
 
 #include "appliance/audit.h"
+#include "appliance/commands.h"
 #include "appliance/config.h"
 #include "appliance/control.h"
 #include "appliance/host.h"
@@ -56,6 +57,7 @@ struct served {
     char id[2 * PLAN_ID_BYTES + 1];
     unsigned int users; /* references; the list's own is one */
     bool gone;          /* unloaded: no new use */
+    unsigned int tapes; /* an operator's word on how many to keep of each variant; 0: none */
     uint64_t jobs_done;
 
     /* By variant. */
@@ -147,6 +149,11 @@ enum ending {
 
 extern const char *const ending_names[ENDINGS];
 
+/* Of one that sessions come and go with: when it came or went, and how often it came. */
+struct peer_seen {
+    uint64_t since_ns, sessions;
+};
+
 struct party_state {
     const struct config *config;
     unsigned int party; /* 0 or 1 */
@@ -184,6 +191,7 @@ struct party_state {
 
     struct tls_session *peer_arrived; /* party 1: authenticated, not yet taken by online */
     bool peer_up, dealer_up;
+    struct peer_seen peer_seen, dealer_seen;
     uint64_t jobs_done, jobs_failed, tapes_destroyed;
     uint64_t jobs_ended[ENDINGS], jobs_refused[REFUSAL_END];
     uint64_t jobs_bytes, jobs_rounds; /* online, of those that were answered */
@@ -218,6 +226,9 @@ void served_put(struct party_state *p, struct served *s);
 
 /** Takes the lock. */
 enum served_state served_state_of(struct party_state *p, const struct served *s);
+
+/** Note that a peer came or went; the lock is held. */
+void party_seen(struct peer_seen *seen, bool up);
 
 /** The number of a variant in its plan. */
 size_t served_variant(const struct served *s, const struct variant *v);
@@ -257,6 +268,9 @@ size_t stock_want(const struct party_state *p, const struct served *s, const str
 struct held stock_take(struct party_state *p, struct held *h);
 void stock_put_back(struct party_state *p, struct held h);
 void stock_destroy(struct party_state *p, struct held *h);
+
+/** Destroy all of a model that nobody is working on: how many. */
+size_t stock_discard(struct party_state *p, const struct served *s);
 
 /** Wait until the offline team is this thread's, and prepare: tape_prepare(). Without the lock. */
 MUST_CHECK int party_prepare(struct party_state *p, struct tape *tape, const struct model *model);
@@ -386,7 +400,7 @@ int party_main(const struct config *config, struct trust *trust, struct audit *a
 /** The command `status`, also what is published as metrics. Any thread. */
 int party_status(void *context, json_t *request, json_t *reply, struct err *err);
 
-extern const struct control_command party_commands[];
-extern const size_t party_command_count;
+extern const struct command_handler party_handlers[];
+extern const size_t party_handler_count;
 
 #endif

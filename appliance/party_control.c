@@ -1,5 +1,6 @@
 /* The operator's commands at a party. */
 #include "appliance/daemon.h"
+#include "appliance/log.h"
 #include "appliance/party.h"
 #include "appliance/shape.h"
 #include "base/bytes.h"
@@ -236,6 +237,7 @@ int party_status(void *context, json_t *request, json_t *reply, struct err *err)
     json_object_set_new(reply, "shape", json_string(shape));
     json_object_set_new(reply, "link", link_status(p));
     describe_jobs(p, reply);
+    json_object_set_new(reply, "draining", json_boolean(p->draining));
     json_object_set_new(reply, "tapes", json_integer((json_int_t)p->stock_count));
     json_object_set_new(reply, "tape_store_bytes", json_integer((json_int_t)party_store_used(p)));
     json_object_set_new(reply, "tapes_destroyed", json_integer((json_int_t)p->tapes_destroyed));
@@ -251,18 +253,137 @@ static int reload(void *context, json_t *request, json_t *reply, struct err *err
     return daemon_reload(p->config, p->trust, p->audit, err);
 }
 
-const struct control_command party_commands[] = {
-    {"status", party_status, CONTROL_READ, "this appliance, its peers, its models and its tapes"},
-    {"model list", model_list, CONTROL_READ, "the models that are loaded, and their state"},
-    {"model load", model_load_command, CONTROL_ADMIN,
-     "plan FILE, share FILE: open and serve a model"},
-    {"model unload", model_unload, CONTROL_ADMIN, "model ID: stop serving it, wipe its tapes"},
-    {"job submit", job_submit, CONTROL_ADMIN,
-     "input FILE, output FILE: run a job that came as a file"},
-    {"job list", list_jobs, CONTROL_READ,
-     "the jobs that are here, then those of the desk that ended"},
-    {"job cancel", cancel_job, CONTROL_ADMIN, "job ID: end one that has not begun"},
-    {"reload", reload, CONTROL_ADMIN,
-     "read pins, certificate, key and authority again; anything else takes a restart"},
+static struct served *find_model(struct party_state *p, json_t *request, struct err *err)
+{
+    const char *id = json_string_value(json_object_get(request, "model"));
+
+    for (size_t i = 0; id && i < p->served_count; i++)
+        if (!strcmp(p->served[i]->id, id))
+            return p->served[i];
+    err_set(err, -ENOENT, "\"model\": no such model is loaded; `model list` shows them");
+    return NULL;
+}
+
+static void describe_tapes(const struct party_state *p, const struct served *s, json_t *rows)
+{
+    for (size_t i = 0; i < s->plan->variant_count; i++) {
+        const struct variant *v = &s->plan->variants[i];
+
+        json_array_append_new(rows, json_pack("{s:s, s:i, s:i, s:s, s:I, s:I, s:I, s:I}", "model",
+                                              s->id, "tokens", v->tokens, "batch", v->batch,
+                                              "length", length_mode_names[v->length], "tapes",
+                                              (json_int_t)stock_count(p, s, v), "on_disk",
+                                              (json_int_t)stock_on_disk(p, s, v), "wanted",
+                                              (json_int_t)stock_want(p, s, v), "bytes_each",
+                                              (json_int_t)tape_memory(v, p->party)));
+    }
+}
+
+static int tape_status(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+    json_t *rows = json_array();
+
+    (void)request, (void)err;
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < p->served_count; i++)
+        describe_tapes(p, p->served[i], rows);
+    json_object_set_new(reply, "bytes", json_integer((json_int_t)p->stock_bytes));
+    json_object_set_new(reply, "bytes_max", json_integer((json_int_t)p->stock_bytes_max));
+    json_object_set_new(reply, "destroyed", json_integer((json_int_t)p->tapes_destroyed));
+    pthread_mutex_unlock(&p->lock);
+    return json_object_set_new(reply, "variants", rows);
+}
+
+static int tape_fill(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    json_int_t count = json_integer_value(json_object_get(request, "count"));
+    struct party_state *p = context;
+    struct served *s;
+
+    (void)reply;
+    if (count < 1 || count > CONFIG_TAPES_MAX)
+        return err_set(err, -EINVAL, "tape fill: \"count\" is 1 to %d", CONFIG_TAPES_MAX);
+    pthread_mutex_lock(&p->lock);
+    s = find_model(p, request, err);
+    if (s) {
+        s->tapes = (unsigned int)count;
+        for (size_t i = 0; i < s->plan->variant_count; i++)
+            s->wanted[i] = true;
+        party_changed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return s ? 0 : -ENOENT;
+}
+
+static int tape_discard(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+    json_int_t count = 0;
+    struct served *s;
+
+    pthread_mutex_lock(&p->lock);
+    s = find_model(p, request, err);
+    if (s) {
+        count = (json_int_t)stock_discard(p, s);
+        party_changed(p);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return s ? json_object_set_new(reply, "destroyed", json_integer(count)) : -ENOENT;
+}
+
+static int drain(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+    json_int_t jobs;
+    bool draining = !json_is_true(json_object_get(request, "undo"));
+
+    (void)err;
+    pthread_mutex_lock(&p->lock);
+    p->draining = draining;
+    jobs = (json_int_t)p->job_count;
+    pthread_mutex_unlock(&p->lock);
+    log_info("drain", log_text("draining", draining ? "yes" : "no"), log_number("jobs", jobs));
+    json_object_set_new(reply, "draining", json_boolean(draining));
+    return json_object_set_new(reply, "jobs", json_integer(jobs));
+}
+
+static json_t *describe_peer(const char *name, bool up, const struct peer_seen *seen)
+{
+    return json_pack("{s:s, s:s, s:I, s:I}", "peer", name, "state", up ? "connected" : "away",
+                     "since_ms",
+                     (json_int_t)(seen->since_ns ? (time_ns() - seen->since_ns) / 1000000 : 0),
+                     "sessions", (json_int_t)seen->sessions);
+}
+
+static int peer_status(void *context, json_t *request, json_t *reply, struct err *err)
+{
+    struct party_state *p = context;
+    json_t *rows = json_array();
+
+    (void)request, (void)err;
+    pthread_mutex_lock(&p->lock);
+    json_array_append_new(rows,
+                          describe_peer(p->party ? "party0" : "party1", p->peer_up, &p->peer_seen));
+    json_array_append_new(rows, describe_peer("dealer", p->dealer_up, &p->dealer_seen));
+    pthread_mutex_unlock(&p->lock);
+    return json_object_set_new(reply, "peers", rows);
+}
+
+const struct command_handler party_handlers[] = {
+    {"status", party_status},
+    {"model list", model_list},
+    {"model load", model_load_command},
+    {"model unload", model_unload},
+    {"job submit", job_submit},
+    {"job list", list_jobs},
+    {"job cancel", cancel_job},
+    {"tape status", tape_status},
+    {"tape fill", tape_fill},
+    {"tape discard", tape_discard},
+    {"drain", drain},
+    {"peer status", peer_status},
+    {"log level", daemon_log_level},
+    {"reload", reload},
 };
-const size_t party_command_count = ARRAY_LENGTH(party_commands);
+const size_t party_handler_count = ARRAY_LENGTH(party_handlers);

@@ -513,6 +513,7 @@ static void session_over(struct party_state *p)
 {
     pthread_mutex_lock(&p->lock);
     p->dealer_up = false;
+    party_seen(&p->dealer_seen, false);
     for (size_t i = 0; i < p->served_count; i++) {
         struct served *s = p->served[i];
 
@@ -552,6 +553,7 @@ static void run_session(struct dealer_session *d, char last_error[ERR_TEXT_MAX])
     log_info("dealer-connected", log_text("name", tls_peer(d->tls)->name));
     pthread_mutex_lock(&d->p->lock);
     d->p->dealer_up = true;
+    party_seen(&d->p->dealer_seen, true);
     pthread_mutex_unlock(&d->p->lock);
     talk(d);
     session_over(d->p);

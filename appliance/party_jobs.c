@@ -301,6 +301,8 @@ void job_discard(struct party_state *p, struct job *job)
     if (job->state == JOB_QUEUED && p->party == 0)
         note_dropped(p, job);
     leave_turn(job);
+    if (p->draining && !p->job_count)
+        log_info("drained", log_number("jobs", 0));
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
     job_free(job);

@@ -248,9 +248,7 @@ static void drop_uses(struct party_state *p, struct served *s)
 {
     static const struct err unloaded = {"the model was unloaded"};
 
-    for (size_t i = p->stock_count; i-- > 0;)
-        if (p->stock[i].served == s && stock_idle(&p->stock[i]))
-            stock_destroy(p, &p->stock[i]);
+    stock_discard(p, s);
     for (struct job *j = p->jobs, *next; j; j = next) {
         next = j->next;
         if (j->served == s && j->state == JOB_QUEUED)

@@ -613,6 +613,7 @@ static void set_peer_up(struct party_state *p, bool up)
 {
     pthread_mutex_lock(&p->lock);
     p->peer_up = up;
+    party_seen(&p->peer_seen, up);
     party_changed(p);
     pthread_mutex_unlock(&p->lock);
 }

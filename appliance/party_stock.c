@@ -25,6 +25,12 @@ bool party_stores(const struct party_state *p)
     return p->config->tape_store != 0;
 }
 
+void party_seen(struct peer_seen *seen, bool up)
+{
+    seen->since_ns = time_ns();
+    seen->sessions += up;
+}
+
 int stock_add(struct party_state *p, struct served *s, struct tape *tape, uint64_t deal_ns)
 {
     if (p->stock_count == PARTY_STOCK_MAX)
@@ -97,7 +103,7 @@ size_t stock_want(const struct party_state *p, const struct served *s, const str
     if (!s->wanted[served_variant(s, v)] || s->state != SERVED_READY)
         return 0;
     /* One in any case, so that no job waits in vain. */
-    return MIN(p->config->tapes, MAX((size_t)1, have + room));
+    return MIN(s->tapes ? s->tapes : p->config->tapes, MAX((size_t)1, have + room));
 }
 
 struct held stock_take(struct party_state *p, struct held *h)
@@ -129,6 +135,18 @@ void stock_destroy(struct party_state *p, struct held *h)
     p->tapes_destroyed++;
     p->store_sweep |= taken.stored;
     tape_free(taken.tape);
+}
+
+size_t stock_discard(struct party_state *p, const struct served *s)
+{
+    size_t count = 0;
+
+    for (size_t i = p->stock_count; i-- > 0;)
+        if (p->stock[i].served == s && stock_idle(&p->stock[i])) {
+            stock_destroy(p, &p->stock[i]);
+            count++;
+        }
+    return count;
 }
 
 int party_prepare(struct party_state *p, struct tape *tape, const struct model *model)

@@ -1,4 +1,5 @@
-"""Jobs that stay at the parties: fetched later, cancelled, in their owners' turns, within bounds.
+"""Jobs that stay at the parties: fetched later, cancelled, in their owners' turns, within bounds; and
+what operators do: fill and discard a stock, drain, look for peers, log more.
 
 The dealer is stopped to have jobs wait: the parties use up their tapes, and what comes then stays
 queued until it goes on.
@@ -145,7 +146,76 @@ def wrong(cell, _):
     expect_text("no such job", job(cell, "wait", name, code=3), "an answer that was given up")
 
 
-CASES = (fetched_later, cancelled, in_turn, past_its_deadline, full, wrong)
+def stock(cell, party):
+    """The first model's id, and its first wanted variant's row."""
+    rows = json.loads(cell.ask(party, "tape", "status", "--json"))["variants"]
+    return rows[0]["model"], next(row for row in rows if row["wanted"])
+
+
+def filled(cell, _):
+    """An operator has more tapes kept, destroys them, and questions are answered with others."""
+    model, before = stock(cell, "party0")
+    expect(before["wanted"] == TAPES, f"{before}")
+    for party in PARTIES:
+        cell.ask(party, "tape", "fill", "--model", model, "--count", TAPES + 3)
+    wait_until(lambda: stock(cell, "party0")[1]["tapes"] >= TAPES + 3, "the stock does not grow")
+    mark = cell.mark()
+    said = json.loads(cell.ask("party0", "tape", "discard", "--model", model, "--json"))
+    gone = {e.fields["number"] for e in cell.events("party0", mark) if e.name == "tape-destroyed"}
+    expect(said["destroyed"] and len(gone) == said["destroyed"], f"{said}, {gone}")
+    cell.infer_right(*TEXTS)
+    used = {e.fields["tape"] for e in cell.events("party0", mark) if e.name == "tape-struck"}
+    expect(used and not used & gone, f"tapes {used & gone} were destroyed, then used")
+    for words in (("fill", "--model", model, "--count", 0), ("fill", "--model", "0" * 32, "--count", 1),
+                  ("discard", "--model", "x")):
+        cell.ask("party0", "tape", *words, code=3)
+    cell.ask("party0", "tape", "fill", "--model", model, code=2)
+
+
+def drained(cell, _):
+    """A party that is drained finishes what it has, takes nothing new, and takes it again."""
+    with starved(cell):
+        kept = submit(cell, TEXTS[0])[0]
+        expect(json.loads(cell.ask("party1", "drain", "--json"))["jobs"] == 1, "a job was lost")
+        expect_text("party1: .*drained", job(cell, "submit", TEXTS[1], code=3), "a new job")
+    expect(job(cell, "wait", kept).startswith(cell.right[0]), "the job that was there")
+    cell.ask("party1", "drain", "--wait")
+    expect(json.loads(cell.ask("party1", "status", "--json"))["draining"], "it forgot")
+    cell.ask("party1", "drain", "--undo")
+    cell.infer_right(TEXTS[1])
+
+
+def peers(cell, _):
+    """Who is there, and since when."""
+    before = json.loads(cell.ask("party0", "peer", "status", "--json"))["peers"]
+    expect([row["peer"] for row in before] == ["party1", "dealer"], f"{before}")
+    cell.stop("dealer")
+    wait_until(lambda: "away" in cell.ask("party0", "peer", "status"), "nobody noticed")
+    cell.start("dealer")
+    cell.wait_ready()
+    after = json.loads(cell.ask("party0", "peer", "status", "--json"))["peers"]
+    expect(after[0]["sessions"] == before[0]["sessions"] and
+           after[1]["sessions"] > before[1]["sessions"] and
+           after[1]["since_ms"] < after[0]["since_ms"], f"{before}, {after}")
+
+
+def levels(cell, _):
+    """What is logged changes at once, and back."""
+    for role in (*PARTIES, "dealer"):
+        cell.ask(role, "log", "level", "--level", "error")
+        mark = cell.mark()
+        cell.ask(role, "reload")
+        expect(not [e for e in cell.events(role, mark) if e.name == "reloaded"], f"{role} logs on")
+        cell.ask(role, "log", "level", "--level", "info")
+        cell.ask(role, "reload")
+        expect([e for e in cell.events(role, mark) if e.name == "reloaded"], f"{role} is silent")
+    expect_text("error, warning, info or debug",
+                cell.ask("dealer", "log", "level", "--level", "x", code=3), "no level")
+    cell.ask("dealer", "drain", code=3)
+
+
+CASES = (fetched_later, cancelled, in_turn, past_its_deadline, full, wrong, filled, drained, peers,
+         levels)
 
 
 if __name__ == "__main__":

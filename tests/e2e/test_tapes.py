@@ -394,7 +394,21 @@ def store_lines(size):
     return {name: [("tape_store", size)] for name in PARTIES}
 
 
-CASES = (restarts, dealer_away, unloaded, lost_files, damaged_files, other_key, old_tapes, kills,
+def discarded(cell, _):
+    """An operator of either party destroys the stock: its files go, and others take their place."""
+    for name in PARTIES:
+        before, _ = quiet(cell)
+        model = status(cell, name)["models"][0]["model"]
+        mark = cell.mark()
+        said = json.loads(cell.ask(name, "tape", "discard", "--model", model, "--json"))
+        expect(said["destroyed"] >= len(before), f"{name}: {said} of {len(before)} on the disk")
+        wait_until("the files are gone", lambda: not stored(cell, name) & before)
+        cell.infer_right(*TEXTS)
+        took = {int(e.fields["tape"]) for e in cell.events("party0", mark) if e.name == "job-online"}
+        expect(took and not took & before, f"{took & before} were destroyed, then used")
+
+
+CASES = (restarts, dealer_away, unloaded, discarded, lost_files, damaged_files, other_key, old_tapes, kills,
          restored_party0, restored_party1, restored_both)
 
 
