@@ -17,6 +17,7 @@ int cmd_dealer(int argc, char **argv);
 int cmd_host(int argc, char **argv);
 int cmd_audit(int argc, char **argv);
 int cmd_status(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_reload(int argc, char **argv);
 int cmd_control(int argc, char **argv); /* tape, drain, peer, log */

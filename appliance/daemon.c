@@ -47,12 +47,28 @@ void daemon_lead(struct workers *workers)
         log_warning("no-place", log_text("error", err_text(&err, rc)));
 }
 
-void daemon_wait(int stop_fd)
+#define DAY_S 86400
+
+/* Weeks ahead, so that somebody sees it in time. */
+static void warn_of_end(struct trust *trust)
+{
+    int64_t left_s = trust_valid_until(trust) - (int64_t)time(NULL);
+
+    if (left_s < (int64_t)DAEMON_WARNING_DAYS * DAY_S)
+        log_warning("certificate-ends", log_number("days", left_s / DAY_S),
+                    log_text("fix", "have it signed anew, mpcformer keygen sign, and reload"));
+}
+
+void daemon_wait(int stop_fd, struct trust *trust)
 {
     struct pollfd fd = {.fd = stop_fd, .events = POLLIN};
+    int rc;
 
-    while (poll(&fd, 1, -1) < 0 && errno == EINTR)
-        continue;
+    do {
+        warn_of_end(trust);
+        while ((rc = poll(&fd, 1, DAY_S * 1000)) < 0 && errno == EINTR)
+            continue;
+    } while (rc == 0);
     service_stopping();
 }
 
@@ -82,8 +98,10 @@ int daemon_reload(const struct config *config, struct trust *trust, struct audit
         rc = audit_rotate(audit, err);
         if (rc == 0)
             rc = trust_renew(trust, fresh, err);
-        if (rc == 0)
+        if (rc == 0) {
             log_info("reloaded", log_number("pins", (int64_t)fresh->pins.count));
+            warn_of_end(trust);
+        }
         config_free(fresh);
     }
     if (rc < 0)
@@ -215,8 +233,9 @@ static json_t *audit_status(struct audit *audit)
                      (json_int_t)s.pending, "lost", (json_int_t)s.lost, "head", s.head);
 }
 
-void daemon_describe(json_t *reply, struct audit *audit)
+void daemon_describe(json_t *reply, struct audit *audit, struct trust *trust)
 {
+    json_object_set_new(reply, "certificate_ends_s", json_integer(trust_valid_until(trust)));
     if (audit)
         json_object_set_new(reply, "audit", audit_status(audit));
     json_object_set_new(reply, "memory", memory());

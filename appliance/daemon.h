@@ -30,8 +30,10 @@ MUST_CHECK int daemon_thread(struct daemon_threads *t, const char *name, void *(
  *  speed, and a warning. */
 void daemon_lead(struct workers *workers);
 
-/** Wait until @stop_fd is readable. */
-void daemon_wait(int stop_fd);
+#define DAEMON_WARNING_DAYS 28
+
+/** Wait until @stop_fd is readable; warn once a day that @trust's certificate ends within weeks. */
+void daemon_wait(int stop_fd, struct trust *trust);
 
 /**
  * Wait for the threads; one that is in the middle of a wait for a peer is given a moment, then the
@@ -55,11 +57,12 @@ void daemon_publish(const struct config *config, web_status *status, void *conte
                     struct web **ret_web);
 
 /**
- * What `status` says of any daemon: the audit log, which may be NULL; memory for secrets in bytes
+ * What `status` says of any daemon: when its certificate ends, in seconds since 1970; the audit
+ * log, which may be NULL; memory for secrets in bytes
  * by kind of page, page faults by kind, and the CPU time of its threads by their name, without the
  * number of each.
  */
-void daemon_describe(json_t *reply, struct audit *audit);
+void daemon_describe(json_t *reply, struct audit *audit, struct trust *trust);
 
 /** The same of durations: how many took less than each power of two ns from @first to @last. */
 json_t *daemon_histogram(const struct histogram *h, unsigned int first, unsigned int last);

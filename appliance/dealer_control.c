@@ -53,7 +53,7 @@ int dealer_status(void *context, json_t *request, json_t *reply, struct err *err
     struct dealer_state *d = context;
     char workers[CPU_LIST_TEXT_SIZE], host[HOST_TEXT_SIZE], state[DEALER_TEXT_SIZE];
 
-    daemon_describe(reply, d->audit);
+    daemon_describe(reply, d->audit, d->trust);
     host_text(host);
     pthread_mutex_lock(&d->lock);
     json_object_set_new(reply, "role", json_string(role_name(d->config->role)));

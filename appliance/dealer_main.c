@@ -71,7 +71,7 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     if (rc == 0) {
         daemon_publish(d->config, dealer_status, d, &web);
         log_info("started", log_text("role", "dealer"), log_text("kernels", kernels_here()->isa));
-        daemon_wait(stop_fd);
+        daemon_wait(stop_fd, d->trust);
     }
     web_stop(web);
     control_stop(control);

@@ -37,6 +37,7 @@ static const struct subcommand subcommands[] = {
     {"log", cmd_control, "what an appliance logs: level"},
     {"host", cmd_host, "what this host must be set to: check, apply, revert"},
     {"status", cmd_status, "what an appliance is doing"},
+    {"top", cmd_top, "the same again and again, of several"},
     {"metrics", cmd_metrics, "the same, for Prometheus"},
     {"audit", cmd_audit, "verify the audit log of an appliance"},
     {"reload", cmd_reload, "have an appliance read its pins and certificates again"},

@@ -36,6 +36,8 @@ static const struct metric metrics[] = {
      "Whether party 1 is connected to this dealer."},
     {"mpcformer_ready", "ready", FORM_NUMBER, false, NULL,
      "Whether this appliance can do its work now: what /healthz says."},
+    {"mpcformer_certificate_ends_seconds", "certificate_ends_s", FORM_NUMBER, false, NULL,
+     "When its certificate ends, since 1970."},
     {"mpcformer_memory_bytes", "memory", FORM_MEMBERS, false, "pages",
      "Memory for secrets, by kind of page."},
     {"mpcformer_page_faults_total", "page_faults", FORM_MEMBERS, true, "kind",

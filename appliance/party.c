@@ -107,7 +107,7 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
         daemon_publish(p->config, party_status, p, &web);
         log_info("started", log_text("role", role_name(p->config->role)),
                  log_text("kernels", kernels_here()->isa));
-        daemon_wait(stop_fd);
+        daemon_wait(stop_fd, p->trust);
     }
     web_stop(web);
     control_stop(control);

@@ -219,7 +219,7 @@ int party_status(void *context, json_t *request, json_t *reply, struct err *err)
     char shape[SHAPE_TEXT_SIZE], host[HOST_TEXT_SIZE], state[PARTY_TEXT_SIZE];
 
     (void)request, (void)err;
-    daemon_describe(reply, p->audit);
+    daemon_describe(reply, p->audit, p->trust);
     host_text(host);
     shape_format(&p->config->shape, shape);
     pthread_mutex_lock(&p->lock);

@@ -158,3 +158,12 @@ bool trust_believes(struct trust *trust, const struct identity *peer)
     put(trust, r);
     return believed;
 }
+
+int64_t trust_valid_until(struct trust *trust)
+{
+    struct reading *r = take(trust);
+    int64_t until = tls_context_identity(r->tls)->valid_until_s;
+
+    put(trust, r);
+    return until;
+}

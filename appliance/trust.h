@@ -29,6 +29,9 @@ MUST_CHECK int trust_connect(struct trust *trust, int fd, enum role expect, int 
 MUST_CHECK int trust_accept(struct trust *trust, int fd, int timeout_ms,
                             struct tls_session **ret_session, struct err *err);
 
+/** When the certificate it shows ends, seconds since 1970. Any thread. */
+int64_t trust_valid_until(struct trust *trust);
+
 /** Whether the peer of an open session would be believed now. Any thread. */
 bool trust_believes(struct trust *trust, const struct identity *peer);
 

@@ -135,12 +135,12 @@ class Cell:
                f"not {code}, after {took:.1f} s: {error}")
         return out if code == 0 else out + error
 
-    def make_identity(self, name, role, authority="authority"):
+    def make_identity(self, name, role, authority="authority", days=825):
         self.run("keygen", "request", "--name", name, "--key", f"{name}.key",
                  "--request", f"{name}.csr")
         self.run("keygen", "sign", "--authority", f"{authority}.pem", "--authority-key",
                  f"{authority}.key", "--request", f"{name}.csr", "--role", role, "--name", name,
-                 "--certificate", f"{name}.pem")
+                 "--certificate", f"{name}.pem", "--days", days)
 
     def make_authority(self, name):
         self.run("keygen", "authority", "--name", name, "--key", f"{name}.key",

@@ -8,6 +8,7 @@ queued until it goes on.
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -214,8 +215,26 @@ def levels(cell, _):
     cell.ask("dealer", "drain", code=3)
 
 
+def watched(cell, _):
+    """`top` of two appliances and of one that is not there, while questions are asked."""
+    sockets = [word for name in ("party0", "dealer", "nobody")
+               for word in ("--socket", cell.path(f"{name}.control"))]
+    client = cell.infer_start(*TEXTS * 4)
+    looks = cell.run("top", "--interval", 2 * PATIENCE, "--count", 2, *sockets).split("\n\n")
+    expect(cell.infer_end(client, 60).code == 0, "a question is not answered")
+    for look in looks[:2]:
+        expect_text(r"(?m)^party0 +[0-9.]+ .*\n  1 of 1 models ready", look, "party 0")
+        expect_text(r"tapes dealt a second", look, "the dealer")
+        expect_text(r"nobody\.control: no appliance listens", look, "who is not there")
+    second = re.search(r"^party0 +([0-9.]+)", looks[1], re.M)
+    expect(float(second[1]) > 0, f"no jobs in a second: {looks[1]}")
+    expect_text(r"online < +[0-9.]+ ms +[0-9]+ #", looks[1], "the histogram")
+    cell.run("top", "--count", 0, code=2)
+    cell.run("top", "--count", 1, "--socket", cell.path("nobody.control"), code=3)
+
+
 CASES = (fetched_later, cancelled, in_turn, past_its_deadline, full, wrong, filled, drained, peers,
-         levels)
+         levels, watched)
 
 
 if __name__ == "__main__":

@@ -314,12 +314,18 @@ def reloads(cell, _):
 
     for ending in ("key", "csr", "pem"):
         os.remove(cell.path(f"party0.{ending}"))
-    cell.make_identity("party0", "party0")
+    mark = cell.mark()
+    cell.make_identity("party0", "party0", days=20)
     for name in ("party0", "party1", "dealer", "owner"):
         cell.write_config(name, cell.config(name))
     for name in ("party0", "party1", "dealer"):
         cell.ask(name, "reload")
     cell.infer_right(*TEXTS)
+    for name in ("party0", "party1", "dealer"):
+        days = [e.fields["days"] for e in cell.events(name, mark) if e.name == "certificate-ends"]
+        expect(len(days) == (name == "party0") and set(days) <= {"19", "20"}, f"{name}: {days}")
+        left = json.loads(cell.ask(name, "status", "--json"))["certificate_ends_s"] - time.time()
+        expect((left < 20 * 86400) == (name == "party0"), f"{name}: {left} s")
 
 
 # --- the dealer's masks
