@@ -39,7 +39,7 @@
  *
  * A party cannot tell whether a key is well formed, let alone whether the two belong together: any
  * bytes of the right length expand to some vector of the right length. What that does not harm
- * stands in docs/trust.md.
+ * stands in docs/security.md.
  */
 #ifndef MPC_DPF_H
 #define MPC_DPF_H
