@@ -31,7 +31,7 @@ struct command {
 extern const struct command commands[];
 extern const size_t command_count;
 
-/** Of a command's name up to its first space; and whether @name is of @group. */
+/** Whether the first word of its name is @group. */
 bool command_in_group(const struct command *c, const char *group);
 
 /* What a daemon does at a command. */

@@ -58,9 +58,8 @@ void daemon_publish(const struct config *config, web_status *status, void *conte
 
 /**
  * What `status` says of any daemon: when its certificate ends, in seconds since 1970; the audit
- * log, which may be NULL; memory for secrets in bytes
- * by kind of page, page faults by kind, and the CPU time of its threads by their name, without the
- * number of each.
+ * log, which may be NULL; memory for secrets in bytes by kind of page, page faults by kind, and the
+ * CPU time of its threads by their name, without the number of each.
  */
 void daemon_describe(json_t *reply, struct audit *audit, struct trust *trust);
 
