@@ -89,6 +89,12 @@ int client_socket(const struct client *client, unsigned int party)
 
 /* --- one message --- */
 
+static bool may_succeed_later(enum refusal why)
+{
+    return why == REFUSAL_NOT_YET || why == REFUSAL_FULL || why == REFUSAL_RATE ||
+           why == REFUSAL_WAITING;
+}
+
 /* The message of @type that is due from a party, into secret memory. */
 static int receive(struct client *c, unsigned int party, enum message type, uint8_t **ret_bytes,
                    size_t *ret_count, struct err *err)
@@ -111,9 +117,8 @@ static int receive(struct client *c, unsigned int party, enum message type, uint
 
         rc = message_read_refusal(bytes, count, &why, &text);
         rc = rc < 0 ? err_set(err, rc, "%s", text.text)
-                    : err_set(err,
-                              why == REFUSAL_NOT_YET || why == REFUSAL_FULL ? -EAGAIN : -EREMOTEIO,
-                              "refuses: %s", text.text);
+                    : err_set(err, may_succeed_later(why) ? -EAGAIN : -EREMOTEIO, "refuses: %s",
+                              text.text);
     } else {
         rc =
             err_set(err, -EPROTO, "message %u came where %u was due: another version?", came, type);
@@ -344,6 +349,17 @@ static void gather(const struct answer answers[2], struct client_figures *ret)
 
 /* --- a job --- */
 
+static int drop(struct client *c, unsigned int party, const uint8_t job[MESSAGE_ID_BYTES],
+                struct err *err)
+{
+    struct err why = {""};
+    int rc = tls_send(c->party[party], MESSAGE_DROP, job, MESSAGE_ID_BYTES, c->timeout_ms, &why);
+
+    if (rc == 0)
+        rc = receive_empty(c, party, MESSAGE_DROPPED, &why);
+    return rc < 0 ? fail_of(party, rc, &why, err) : 0;
+}
+
 static int submit_both(struct client *c, const struct question *q, size_t bytes, struct err *err)
 {
     uint8_t *input[2] = {secret_alloc(bytes), secret_alloc(bytes)};
@@ -360,6 +376,9 @@ static int submit_both(struct client *c, const struct question *q, size_t bytes,
         rc = submit(c, p, &q->submit, input[p], bytes, &why);
         if (rc < 0)
             fail_of(p, rc, &why, err);
+        /* What party 0 refuses would wait at party 1 for nothing; with its session, or so. */
+        if (rc < 0 && p == 0 && q->submit.stays && drop(c, 1, q->submit.job, NULL) < 0)
+            disconnect(c);
     }
     secret_free(input[0], bytes);
     secret_free(input[1], bytes);
@@ -467,17 +486,6 @@ static int wait_for(struct client *c, unsigned int party, const uint8_t job[MESS
             rc = take_result(c, party, &q, a, &why);
     } while (rc == -EAGAIN && time_ns() < deadline);
     return rc < 0 ? fail_of(party, rc == -EAGAIN ? -ETIMEDOUT : rc, &why, err) : 0;
-}
-
-static int drop(struct client *c, unsigned int party, const uint8_t job[MESSAGE_ID_BYTES],
-                struct err *err)
-{
-    struct err why = {""};
-    int rc = tls_send(c->party[party], MESSAGE_DROP, job, MESSAGE_ID_BYTES, c->timeout_ms, &why);
-
-    if (rc == 0)
-        rc = receive_empty(c, party, MESSAGE_DROPPED, &why);
-    return rc < 0 ? fail_of(party, rc, &why, err) : 0;
 }
 
 static int fetch(struct client *c, const uint8_t job[MESSAGE_ID_BYTES], uint64_t deadline,

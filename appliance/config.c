@@ -47,6 +47,7 @@ enum type {
     TYPE_SHAPE,
     TYPE_METRICS, /* host:port, and a word where it is not private */
     TYPE_PINS,    /* may stand on several lines */
+    TYPE_LIMIT,   /* the same */
 };
 
 struct key {
@@ -96,6 +97,9 @@ static const struct key keys[] = {
      "fingerprint of party1"},
     {"client_pin", TYPE_PINS, PARTIES, 0, NULL, 0, 0, PIN_OWNER, AT(pins),
      "fingerprints of the owners that may come; as often as needed"},
+    {"limit", TYPE_LIMIT, PARTIES, 0, NULL, 0, 0, 0, AT(limits),
+     "what an owner may ask: its name in client_pin, or * for all, then any of model=ID, queries=N "
+     "an hour, burst=N, job=N queries, waiting=N jobs (default: any); as often as needed"},
     {"model", TYPE_PATH, OWNER, OWNER, NULL, 0, 0, 0, AT(model),
      "folder of config.json, vocabulary, plan.mpcf; of weights to compare with"},
     {"state", TYPE_PATH, DAEMONS, DAEMONS, NULL, 0, 0, 0, AT(state),
@@ -443,6 +447,8 @@ static int set_value(struct parser *p, const struct key *key, const char *text, 
         return set_metrics(text, field, err);
     case TYPE_PINS:
         return add_pins(p, key, text, err);
+    case TYPE_LIMIT:
+        return limits_add(field, p->line, text, err);
     }
     return -EINVAL;
 }
@@ -493,10 +499,15 @@ static int unknown_key(const struct parser *p, const char *name, struct err *err
     return err_set(err, -EINVAL, "unknown key `%.40s`: there are %s", name, list);
 }
 
+static bool is_list(const struct key *key)
+{
+    return key->type == TYPE_PINS || key->type == TYPE_LIMIT;
+}
+
 /* What a reload cannot change is kept as text, to see whether somebody tries. */
 static bool reloads(const struct key *key)
 {
-    return key->type == TYPE_PINS || key->type == TYPE_PEM;
+    return is_list(key) || key->type == TYPE_PEM;
 }
 
 static int note(struct parser *p, const struct key *key, const char *value)
@@ -515,7 +526,7 @@ static int take_key(struct parser *p, const struct key *key, const char *value, 
     if (p->role_known && !(key->roles & ROLE_BIT(p->config->role)))
         return err_set(err, -EINVAL, "is for %s only, and this is %s: remove it",
                        role_names_of(key->roles), role_name(p->config->role));
-    if (*line && key->type != TYPE_PINS)
+    if (*line && !is_list(key))
         return err_set(err, -EEXIST, "stands twice, first on line %u: keep one", *line);
     if (!*line)
         *line = p->line;
@@ -620,6 +631,14 @@ static int check_missing(struct parser *p)
     return p->rc;
 }
 
+static int check_limits(struct parser *p)
+{
+    struct err detail = {""};
+    int rc = limits_check(&p->config->limits, &p->config->pins, &p->line, &detail);
+
+    return rc < 0 ? fail(p, rc, "limit", &detail) : 0;
+}
+
 /* What depends on more than one key. */
 static int check_together(const struct parser *p, struct err *err)
 {
@@ -675,6 +694,8 @@ static int load(const char *path, unsigned int roles, struct config **ret_config
     else if ((rc = parse(&p, (char *)text, true)) == 0 &&
              (rc = parse(&p, (char *)text, false)) == 0)
         rc = check_missing(&p);
+    if (rc == 0)
+        rc = check_limits(&p);
     if (rc == 0)
         rc = check_together(&p, err);
     if (rc == 0 && !p.config->offline_workers.count)
@@ -736,6 +757,7 @@ void config_free(struct config *config)
     free(config->control);
     free(config->model);
     tls_pins_free(&config->pins);
+    limits_free(&config->limits);
     free(config);
 }
 

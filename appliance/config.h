@@ -12,6 +12,7 @@
 #include "appliance/cpu_list.h"
 #include "appliance/identity.h"
 #include "appliance/net.h"
+#include "appliance/owner_limits.h"
 #include "appliance/shape.h"
 #include "appliance/tls.h"
 #include "base/base.h"
@@ -53,6 +54,7 @@ struct config {
     struct net_address party[2];    /* owner: the parties' `listen` */
     char *certificate, *key, *authority;
     struct tls_pins pins;       /* of all pin keys, each with its role */
+    struct limits limits;       /* parties: of the owners among them */
     struct net_address metrics; /* daemons; no host: nowhere */
     char *audit;                /* a file, or NULL */
     char *state;                /* a folder */
@@ -81,8 +83,8 @@ struct config {
 MUST_CHECK int config_load(const char *path, struct config **ret_config, struct err *err);
 
 /**
- * Read @old's file again: *ret_config may differ in pins and in certificate, key and authority.
- * -EBUSY, naming the key, when anything else has changed.
+ * Read @old's file again: *ret_config may differ in pins, limits and in certificate, key and
+ * authority. -EBUSY, naming the key, when anything else has changed.
  */
 MUST_CHECK int config_reload(const struct config *old, struct config **ret_config, struct err *err);
 

@@ -289,7 +289,7 @@ int message_read_refusal(const uint8_t *bytes, size_t count, enum refusal *ret_w
     reader_init(&r, bytes, count);
     why = read_u8(&r);
     read_string(&r, text, sizeof(text));
-    if (!reader_done(&r) || why < REFUSAL_FAILED || why > REFUSAL_NO_JOB)
+    if (!reader_done(&r) || why < REFUSAL_FAILED || why >= REFUSAL_END)
         return err_set(err, -EPROTO, "a refusal that cannot be read");
     err_set(err, -EREMOTEIO, "%s", text);
     *ret_why = why;

@@ -79,6 +79,10 @@ enum refusal {
     REFUSAL_NO_TAPE,    /* party 1 does not hold the proposed tape */
     REFUSAL_FULL,       /* the queue or the memory for jobs */
     REFUSAL_NO_JOB,     /* party 1 does not have the proposed job (any more) */
+    REFUSAL_FORBIDDEN,  /* its owner may not ask this of the model, or so much in a job:
+                           owner_limits.h */
+    REFUSAL_RATE,       /* its owner asks too often; the text says when it may again */
+    REFUSAL_WAITING,    /* its owner has too many jobs that have not ended */
     REFUSAL_END,
 };
 

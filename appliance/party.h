@@ -180,6 +180,7 @@ struct party_state {
     struct job *jobs;      /* oldest first */
     size_t job_count;
     struct turns turns;
+    struct budgets budgets;
     bool draining; /* no job is admitted */
 
     /* Party 0: jobs that ended before they began, of which party 1 does not know yet. */

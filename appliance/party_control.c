@@ -195,9 +195,9 @@ static json_t *describe_counts(const uint64_t counts[], const char *const names[
 static void describe_jobs(const struct party_state *p, json_t *reply)
 {
     static const char *const refusals[] = {
-        [REFUSAL_FAILED] = "wrong",
-        [REFUSAL_NOT_YET] = "not-yet",
-        [REFUSAL_FULL] = "full",
+        [REFUSAL_FAILED] = "wrong", [REFUSAL_NOT_YET] = "not-yet",
+        [REFUSAL_FULL] = "full",    [REFUSAL_FORBIDDEN] = "forbidden",
+        [REFUSAL_RATE] = "rate",    [REFUSAL_WAITING] = "waiting",
     };
 
     json_object_set_new(reply, "jobs_waiting", json_integer((json_int_t)p->job_count));

@@ -40,11 +40,17 @@ static int find_twin(const struct party_state *p, const uint8_t id[MESSAGE_ID_BY
 static int check_submit(struct party_state *p, const struct message_submit *m,
                         const struct served *s, enum refusal *why, struct err *err)
 {
+    char model[2 * PLAN_ID_BYTES + 1];
     int rc;
 
+    hex_encode(m->model, PLAN_ID_BYTES, model);
     *why = REFUSAL_FAILED;
     if (!s)
-        return err_set(err, -ENOENT, "this model is not loaded here");
+        return err_set(
+            err, -ENOENT,
+            "model %s is not loaded here: its operator loads it, `mpcformer model load`, "
+            "and sees those that are, `model list`",
+            model);
     if (memcmp(m->plan_hash, s->plan->hash, PLAN_HASH_BYTES))
         return err_set(err, -EINVAL, "this model is served under another plan");
     if (m->priority > TURNS_PRIORITY_MAX)
@@ -101,6 +107,52 @@ static int check_room(const struct party_state *p, const struct identity *owner,
     return 0;
 }
 
+/* What its owner may never ask. */
+static int check_authority(const struct message_submit *m, const struct identity *owner,
+                           const struct limit *limit, enum refusal *why, struct err *err)
+{
+    uint32_t most = MIN(limit->most[LIMIT_JOB], limit->most[LIMIT_BURST]);
+    char model[2 * PLAN_ID_BYTES + 1];
+
+    hex_encode(m->model, PLAN_ID_BYTES, model);
+    *why = REFUSAL_FORBIDDEN;
+    if (!limit_has_model(limit, m->model))
+        return err_set(err, -EACCES,
+                       "%s may not ask model %s here: the operator has to add it to its `limit`",
+                       owner->name, model);
+    if (m->variant.batch > most)
+        return err_set(err, -EACCES,
+                       "a job of %u queries: %s may have %u in one here, so ask in smaller ones",
+                       m->variant.batch, owner->name, most);
+    return 0;
+}
+
+/* What it may not now. */
+static int check_budget(const struct party_state *p, const struct message_submit *m,
+                        const struct identity *owner, const struct limit *limit, enum refusal *why,
+                        struct err *err)
+{
+    uint32_t unended = 0;
+    uint64_t wait_s;
+
+    for (const struct job *j = p->jobs; j; j = j->next)
+        unended += j->state < JOB_DONE && job_is_of(&j->owner, owner);
+    *why = REFUSAL_WAITING;
+    if (unended >= limit->most[LIMIT_WAITING])
+        return err_set(err, -EAGAIN,
+                       "%u jobs of %s have not ended, as many as it may have here: ask again when "
+                       "one has",
+                       unended, owner->name);
+    *why = REFUSAL_RATE;
+    wait_s = budget_wait_s(&p->budgets, owner->fingerprint, limit, m->variant.batch, time_ns());
+    if (wait_s)
+        return err_set(err, -EAGAIN,
+                       "%s may ask %u queries an hour here, %u at once, and has: ask again in "
+                       "%" PRIu64 " s",
+                       owner->name, limit->most[LIMIT_QUERIES], limit->most[LIMIT_BURST], wait_s);
+    return 0;
+}
+
 static void job_free(struct job *job)
 {
     secret_free(job->input, job->input_bytes);
@@ -143,24 +195,38 @@ static void link_job(struct party_state *p, struct job *job)
     p->job_count++;
 }
 
-static int admit(struct party_state *p, const struct message_submit *m,
-                 const struct identity *owner, struct served *s, struct job **ret_job,
-                 enum refusal *why, struct err *err)
+/* @limit NULL: an operator's, who has none. */
+static int check_all(struct party_state *p, const struct message_submit *m,
+                     const struct identity *owner, const struct limit *limit,
+                     const struct served *s, enum refusal *why, struct err *err)
 {
-    const struct variant *v;
+    int rc = limit ? check_authority(m, owner, limit, why, err) : 0;
+
+    if (rc == 0)
+        rc = check_submit(p, m, s, why, err);
+    if (rc == 0)
+        rc = check_room(p, owner, input_bytes(s->plan, message_find_variant(s->plan, &m->variant)),
+                        why, err);
+    if (rc == 0 && limit)
+        rc = check_budget(p, m, owner, limit, why, err);
+    return rc;
+}
+
+static int admit(struct party_state *p, const struct message_submit *m,
+                 const struct identity *owner, const struct limit *limit, struct served *s,
+                 struct job **ret_job, enum refusal *why, struct err *err)
+{
     struct job *job;
-    int rc = check_submit(p, m, s, why, err);
+    int rc = check_all(p, m, owner, limit, s, why, err);
 
     if (rc < 0)
         return rc;
-    v = message_find_variant(s->plan, &m->variant);
-    rc = check_room(p, owner, input_bytes(s->plan, v), why, err);
-    if (rc < 0)
-        return rc;
-    job = new_job(m, owner, s, v);
+    job = new_job(m, owner, s, message_find_variant(s->plan, &m->variant));
     if (!job)
         return err_set(err, -ENOMEM, "no memory for the job");
     link_job(p, job);
+    if (limit)
+        budget_charge(&p->budgets, owner->fingerprint, limit, m->variant.batch, time_ns());
     *ret_job = job;
     return 0;
 }
@@ -200,14 +266,18 @@ static void note_admission(struct party_state *p, const struct message_submit *m
 int job_admit(struct party_state *p, const struct message_submit *m, const struct identity *owner,
               struct job **ret_job, enum refusal *ret_why, struct err *err)
 {
+    bool limited = owner->role == ROLE_OWNER;
     struct served *s = NULL;
+    struct limit limit;
     int rc = audit_flush(p->audit, err);
 
+    if (limited)
+        trust_limit(p->trust, owner, &limit);
     *ret_why = REFUSAL_FULL;
     pthread_mutex_lock(&p->lock);
     if (rc == 0) {
         s = served_find(p, m->model);
-        rc = admit(p, m, owner, s, ret_job, ret_why, err);
+        rc = admit(p, m, owner, limited ? &limit : NULL, s, ret_job, ret_why, err);
     }
     p->jobs_refused[*ret_why] += rc < 0;
     pthread_mutex_unlock(&p->lock);

@@ -26,7 +26,7 @@
 #define TLS_MESSAGE_MAX (64u << 20)
 
 /** Both ends of a session must have the same. */
-#define TLS_PROTOCOL_VERSION 6
+#define TLS_PROTOCOL_VERSION 7
 
 /** Keys that one process pins. */
 #define TLS_PINS_MAX 256

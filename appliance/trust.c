@@ -8,6 +8,7 @@
 struct reading {
     struct tls_context *tls;
     struct tls_pins pins;
+    struct limits limits;
     unsigned int users;
 };
 
@@ -22,6 +23,7 @@ static void reading_free(struct reading *r)
         return;
     tls_context_free(r->tls);
     tls_pins_free(&r->pins);
+    limits_free(&r->limits);
     free(r);
 }
 
@@ -58,6 +60,8 @@ static int reading_new(const struct config *config, struct reading **ret, struct
         goto fail;
     }
     rc = copy_pins(&config->pins, &r->pins);
+    if (rc == 0)
+        rc = limits_copy(&config->limits, &r->limits);
     if (rc < 0)
         goto fail;
     *ret = r;
@@ -157,6 +161,14 @@ bool trust_believes(struct trust *trust, const struct identity *peer)
 
     put(trust, r);
     return believed;
+}
+
+void trust_limit(struct trust *trust, const struct identity *owner, struct limit *ret)
+{
+    struct reading *r = take(trust);
+
+    limits_of(&r->limits, &r->pins, owner, ret);
+    put(trust, r);
 }
 
 int64_t trust_valid_until(struct trust *trust)

@@ -1,6 +1,7 @@
 /*
  * trust: what a daemon shows its peers, its certificate and key, and whom it believes, its
- * authority and its pins; as of its start, or of the last reload.
+ * authority and its pins, and what the owners among them may ask; as of its start, or of the last
+ * reload.
  *
  * A reload replaces all of it at once. A session that is being opened goes on with what it began
  * with; one that is open stays open, and whoever serves it asks trust_believes() before it grants
@@ -34,5 +35,8 @@ int64_t trust_valid_until(struct trust *trust);
 
 /** Whether the peer of an open session would be believed now. Any thread. */
 bool trust_believes(struct trust *trust, const struct identity *peer);
+
+/** What an owner may ask now. Any thread. */
+void trust_limit(struct trust *trust, const struct identity *owner, struct limit *ret);
 
 #endif

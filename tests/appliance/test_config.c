@@ -310,6 +310,12 @@ static const struct bad {
      "is pinned already, as party1: one key has one role"},
     {"role = dealer\n" COMMON "party0_pin = " HEX_A "\nparty1_pin = " HEX_A "\n",
      "is pinned already, as party0"},
+    /* limits */
+    {"role = party0\nclient_pin = carl=" HEX_C "\nlimit = carl queries=0\n",
+     "test.conf:3: limit: queries=0: write a number from 1 to 1000000000, or any"},
+    {"role = party1\nlimit = carl queries=9\n" PARTY1_REST,
+     "test.conf:2: limit: no owner is pinned as carl: name one as its client_pin does"},
+    {"role = dealer\nlimit = * queries=9\n", "limit: is for party0 and party1 only"},
     /* lines */
     {"role = party0\nlisten\n", "test.conf:2: \"listen\" is no line of ours: write key = value"},
     {"role = party0\nlisten: a:1\n", "test.conf:2: \"listen: a:1\" is no line of ours"},
@@ -495,6 +501,12 @@ static void test_reload(void **state)
     assert_int_equal(config_reload(config, &fresh, &err), 0);
     assert_true(strstr(fresh->key, "/new.key"));
     assert_int_equal(fresh->pins.count, 2);
+    config_free(fresh);
+
+    write_text("test.conf", "role = party1\nlimit = * queries=9\nlimit = carl waiting=2\n"
+                            "client_pin = carl=" HEX_D "\n" PARTY1_REST);
+    assert_int_equal(config_reload(config, &fresh, &err), 0);
+    assert_int_equal(fresh->limits.count, 2);
     config_free(fresh);
 
     write_text("test.conf", "role = party1\ntimeout_ms = 1000\n" PARTY1_REST);

@@ -135,6 +135,83 @@ def full(cell, _):
     expect(job(cell, "wait", *others, owner="other").startswith(cell.right[1]), "the other's")
 
 
+def refused(cell, party):
+    return json.loads(cell.ask(party, "status", "--json"))["jobs_refused"]
+
+
+def limit(cell, *lines, only=PARTIES):
+    """These limits, at the parties of @only, from now on."""
+    for party in PARTIES:
+        more = [("limit", line) for line in lines if party in only]
+        cell.write_config(party, cell.config(party) + [("client_pin", cell.pin("other"))] + more)
+        cell.ask(party, "reload")
+
+
+def authorised(cell, _):
+    """An owner asks the models that it is allowed; a job that one party refuses is over at the
+    other, whether its owner waits or not."""
+    before, mark = refused(cell, "party0")["forbidden"], cell.mark()
+    limit(cell, f"owner model={'0' * 32}", only="party0")
+    expect_text("party0: refuses: owner may not ask model [0-9a-f]{32} here",
+                cell.infer(TEXTS[0]).text, "what it is told")
+    expect_text("may not ask model", job(cell, "submit", TEXTS[0], code=3), "a job that stays")
+    wait_until(lambda: not here(cell, "party1"), "it waits at party 1")
+    queued = [e for e in cell.events("party1", mark) if e.name == "job-queued"]
+    expect(len(queued) == 2, f"party 1 queued {len(queued)} jobs, not 2")
+    others = submit(cell, TEXTS[0], owner="other")
+    expect(job(cell, "wait", *others, owner="other").startswith(cell.right[0]), "another owner's")
+    expect(refused(cell, "party0")["forbidden"] == before + 2, "the metric")
+    limit(cell)
+    cell.infer_right(TEXTS[0])
+
+
+def rated(cell, _):
+    """A burst, then a wait that is told, which neither a session nor a reload makes shorter."""
+    before = refused(cell, "party1")["rate"]
+    lines = ("* waiting=2", "owner queries=1 burst=3")
+    limit(cell, *lines)
+    cell.infer_right(*TEXTS, TEXTS[0])
+    for _ in range(2):
+        said = cell.infer(TEXTS[0])
+        expect(said.code == 3, "more than a burst is answered")
+        wait = re.search(r"party1: refuses: owner may ask 1 queries an hour here, 3 at once, and "
+                         r"has: ask again in (\d+) s", said.text)
+        expect(wait and 3000 < int(wait[1]) <= 3600, f"the time to wait: {said.text}")
+        limit(cell, *lines)
+    expect(refused(cell, "party1")["rate"] == before + 2, "the metric")
+    expect(refused(cell, "party0")["rate"] == 0, "party 0 was asked")
+    limit(cell, "owner waiting=1")
+    with starved(cell):
+        first = submit(cell, TEXTS[0])[0]
+        expect_text("1 jobs of owner have not ended", job(cell, "submit", TEXTS[0], code=3), "more")
+        job(cell, "cancel", first)
+    expect(refused(cell, "party1")["waiting"] == 1, "the metric")
+    limit(cell)
+
+
+def misconfigured(cell, _):
+    """A limit that is wrong changes nothing and says where and how to write it."""
+    cell.write_config("party0", cell.config("party0") + [("limit", "nobody queries=3")])
+    expect_text(r"party0\.conf:\d+: limit: no owner is pinned as nobody: name one",
+                cell.ask("party0", "reload", code=3), "a limit of nobody")
+    cell.infer_right(TEXTS[0])
+    limit(cell)
+
+
+def unknown(cell, _):
+    """A model that no party has, of an owner and of an operator's file."""
+    strange = cell.share("strange", tokens="32")
+    lines = [(k, "strange/client" if k == "model" else v) for k, v in cell.config("owner")]
+    cell.write_config("strange", lines)
+    expect_text("does not serve this model: its operator has to load it",
+                cell.infer(TEXTS[0], config="strange").text, "an owner")
+    cell.run("job", "split", "--model", "strange/client", "--output", "split", TEXTS[0])
+    halves = cell.path("split")
+    said = cell.ask("party0", "job", "submit", "--input", f"{halves}/party0.job", "--output", "x",
+                    code=3)
+    expect_text(f"model {strange['model_id']} is not loaded here", said, "an operator")
+
+
 def wrong(cell, _):
     for words, pattern in ((("wait", "xyz"), "no job's id"), (("cancel", "0" * 32), "no such job")):
         expect_text(pattern, job(cell, *words, code=3), words[0])
@@ -233,7 +310,8 @@ def watched(cell, _):
     cell.run("top", "--count", 1, "--socket", cell.path("nobody.control"), code=3)
 
 
-CASES = (fetched_later, cancelled, in_turn, past_its_deadline, full, wrong, filled, drained, peers,
+CASES = (fetched_later, cancelled, in_turn, past_its_deadline, full, authorised, rated,
+         misconfigured, unknown, wrong, filled, drained, peers,
          levels, watched)
 
 
