@@ -114,6 +114,9 @@ static const struct key keys[] = {
      "loopback or private address, or another followed by the word public (default: nowhere)"},
     {"audit", TYPE_PATH, DAEMONS, 0, NULL, 0, 0, 0, AT(audit),
      "file that notes, chained, who loaded, asked, was refused, reloaded (default: none)"},
+    {"memory", TYPE_BYTES, PARTIES, 0, NULL, 0, 0, 0, AT(memory),
+     "bytes of memory that models and tapes may take together, such as 20G (default: what the host "
+     "has to give)"},
     {"tapes", TYPE_NUMBER, PARTIES, 0, "2", 1, CONFIG_TAPES_MAX, 0, AT(tapes),
      "tapes kept in memory a plan variant"},
     {"tape_store", TYPE_BYTES, PARTIES, 0, NULL, 0, 0, 0, AT(tape_store),

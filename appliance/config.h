@@ -61,6 +61,7 @@ struct config {
     char *control;              /* a Unix socket; fits sockaddr_un */
     char *model;                /* owner: a folder, see model_folder.h */
     char *store_key;            /* a file; NULL: what is kept is not sealed */
+    uint64_t memory;            /* bytes that models and tapes may take; 0: as the host has */
     unsigned int tapes;         /* kept in memory a plan variant */
     uint64_t tape_store;        /* bytes of disk for more of them; 0: none */
     char *tape_folder;          /* where; NULL: in `state` */

@@ -59,6 +59,11 @@ struct served {
     bool gone;          /* unloaded: no new use */
     unsigned int tapes; /* an operator's word on how many to keep of each variant; 0: none */
     uint64_t jobs_done;
+    struct need {           /* of memory, in bytes: party_memory.c */
+        size_t model, most; /* of its weights when it is ready, and until then */
+        size_t arenas;      /* of a job, and of a preparation */
+        size_t tapes;       /* of the stock of the largest variant */
+    } need;
 
     /* By variant. */
     bool wanted[PLAN_VARIANTS_MAX];    /* a job came: keep tapes in stock */
@@ -240,6 +245,16 @@ size_t served_variant(const struct served *s, const struct variant *v);
  */
 MUST_CHECK int party_load(struct party_state *p, const char *plan_path, const char *share_path,
                           char ret_id[2 * PLAN_ID_BYTES + 1], struct err *err);
+
+/**
+ * Whether a model whose plan is there has room in `memory`, and in what the host has to give: what
+ * it needs is noted, and counts once it is in the list. -ENOMEM with the figures. Nothing was
+ * taken. Takes the lock.
+ */
+MUST_CHECK int party_admit_model(struct party_state *p, struct served *s, struct err *err);
+
+/** Bytes that tapes in memory may take beside the models; the lock is held. */
+size_t party_stock_most(const struct party_state *p);
 
 /** Take it out, wipe its tapes, fail its jobs. Takes the lock. -ENOENT. */
 MUST_CHECK int party_unload(struct party_state *p, const char *id, struct err *err);

@@ -289,7 +289,7 @@ static int tape_status(void *context, json_t *request, json_t *reply, struct err
     for (size_t i = 0; i < p->served_count; i++)
         describe_tapes(p, p->served[i], rows);
     json_object_set_new(reply, "bytes", json_integer((json_int_t)p->stock_bytes));
-    json_object_set_new(reply, "bytes_max", json_integer((json_int_t)p->stock_bytes_max));
+    json_object_set_new(reply, "bytes_max", json_integer((json_int_t)party_stock_most(p)));
     json_object_set_new(reply, "destroyed", json_integer((json_int_t)p->tapes_destroyed));
     pthread_mutex_unlock(&p->lock);
     return json_object_set_new(reply, "variants", rows);

@@ -193,7 +193,9 @@ int party_load(struct party_state *p, const char *plan_path, const char *share_p
         rc = err_set(err, -EEXIST, "model %s is loaded already", s->id);
         goto fail;
     }
-    rc = load_kept(p, s, err);
+    rc = party_admit_model(p, s, err);
+    if (rc == 0)
+        rc = load_kept(p, s, err);
     if (rc == 0)
         rc = load_share(p, s, share_path, err);
     if (rc < 0)

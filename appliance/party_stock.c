@@ -97,8 +97,8 @@ size_t stock_on_disk(const struct party_state *p, const struct served *s, const 
 size_t stock_want(const struct party_state *p, const struct served *s, const struct variant *v)
 {
     size_t have = p->party == 0 || party_stores(p) ? stock_count(p, s, v) : 0;
-    size_t room = (p->stock_bytes_max - MIN(p->stock_bytes, p->stock_bytes_max)) /
-                  (tape_memory(v, p->party) + 1);
+    size_t most = party_stock_most(p);
+    size_t room = (most - MIN(p->stock_bytes, most)) / (tape_memory(v, p->party) + 1);
 
     if (!s->wanted[served_variant(s, v)] || s->state != SERVED_READY)
         return 0;

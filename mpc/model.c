@@ -76,6 +76,23 @@ void model_free(struct model *m)
     secret_free(m, sizeof(*m));
 }
 
+size_t model_memory(const struct plan *plan, const struct kernels *kernels, size_t *ret_most)
+{
+    size_t bytes = 0, most;
+
+    for (size_t i = 0; i < plan->weight_count; i++)
+        bytes += value_bytes(plan, i);
+    most = bytes + model_file_bytes(plan);
+    for (size_t i = 0; i < plan->weight_count; i++)
+        if (weight_masked(&plan->weights[i])) {
+            bytes += 2 * right_bytes(kernels, plan, i);
+            most = MAX(most, bytes + value_bytes(plan, i));
+            bytes -= value_bytes(plan, i);
+        }
+    *ret_most = most;
+    return bytes;
+}
+
 size_t model_open_bytes(const struct plan *plan)
 {
     size_t bytes = 0;

@@ -37,6 +37,12 @@ struct model {
 MUST_CHECK struct model *model_new(const struct plan *plan, unsigned int party);
 void model_free(struct model *model);
 
+/**
+ * Bytes of memory that a model of this plan takes at a party: once model_pack() has packed it for
+ * @kernels, and, in *ret_most, at most until then: while it is read, opened, saved and packed.
+ */
+size_t model_memory(const struct plan *plan, const struct kernels *kernels, size_t *ret_most);
+
 /** Payload bytes each party sends in model_open(), without the digest. */
 size_t model_open_bytes(const struct plan *plan);
 

@@ -45,15 +45,29 @@ int walk_init_variant(struct walk *w, const struct plan *plan, const struct vari
     return allocate(w);
 }
 
-int walk_init(struct walk *w, const struct plan *plan, struct workers *workers)
+/* The most of every variant. */
+static void size_for_all(struct walk *w, const struct plan *plan)
 {
-    *w = (struct walk){.plan = plan, .kernels = kernels_here(), .workers = workers};
     for (size_t i = 0; i < plan->variant_count; i++) {
         w->arena_words = MAX(w->arena_words, plan->variants[i].arena_words);
         w->scratch_words = MAX(w->scratch_words, plan->variants[i].scratch_words);
         w->own_words = MAX(w->own_words, plan->variants[i].worker_words);
     }
+}
+
+int walk_init(struct walk *w, const struct plan *plan, struct workers *workers)
+{
+    *w = (struct walk){.plan = plan, .kernels = kernels_here(), .workers = workers};
+    size_for_all(w, plan);
     return allocate(w);
+}
+
+size_t walk_memory(const struct plan *plan, struct workers *workers)
+{
+    struct walk w = {.workers = workers};
+
+    size_for_all(&w, plan);
+    return arena_bytes(&w) + scratch_bytes(&w) + own_bytes(&w);
 }
 
 void walk_wipe(struct walk *w)

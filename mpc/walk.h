@@ -10,6 +10,9 @@
  */
 MUST_CHECK int walk_init(struct walk *w, const struct plan *plan, struct workers *workers);
 
+/** Bytes of memory that it takes. */
+size_t walk_memory(const struct plan *plan, struct workers *workers);
+
 /** The same for one variant only. */
 MUST_CHECK int walk_init_variant(struct walk *w, const struct plan *plan, const struct variant *v,
                                  struct workers *workers);

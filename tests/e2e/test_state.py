@@ -9,6 +9,7 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -292,6 +293,45 @@ def restored_backups(cell, options):
     cell.check_online_once()
 
 
+def bounded(cell, _):
+    """Memory is admitted before it is taken: at start, beside another model, and again when there
+    is room; what is admitted is no less than what is then taken."""
+    def restart(memory):
+        cell.stop("party0")
+        mark = cell.mark()
+        cell.write_config("party0", cell.config("party0") + [("memory", f"{memory}M")])
+        cell.start("party0")
+        cell.wait_ready()
+        return mark
+
+    def taken():
+        return sum(json.loads(cell.ask("party0", "status", "--json"))["memory"].values()) / 2 ** 20
+
+    mark = restart(1)
+    cell.expect_log("party0", "model-not-loaded.*needs", mark)
+    needs = int(re.search(r"model-not-loaded.* needs (\d+) MiB of memory here \(.*the key `memory` "
+                          r"leaves 1 ", cell.log("party0")[mark["party0"]:])[1])
+    before = taken()
+    restart(needs)
+    cell.infer_right(*TEXTS, *TEXTS)
+    expect(needs / 2 < taken() - before <= needs, f"{taken() - before} MiB were taken of {needs}")
+    cell.share("beside")
+    expect_text(rf"needs \d+ MiB .*leaves \d beside the 1 that are loaded: unload",
+                cell.load("party0", "beside", code=3), "a model more")
+    cell.infer_right(TEXTS[0])
+    restart(3 * needs)
+    for name in ("dealer", "party1", "party0"):
+        cell.load(name, "beside")
+    cell.wait_ready()
+    for name in ("dealer", "party1", "party0"):
+        rows = json.loads(cell.ask(name, "model", "list", "--json"))["models"]
+        cell.ask(name, "model", "unload", rows[-1]["model"])
+    cell.write_config("party0", cell.config("party0"))
+    cell.stop("party0")
+    cell.start("party0")
+    cell.wait_ready()
+
+
 def reloads(cell, _):
     """A pin that is gone after a reload turns its owner away, also in a session that is open; a new
     certificate of the same key holder is shown; what takes a restart is refused, and changes
@@ -430,7 +470,8 @@ def sealed_late(options):
         cell.check_logs()
 
 
-CASES = (cut_ledger, damaged_ledger, two_daemons, kept_after_unload, restored_backups, reloads)
+CASES = (cut_ledger, damaged_ledger, two_daemons, kept_after_unload, restored_backups, reloads,
+         bounded)
 
 
 if __name__ == "__main__":
