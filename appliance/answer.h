@@ -10,8 +10,8 @@
  * @share: plan_answers() values of each party, of a job on @v; overwritten. @ret_logits:
  * plan->labels for each of the first @count sequences; NaN for one of which a value left the plan's
  * range, and @ret_outside (count) then names the guard that saw it first: its logits mean nothing.
- * NULL for the others.
- * CT: not constant time; runs at the owner of the answer.
+ * Of a plan that gives labels only a "logit" is 1 or 0. NULL for the others. CT: not constant time;
+ * runs at the owner of the answer.
  */
 void answer_add(const struct plan *plan, const struct variant *v, uint64_t *const share[2],
                 size_t count, double ret_logits[], const struct guard *ret_outside[]);

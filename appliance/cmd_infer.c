@@ -122,14 +122,20 @@ static json_t *numbers(const double values[], size_t count)
     return array;
 }
 
+/* Of a plan that gives labels only there are none. */
+static json_t *private_logits(const struct run *r, const struct verdict *v)
+{
+    return plan_labels_only(r->owner.folder->plan) ? json_null() : numbers(v->logits, v->labels);
+}
+
 static int print_json(const struct run *r, const struct verdict *v, struct err *err)
 {
     const struct client_figures *f = &v->figures;
     json_t *line = json_object(),
            *figures = json_pack(
                "{s:s?, s:o, s:f, s:f, s:I, s:I, s:I, s:I, s:s}", "outside",
-               v->outside ? v->outside->name : NULL, "logits", numbers(v->logits, v->labels),
-               "online_ms", f->online_ms, "offline_ms", f->offline_party_ms + f->offline_dealer_ms,
+               v->outside ? v->outside->name : NULL, "logits", private_logits(r, v), "online_ms",
+               f->online_ms, "offline_ms", f->offline_party_ms + f->offline_dealer_ms,
                "bytes_online", (json_int_t)f->bytes_online, "rounds_online",
                (json_int_t)f->rounds_online, "bytes_upload", (json_int_t)f->bytes_upload, "batch",
                (json_int_t)r->count, "length", length_mode_names[r->owner.length]);
@@ -158,17 +164,21 @@ static void print_head(const struct run *r)
     printf("  text\n");
 }
 
-/* Label and probability, or the score. */
-static void print_answer(const struct run *r, const double logits[], const double probabilities[])
+/* Label and probability, where it is @known, or the score. */
+static void print_answer(const struct run *r, const double logits[], const double probabilities[],
+                         bool known)
 {
     bool score = r->owner.folder->config.regression;
     size_t best = logits_best(logits, r->owner.folder->plan->labels);
 
-    printf("%-*.*s  %6.4f", r->label_width, r->label_width,
+    printf("%-*.*s", r->label_width, r->label_width,
            isnan(logits[0]) ? "none"
            : score          ? ""
-                            : model_folder_label(r->owner.folder, best),
-           score ? logits[0] : probabilities[best]);
+                            : model_folder_label(r->owner.folder, best));
+    if (known)
+        printf("  %6.4f", score ? logits[0] : probabilities[best]);
+    else
+        printf("  %6s", "-");
 }
 
 /* The text as a terminal can show it. */
@@ -185,13 +195,13 @@ static void print_row(const struct run *r, const struct verdict *v, const char *
 
     if (r->texts == 0)
         print_head(r);
-    print_answer(r, v->logits, v->probabilities);
+    print_answer(r, v->logits, v->probabilities, !plan_labels_only(r->owner.folder->plan));
     printf("  %10.1f  %10.1f  %8.3f  %6" PRIu64, f->online_ms,
            f->offline_party_ms + f->offline_dealer_ms, (double)f->bytes_online / 1e6,
            f->rounds_online);
     if (r->options->compare) {
         printf("  ");
-        print_answer(r, v->float_logits, v->float_probabilities);
+        print_answer(r, v->float_logits, v->float_probabilities, true);
         printf(" %c", differs(r, v) ? '!' : ' ');
     }
     printf("  ");

@@ -23,6 +23,7 @@
 
 #include <argp.h>
 #include <limits.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -147,6 +148,8 @@ int job_print_answer(const struct model_folder *f, const double logits[], bool j
         tool_print_json(stdout, line);
     else if (f->config.regression)
         printf("%.4f\n", logits[0]);
+    else if (plan_labels_only(f->plan))
+        printf("%s\n", isnan(logits[0]) ? "none" : model_folder_label(f, best));
     else
         printf("%s %.4f\n", model_folder_label(f, best), probabilities[best]);
     json_decref(line);

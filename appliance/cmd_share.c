@@ -35,10 +35,11 @@ struct options {
     unsigned int lengths; /* as in struct compile_options */
     uint32_t batches[PLAN_BATCH_MAX];
     size_t batch_count;
+    bool labels_only;
     bool json;
 };
 
-enum { OPTION_LENGTH = 256 };
+enum { OPTION_LENGTH = 256, OPTION_LABELS_ONLY };
 
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0, "The checkpoint: config.json, weights (safetensors), vocabulary", 0},
@@ -55,6 +56,8 @@ static const struct argp_option option_table[] = {
      0},
     {"batch", 'b', "LIST", 0,
      "Answer several queries in one job as well, such as 4,16 (only one at a time)", 0},
+    {"labels-only", OPTION_LABELS_ONLY, NULL, 0,
+     "Answers are labels: nobody learns logits or probabilities, data owners neither", 0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
@@ -229,7 +232,8 @@ static int work(struct job *j, struct err *err)
                                 .token_count = j->o->token_count,
                                 .lengths = j->o->lengths,
                                 .batches = j->o->batches,
-                                .batch_count = j->o->batch_count};
+                                .batch_count = j->o->batch_count,
+                                .labels_only = j->o->labels_only};
     int rc = j->o->report ? 0 : check_outputs(j->o, err);
 
     if (!c.frac)
@@ -350,6 +354,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case OPTION_LENGTH:
         take_length(state, argument, o);
+        return 0;
+    case OPTION_LABELS_ONLY:
+        o->labels_only = true;
         return 0;
     case 'j':
         o->json = true;

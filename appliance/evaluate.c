@@ -124,6 +124,8 @@ static int make_head(const struct evaluation *e, bool by_name, json_t **ret, str
                      "labels", name_labels(e->task), "labels_by", by_name ? "name" : "number",
                      "error_bound", plan ? json_real(plan->error_bound) : json_null(), "length",
                      plan ? length_mode_names[e->owner->length] : NULL);
+    if (plan && plan_labels_only(plan))
+        json_object_set_new(*ret, "labels_only", json_true());
     return *ret ? 0 : err_set(err, -ENOMEM, "no memory for the results");
 }
 

@@ -146,7 +146,8 @@ void model_folder_describe(const struct model_folder *f, const double logits[],
 {
     size_t count = f->plan->labels;
     bool none = isnan(logits[0]), classes = !none && !f->config.regression;
-    json_t *array = classes ? json_array() : json_null();
+    bool known = classes && (*prefix || !plan_labels_only(f->plan));
+    json_t *array = known ? json_array() : json_null();
 
     for (size_t i = 0; json_is_array(array) && i < count; i++)
         json_array_append_new(array, json_real(probabilities[i]));

@@ -53,6 +53,23 @@ static void judge(struct candidate *c)
     }
 }
 
+/* The same model once more, with answers that are labels. What a trial says is of its logits. */
+static int keep_labels(struct candidate *c, struct compile_options *o,
+                       const struct trial_options *trial)
+{
+    struct compiled *labels;
+    int rc;
+
+    o->labels_only = true;
+    rc = compile_model(trial->checkpoint, o, &labels, &c->why);
+    if (rc < 0)
+        return rc;
+    labels->plan->error_bound = c->compiled->plan->error_bound;
+    compiled_free(c->compiled);
+    c->compiled = labels;
+    return 0;
+}
+
 int candidate_try(struct candidate *c, const struct compile_options *options,
                   const struct trial_options *trial)
 {
@@ -61,10 +78,13 @@ int candidate_try(struct candidate *c, const struct compile_options *options,
 
     o.ring = c->ring;
     o.frac = c->frac;
+    o.labels_only = false;
     c->tried = true;
     rc = compile_model(trial->checkpoint, &o, &c->compiled, &c->why);
     if (rc == 0)
         rc = trial_run(c->compiled, trial, &c->trial, &c->why);
+    if (rc == 0 && options->labels_only)
+        rc = keep_labels(c, &o, trial);
     if (rc < 0) {
         compiled_free(c->compiled);
         c->compiled = NULL;

@@ -7,6 +7,7 @@
  *     {"results": 1, "task", "data", "data_sha256", "model", "functions", "ring", "frac",
  *      "plan_sha256", "float_sha256", "labels", "labels_by", "error_bound"}
  *
+ * and "labels_only": true of a plan that gives no logits: the private ones are 1 or 0 then.
  * plan_sha256 is of the plan without the split that it is of: the same model, shared again in the
  * same way, has the same. With the float model alone plan_sha256, ring, frac and error_bound are
  * null. Then, for each row of the file in its order,

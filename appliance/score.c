@@ -16,12 +16,18 @@ enum { PRIVATE, FLOAT };
 
 static const char *const sides[] = {[PRIVATE] = "private", [FLOAT] = "float"};
 
+/* There are no private logits to compare. */
+static bool labels_only(const struct results *r)
+{
+    return json_is_true(json_object_get(r->head, "labels_only"));
+}
+
 double score_error(const struct results *r, size_t row)
 {
     const struct result *of = &r->rows[row];
     double worst = 0;
 
-    for (size_t i = 0; !of->outside && i < r->labels; i++)
+    for (size_t i = 0; !of->outside && !labels_only(r) && i < r->labels; i++)
         worst = fmax(worst, fabs(of->logits[i] - of->float_logits[i]));
     return worst;
 }
@@ -93,6 +99,8 @@ static void set_agreement(json_t *to, const struct results *r, const struct answ
     metric_wilson(agree, a->count, interval);
     json_object_set_new(to, "agree", json_real((double)agree / (double)a->count));
     set_interval(to, "agree", interval);
+    if (labels_only(r))
+        return;
     json_object_set_new(to, "logit_error_median", json_real(tool_median(a->errors, a->count)));
     json_object_set_new(to, "logit_error_max", json_real(a->errors[a->count - 1])); /* sorted */
 }

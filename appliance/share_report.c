@@ -172,6 +172,7 @@ static void describe_best(json_t *report, const struct candidate *c, const char 
         describe_variants(plan), "promises", describe_promises(c->compiled));
     if (best)
         json_object_update(report, best);
+    json_object_set_new(report, "labels_only", json_boolean(plan_labels_only(plan)));
     json_decref(best);
 }
 

@@ -30,6 +30,8 @@ int main(int argc, char **argv)
             fprintf(stderr, "%s\n", error);
         else if (answer.outside)
             printf("no answer: a value left its range in %s\n", answer.outside);
+        else if (answer.label && !answer.logits)
+            printf("%s\n", answer.label);
         else if (answer.label)
             printf("%s (%.4f)\n", answer.label, answer.probability);
         else

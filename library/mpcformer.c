@@ -102,7 +102,10 @@ static struct mpcformer_answer answer_of(const struct mpcformer *m, const struct
     }
     best = logits_best(v->logits, v->labels);
     a.label = mpcformer_label(m, best);
-    a.probability = v->probabilities[best];
+    if (plan_labels_only(m->owner.folder->plan))
+        a.logits = NULL;
+    else
+        a.probability = v->probabilities[best];
     return a;
 }
 

@@ -28,7 +28,8 @@ struct mpcformer_text {
 };
 
 struct mpcformer_answer {
-    const double *logits; /* mpcformer_outputs() of them, until the next question or the end */
+    const double *logits; /* mpcformer_outputs() of them, until the next question or the end;
+                             NULL, and probability 0: the model gives labels only */
     const char *label;    /* of the largest, as long as the session; NULL: a regression, or none */
     double probability;   /* of that label; of a regression without meaning */
     size_t dropped;       /* tokens at the text's end that were left out: it was too long */

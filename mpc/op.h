@@ -196,8 +196,13 @@ enum cut_attr {
     CUT_WHOLE = CUT_ATTRS,
     CUT_ATTRS_MAX,
 };
+enum output_attr {
+    /* May be left out, for 0: 1: what is given are labels, one-hot and whole, not logits. */
+    OUTPUT_LABELS,
+    OUTPUT_ATTRS_MAX,
+};
 enum output_in {
-    OUTPUT_LOGITS,
+    OUTPUT_LOGITS,  /* or the labels */
     OUTPUT_OUTSIDE, /* elements outside of each of the plan's guards; if it has any */
 };
 enum square_attr { SQUARE_SUM_ROWS, SQUARE_ATTRS };

@@ -445,6 +445,14 @@ static int lay_out(const struct plan *plan, struct variant *v, struct err *err)
     return rc;
 }
 
+/* The output is its last operation. */
+static bool gives_labels(const struct variant *v)
+{
+    const struct op *output = &v->ops[v->op_count - 1];
+
+    return output->attr_count > OUTPUT_LABELS && output->attr[OUTPUT_LABELS] != 0;
+}
+
 int plan_finish(struct plan *plan, struct err *err)
 {
     int rc = 0;
@@ -460,7 +468,15 @@ int plan_finish(struct plan *plan, struct err *err)
         return err_set(err, -EINVAL, "plan: it has no variant");
     for (size_t i = 0; rc == 0 && i < plan->variant_count; i++)
         rc = lay_out(plan, &plan->variants[i], err);
+    for (size_t i = 1; rc == 0 && i < plan->variant_count; i++)
+        if (gives_labels(&plan->variants[i]) != plan_labels_only(plan))
+            rc = err_set(err, -EINVAL, "plan: some variants give logits, and others labels");
     return rc;
+}
+
+bool plan_labels_only(const struct plan *plan)
+{
+    return gives_labels(plan->variants);
 }
 
 const struct variant *plan_variant_batch(const struct plan *plan, uint32_t tokens,

@@ -256,6 +256,10 @@ static inline size_t plan_answers(const struct plan *plan, const struct variant 
     return (size_t)v->batch * (plan->labels + plan->guard_count);
 }
 
+/** Whether answers say which logit of a sequence is the largest, with a 1 in its place and 0 in the
+ *  others, and not what they are. */
+bool plan_labels_only(const struct plan *plan);
+
 /** The first guard that elements of sequence @s are outside of, by an answer's values; or none. */
 const struct guard *plan_outside(const struct plan *plan, const struct variant *v,
                                  const int64_t answer[], size_t s);

@@ -108,6 +108,11 @@ void build_output(struct builder *b, uint32_t logits, uint32_t outside)
     simple(b, OP_OUTPUT, logits, outside, NULL, 0);
 }
 
+void build_output_labels(struct builder *b, uint32_t labels, uint32_t outside)
+{
+    simple(b, OP_OUTPUT, labels, outside, (int64_t[]){[OUTPUT_LABELS] = 1}, OUTPUT_ATTRS_MAX);
+}
+
 uint32_t build_open(struct builder *b, uint32_t x)
 {
     return simple(b, OP_OPEN, x, OPERAND_NONE, NULL, 0);
@@ -428,6 +433,19 @@ uint32_t build_join(struct builder *b, const struct builder_join parts[], size_t
         op.attr[JOIN_ATTRS * i + JOIN_ADD] = parts[i].add;
     }
     return append(b, &op);
+}
+
+uint32_t build_join_all(struct builder *b, struct builder_join parts[], size_t count)
+{
+    do {
+        size_t made = 0;
+
+        for (size_t i = 0; i < count; i += PLAN_INPUTS_MAX, made++)
+            parts[made] = (struct builder_join){
+                build_join(b, parts + i, MIN(count - i, (size_t)PLAN_INPUTS_MAX)), 1, 0};
+        count = made;
+    } while (count > 1);
+    return parts[0].wire;
 }
 
 uint32_t build_columns(struct builder *b, uint32_t x, size_t at, size_t count)

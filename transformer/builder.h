@@ -65,6 +65,9 @@ uint32_t build_presence(struct builder *b);
 
 /** @outside: as build_outside() makes it, or OPERAND_NONE. */
 void build_output(struct builder *b, uint32_t logits, uint32_t outside);
+
+/** The same of labels: build_labels(). */
+void build_output_labels(struct builder *b, uint32_t labels, uint32_t outside);
 uint32_t build_open(struct builder *b, uint32_t x);
 
 /** x / 2^shift, with @frac fraction bits whatever @x says: a power of two is free here. */
@@ -168,6 +171,9 @@ struct builder_join {
     int64_t factor, add;
 };
 uint32_t build_join(struct builder *b, const struct builder_join parts[], size_t count);
+
+/** The same of any number, in several operations; @parts is overwritten. */
+uint32_t build_join_all(struct builder *b, struct builder_join parts[], size_t count);
 
 static inline bool build_without(const struct builder *b, enum form form)
 {

@@ -3,6 +3,7 @@
 #include "base/random.h"
 #include "base/secret.h"
 #include "transformer/encoder.h"
+#include "transformer/label.h"
 #include "transformer/ranges.h"
 
 #include <math.h>
@@ -73,6 +74,11 @@ int compile_options_check(const struct model_config *k, const struct compile_opt
             return err_set(err, -EINVAL,
                            "a length bucket of %u tokens: they rise, from %d to %zu for this model",
                            o->tokens[i], ENCODING_TOKENS_MIN, most);
+    if (o->labels_only && (k->regression || k->labels < 2 || k->labels > LABEL_MOST))
+        return err_set(err, -EINVAL,
+                       k->regression ? "labels only: a regression has a score and no label"
+                                     : "labels only: of %u labels, and it takes 2 to %d",
+                       (unsigned int)k->labels, LABEL_MOST);
     return batches_check(o, err);
 }
 
@@ -145,6 +151,7 @@ static int compile(struct compiled *m, const struct checkpoint *c, const struct 
         .formats = &formats,
         .operands = &operands,
         .functions = &functions,
+        .labels_only = o->labels_only,
     };
     int rc = inverse_add_tables(m->plan, format_mantissa(o->ring),
                                 sqrt(format_excess(c->config.hidden)), &tables, err);

@@ -28,6 +28,7 @@ struct compile_options {
     const struct encoding *samples; /* the text that ranges are taken from */
     size_t sample_count;
     const struct ranges *seen; /* what they reach; NULL: it is measured */
+    bool labels_only;          /* answers are labels, label.h: not of a regression */
     unsigned int without;      /* bit i: leave out the cheaper form i (enum form) */
 };
 

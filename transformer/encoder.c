@@ -1,6 +1,7 @@
 #include "transformer/encoder.h"
 
 #include "transformer/guard.h"
+#include "transformer/label.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -408,5 +409,11 @@ void encoder_build(struct builder *b, const struct encoder_parts *parts)
     x = build_linear(b, build_open(b, x), e.batch, w->classifier, w->classifier_bias, OPERAND_NONE,
                      OPERAND_NONE);
     x = build_truncate(b, x, f->classifier, f->frac);
-    build_output(b, x, build_outside(b));
+    if (parts->labels_only) {
+        at(&e, "label", -1);
+        x = build_labels(b, x, MIN(f->ring, f->ring - f->classifier + 2));
+        build_output_labels(b, x, build_outside(b));
+    } else {
+        build_output(b, x, build_outside(b));
+    }
 }

@@ -16,6 +16,7 @@ struct encoder_parts {
     const struct operands *operands;
     const struct functions *functions;
     int64_t tanh_table; /* the head's, where it has tanh */
+    bool labels_only;
 };
 
 /** Append everything to b->variant; b->rc says whether it worked. */

@@ -13,12 +13,6 @@ struct guard_lane {
     size_t guard, cols;  /* cols: elements of one sequence */
 };
 
-/* A wire to join, as factor x + add. */
-struct part {
-    uint32_t wire;
-    int64_t factor, add;
-};
-
 static void add_lane(struct builder *b, uint32_t x, int64_t factor, int64_t least)
 {
     struct guard_lane lane = {.wire = x, .factor = factor, .end = least};
@@ -52,29 +46,6 @@ void build_guard(struct builder *b, uint32_t x, int64_t min, int64_t end)
         add_lane(b, x, -1, 1 - end);
 }
 
-static uint32_t join_few(struct builder *b, const struct part *parts, size_t count)
-{
-    struct builder_join join[PLAN_INPUTS_MAX];
-
-    for (size_t i = 0; i < count; i++)
-        join[i] = (struct builder_join){parts[i].wire, parts[i].factor, parts[i].add};
-    return build_join(b, join, count);
-}
-
-/* As few at a time as an operation takes, in place, until one is left. */
-static uint32_t join_all(struct builder *b, struct part *parts, size_t count)
-{
-    do {
-        size_t made = 0;
-
-        for (size_t i = 0; i < count; i += PLAN_INPUTS_MAX, made++)
-            parts[made] = (struct part){
-                join_few(b, parts + i, MIN(count - i, (size_t)PLAN_INPUTS_MAX)), 1, 0};
-        count = made;
-    } while (count > 1);
-    return parts[0].wire;
-}
-
 /* Bits that no threshold needs. */
 static int spare_bits(const struct builder *b)
 {
@@ -93,35 +64,36 @@ static int spare_bits(const struct builder *b)
  * The bits of every distance that is no less than 0. A distance that is cut by s bits counts as 0
  * from 1 - 2^s on: so that much is taken from it before.
  */
-static uint32_t compare(struct builder *b, struct part *parts)
+static uint32_t compare(struct builder *b, struct builder_join *parts)
 {
     int shift = spare_bits(b);
     const int64_t zero = 0;
     uint32_t x;
 
     for (size_t i = 0; i < b->lane_count; i++)
-        parts[i] = (struct part){
+        parts[i] = (struct builder_join){
             .wire = b->lanes[i].wire,
             .factor = b->lanes[i].factor,
             .add = -b->lanes[i].end - (shift > 0 ? ((int64_t)1 << shift) - 1 : 0),
         };
-    x = join_all(b, parts, b->lane_count);
+    x = build_join_all(b, parts, b->lane_count);
     x = shift > 0 ? build_cut(b, x, shift, 0) : build_open(b, x);
     return build_bit_to_ring(b, build_compare(b, x, build_bits(b, x), 0, &zero, 1));
 }
 
 /* How many of columns @at to @at + @cols - 1 of every sequence, of @all, are not there. */
-static struct part count(struct builder *b, uint32_t bits, size_t at, size_t cols, size_t all)
+static struct builder_join count(struct builder *b, uint32_t bits, size_t at, size_t cols,
+                                 size_t all)
 {
     uint32_t x = b->rc < 0 ? OPERAND_NONE : build_rows(b, bits, b->variant->batch, cols, at, all);
 
-    return (struct part){build_row_sum(b, x), -1, (int64_t)cols};
+    return (struct builder_join){build_row_sum(b, x), -1, (int64_t)cols};
 }
 
 uint32_t build_outside(struct builder *b)
 {
     size_t guards = b->plan->guard_count, all = 0, at = 0, lane = 0;
-    struct part *parts;
+    struct builder_join *parts;
     uint32_t bits, out;
 
     if (b->rc < 0 || !b->lane_count)
@@ -147,7 +119,7 @@ uint32_t build_outside(struct builder *b)
         parts[g] = count(b, bits, at, cols, all);
         at += cols;
     }
-    out = b->rc < 0 ? OPERAND_NONE : join_all(b, parts, guards);
+    out = b->rc < 0 ? OPERAND_NONE : build_join_all(b, parts, guards);
     free(parts);
     return out;
 }

@@ -79,13 +79,14 @@ const struct op_kind op_input = {
 static int output_infer(const struct plan *plan, const struct variant *v, const struct op *op,
                         struct wire *ret, struct err *err)
 {
+    bool labels = op->attr_count > OUTPUT_LABELS && op->attr[OUTPUT_LABELS];
     const struct wire *in;
     int rc = need_kind(v, op, WIRE_SHARE, err);
 
     if (rc < 0)
         return rc;
     in = &v->wires[op->in[OUTPUT_LOGITS]];
-    if (in->ring != plan->ring || in->frac != plan->frac ||
+    if (in->ring != plan->ring || in->frac != (labels ? 0 : plan->frac) ||
         wire_elements(in) != (size_t)v->batch * plan->labels)
         return err_set(err, -EINVAL, "the answer is not %u times %u labels in the plan's format",
                        v->batch, plan->labels);
@@ -131,6 +132,7 @@ const struct op_kind op_output = {
     .name = "output",
     .inputs_min = 1,
     .inputs_max = 2,
+    .attrs_max = OUTPUT_ATTRS_MAX,
     .infer = output_infer,
     .cost = cost_nothing,
     .clear = output_clear,

@@ -110,6 +110,26 @@ def lengths(cell, _):
                                                     "--length", "none", code=2), "share: no mode")
 
 
+def labels_only(cell, _):
+    """A model that gives labels and nothing else: not to infer, not to a job, not in the halves of
+    the answer that its owner gets."""
+    cell.share("labels", 48, 12, "16", ("--labels-only", "--batch", "2"))
+    cell.load_all("labels")
+    config = owner_of(cell, "labels")
+    for more in ((), ("--batch", "2")):
+        a = cell.infer("--compare", *more, *TEXTS, config=config, timeout=60)
+        expect(a.code == 0 and len(a.rows) == len(TEXTS), f"labels: {a}")
+        for row in a.rows:
+            expect(row["label"] == row["float_label"], f"{row}")
+            expect(row["logits"] is None and row["probabilities"] is None, f"more than a label: {row}")
+    name = cell.run("job", "submit", "--config", f"{config}.conf", TEXTS[-1]).strip()
+    said = cell.run("job", "wait", "--config", f"{config}.conf", name)
+    expect(said.strip() == a.rows[-1]["label"], f"a job says {said}")
+    regression = os.path.join(DATA, "regression")
+    expect_text("a regression has a score and no label", cell.run(
+        "share", "--model", regression, "--out", "none", "--labels-only", code=3), "a regression")
+
+
 def pairs(cell, _):
     a = cell.infer("--pair", "--compare", "a film", "it was good")
     expect(a.code == 0 and len(a.rows) == 1, f"a pair: {a}")
@@ -424,7 +444,7 @@ def side_by_side(cell, options):
                 check_row(row, cell.formats["model" if config == "owner" else "f48"])
 
 
-CASES = (formats, lines, lengths, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
+CASES = (formats, lines, lengths, labels_only, pairs, kinds, job_files, odd_texts, exit_codes, keygen, evaluate, resume, bench,
          operators, library, side_by_side)
 
 
