@@ -113,7 +113,8 @@ def lengths(cell, _):
 def labels_only(cell, _):
     """A model that gives labels and nothing else: not to infer, not to a job, not in the halves of
     the answer that its owner gets."""
-    cell.share("labels", 48, 12, "16", ("--labels-only", "--batch", "2"))
+    shared = cell.share("labels", 48, 12, "16", ("--labels-only", "--batch", "2"))
+    costs = {v["batch"]: (v["rounds_online"], v["bytes_online"]) for v in shared["variants"]}
     cell.load_all("labels")
     config = owner_of(cell, "labels")
     for more in ((), ("--batch", "2")):
@@ -122,6 +123,8 @@ def labels_only(cell, _):
         for row in a.rows:
             expect(row["label"] == row["float_label"], f"{row}")
             expect(row["logits"] is None and row["probabilities"] is None, f"more than a label: {row}")
+            cost = row["rounds_online"], row["bytes_online"]
+            expect(cost == costs[row["batch"]], f"{cost}, and the plan says {costs}")
     name = cell.run("job", "submit", "--config", f"{config}.conf", TEXTS[-1]).strip()
     said = cell.run("job", "wait", "--config", f"{config}.conf", name)
     expect(said.strip() == a.rows[-1]["label"], f"a job says {said}")
