@@ -12,7 +12,7 @@
 
 struct bench_model {
     struct model_config config;
-    const char *hidden_act, *softmax_act; /* of every layer */
+    const char *hidden_act, *softmax_act; /* as model_config_set_hidden() takes them */
     uint32_t tokens, batch;               /* batch: queries at once, beside one alone */
     enum length_mode length;
     unsigned int ring, frac;

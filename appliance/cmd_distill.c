@@ -51,9 +51,10 @@ enum {
 static const struct argp_option option_table[] = {
     {"teacher", 'T', "DIR", 0, "The fine-tuned model: config.json, model.safetensors, vocab.txt",
      1},
-    {"hidden-act", OPTION_ACT, "NAME", 0, "The student's: gelu, gelu_new, relu, quad, tanh (quad)",
+    {"hidden-act", OPTION_ACT, "NAMES", 0,
+     "The student's: gelu, gelu_new, relu, quad, tanh (quad); one, or one a layer as in quad,gelu",
      1},
-    {"softmax-act", OPTION_SOFTMAX, "NAME", 0, "The student's: softmax, 2relu, 2quad (2quad)", 1},
+    {"softmax-act", OPTION_SOFTMAX, "NAMES", 0, "Likewise: softmax, 2relu, 2quad (2quad)", 1},
     {"layers", OPTION_LAYERS, "N", 0, "The student's, which divide the teacher's (as many)", 1},
     {"hidden-epochs", OPTION_HIDDEN_EPOCHS, "N", 0,
      "First stage: hidden states and scores (MPCFormer's of the task, 10 for SST-2); 0 leaves it "

@@ -35,7 +35,8 @@ size_t train_whole(struct argp_state *state, const char *option, const char *tex
 double train_number(struct argp_state *state, const char *option, const char *text, double least,
                     double most);
 
-/** Functions by name for every layer of @config; NULL leaves them. -ENOTSUP, and what there is. */
+/** Functions by name, one or one a layer of @config; NULL leaves them. -ENOTSUP or -EINVAL, and
+ * what there is. */
 MUST_CHECK int train_functions(struct model_config *config, const char *hidden_act,
                                const char *softmax_act, struct err *err);
 

@@ -82,28 +82,44 @@ static bool name_find(const char *name, const char *const names[], size_t count,
     return false;
 }
 
-int model_config_set_hidden(struct model_config *config, const char *name, struct err *err)
+/* One name in every layer, or as many as there are @layers between commas: an index for each. */
+static int split_names(const char *text, const char *const names[], size_t count, size_t layers,
+                       size_t ret[MODEL_LAYERS_MAX], struct err *err)
 {
-    char known[KNOWN_MAX];
-    size_t index;
+    char *copy = strdup(text), *rest = copy, *name, known[KNOWN_MAX];
+    size_t given = 0;
+    int rc = copy ? 0 : err_set(err, -ENOMEM, "no memory for names of functions");
 
-    if (!name_find(name, hidden_act_names, HIDDEN_ACTS, &index, known))
-        return err_set(err, -ENOTSUP, "it may be one of: %s", known);
-    for (size_t i = 0; i < MODEL_LAYERS_MAX; i++)
-        config->functions[i].hidden = (enum hidden_act)index;
-    return 0;
+    for (; rc == 0 && (name = strsep(&rest, ",")); given++)
+        if (!name_find(name, names, count, &ret[MIN(given, MODEL_LAYERS_MAX - 1)], known))
+            rc = err_set(err, -ENOTSUP, "it may be one of: %s; or as many as layers, with commas",
+                         known);
+    if (rc == 0 && given > 1 && given != layers)
+        rc = err_set(err, -EINVAL, "%zu functions for %zu layers", given, layers);
+    for (size_t i = 1; rc == 0 && given == 1 && i < MODEL_LAYERS_MAX; i++)
+        ret[i] = ret[0];
+    free(copy);
+    return rc;
 }
 
-int model_config_set_softmax(struct model_config *config, const char *name, struct err *err)
+int model_config_set_hidden(struct model_config *config, const char *names, struct err *err)
 {
-    char known[KNOWN_MAX];
-    size_t index;
+    size_t found[MODEL_LAYERS_MAX] = {0};
+    int rc = split_names(names, hidden_act_names, HIDDEN_ACTS, config->layers, found, err);
 
-    if (!name_find(name, softmax_act_names, SOFTMAX_ACTS, &index, known))
-        return err_set(err, -ENOTSUP, "it may be one of: %s", known);
-    for (size_t i = 0; i < MODEL_LAYERS_MAX; i++)
-        config->functions[i].softmax = (enum softmax_act)index;
-    return 0;
+    for (size_t i = 0; rc == 0 && i < MODEL_LAYERS_MAX; i++)
+        config->functions[i].hidden = (enum hidden_act)found[i];
+    return rc;
+}
+
+int model_config_set_softmax(struct model_config *config, const char *names, struct err *err)
+{
+    size_t found[MODEL_LAYERS_MAX] = {0};
+    int rc = split_names(names, softmax_act_names, SOFTMAX_ACTS, config->layers, found, err);
+
+    for (size_t i = 0; rc == 0 && i < MODEL_LAYERS_MAX; i++)
+        config->functions[i].softmax = (enum softmax_act)found[i];
+    return rc;
 }
 
 /* @missing is the value of an absent key; 0: the key must be there. */

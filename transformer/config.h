@@ -106,10 +106,11 @@ enum hidden_act model_head_act(enum model_kind kind);
 const char *hidden_act_name(enum hidden_act act);
 const char *softmax_act_name(enum softmax_act act);
 
-/** The function of that name, in every layer. -ENOTSUP, and the names that there are. */
-MUST_CHECK int model_config_set_hidden(struct model_config *config, const char *name,
+/** The function of that name in every layer, or of names between commas one in each of
+ *  @config->layers. -ENOTSUP, and the names that there are; -EINVAL: more names or fewer. */
+MUST_CHECK int model_config_set_hidden(struct model_config *config, const char *names,
                                        struct err *err);
-MUST_CHECK int model_config_set_softmax(struct model_config *config, const char *name,
+MUST_CHECK int model_config_set_softmax(struct model_config *config, const char *names,
                                         struct err *err);
 
 #endif

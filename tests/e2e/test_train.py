@@ -109,6 +109,14 @@ def student(desk, _):
     half = desk.train("distill", "--teacher", "teacher", *recipe, "--fraction", "0.5", "--layers", 1,
                       "--softmax-act", "2relu", "--teacher-dropout", "0.1", "--out", "half")
     expect(half["epochs"] == 18, f"half the rows, not twice the epochs: {half}")
+    mixed = desk.train("distill", "--teacher", "teacher", *recipe[:-4], "--hidden-epochs", 1,
+                       "--logits-epochs", 1, "--hidden-act", "gelu,quad", "--softmax-act", "2quad,softmax",
+                       "--out", "mixed")
+    with open(desk.path("mixed/config.json")) as f:
+        config = json.load(f)
+    expect((config["hidden_act"], config["softmax_act"]) == (["gelu", "quad"], ["2quad", "softmax"]),
+           f"{mixed}: {config}")
+    desk.run("share", "--model", "mixed", "--tokens", "16", "--out", "mixed-shares")
     return f"accuracy {line['dev_metric']}"
 
 
@@ -229,6 +237,8 @@ def wrong_input(desk, _):
             (("distill", "--task", "SST-2", "--data", "data", "--out", "x"), 2, "--teacher DIR"),
             (("distill", "--task", "SST-2", "--data", "data", "--teacher", "teacher", "--layers", 3,
               "--out", "x"), 3, "shared out evenly"),
+            (("distill", "--task", "SST-2", "--data", "data", "--teacher", "teacher", "--layers", 1,
+              "--hidden-act", "gelu,quad", "--out", "x"), 3, "2 functions for 1 layer"),
             (("distill", "--task", "MNLI", "--data", "data", "--teacher", "teacher", "--out", "x"), 3,
              "MNLI's columns"),
             (("vocab", "--size", "8", "--out", "x.txt", "data/dev.tsv"), 2, "from 32"),

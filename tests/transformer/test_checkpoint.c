@@ -335,6 +335,27 @@ static void writes_what_it_reads(void **state)
     assert_int_equal(model_config_write(&first, "/nowhere", NULL), -ENOENT);
 }
 
+static void functions_by_name_are_one_or_one_a_layer(void **state)
+{
+    struct model_config k = {.layers = 3};
+    struct err err = {""}, other = {""};
+
+    (void)state;
+    assert_int_equal(model_config_set_hidden(&k, "quad,gelu,tanh", NULL), 0);
+    assert_int_equal(model_config_set_softmax(&k, "2relu", NULL), 0);
+    assert_int_equal(k.functions[0].hidden, HIDDEN_QUAD);
+    assert_int_equal(k.functions[1].hidden, HIDDEN_GELU);
+    assert_int_equal(k.functions[2].hidden, HIDDEN_TANH);
+    for (size_t i = 0; i < k.layers; i++)
+        assert_int_equal(k.functions[i].softmax, SOFTMAX_2RELU);
+    assert_int_equal(model_config_set_softmax(&k, "2quad,softmax", &err), -EINVAL);
+    assert_non_null(strstr(err.text, "2 functions for 3 layers"));
+    assert_int_equal(model_config_set_hidden(&k, "quad,,gelu", &other), -ENOTSUP);
+    assert_non_null(strstr(other.text, "gelu, gelu_new, relu, quad, tanh"));
+    assert_int_equal(k.functions[1].hidden, HIDDEN_GELU);
+    assert_int_equal(k.functions[2].softmax, SOFTMAX_2RELU);
+}
+
 static void of_every_kind_is_written_and_read(void **state)
 {
     static const char *const kinds[] = {"roberta", "distilbert"};
@@ -599,6 +620,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(loads_the_shipped_model, setup, teardown),
         cmocka_unit_test_setup_teardown(saves_what_it_loads, setup, teardown),
+        cmocka_unit_test(functions_by_name_are_one_or_one_a_layer),
         cmocka_unit_test(save_says_why_it_cannot),
         cmocka_unit_test_setup_teardown(has_the_defaults_of_hf, setup, teardown),
         cmocka_unit_test_setup_teardown(takes_keys_that_change_nothing, setup, teardown),
