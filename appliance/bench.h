@@ -10,6 +10,7 @@
 int bench_bert(int argc, char **argv);
 int bench_forms(int argc, char **argv);
 int bench_functions(int argc, char **argv);
+int bench_rates(int argc, char **argv);
 int bench_product(int argc, char **argv);
 int bench_kernels(int argc, char **argv);
 int bench_input(int argc, char **argv);

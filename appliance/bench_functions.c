@@ -43,6 +43,7 @@ static const struct passed {
     {'n', "repeat", "3", "Repetitions"},
     {'w', "workers", "1", "Threads that each party works with"},
     {258, "link", "uring", "uring or dpdk, in a lab; mem: in one process"},
+    {260, "length", "public", "Of tokens: public, or bucket, known to nobody"},
     {259, "shape", NULL, "Impose a line on the link, as in 10gbit,20us"},
 };
 

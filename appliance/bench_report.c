@@ -16,12 +16,12 @@ static json_t *describe_ops(const struct measured *m, const struct cost *costs, 
 
         if (!ns && !bytes)
             continue;
-        json_array_append_new(ops, json_pack("{s:s, s:f, s:I, s:I, s:f}", "kind",
-                                             op_kind((unsigned int)i)->name, "ms",
-                                             (double)ns / 1e6 / (double)repeat_count, "bytes",
-                                             (json_int_t)(bytes / repeat_count), "rounds",
-                                             (json_int_t)(m->stats.kind[i].rounds / repeat_count),
-                                             "gmac", (double)costs[i].macs_online / 1e9));
+        json_array_append_new(
+            ops, json_pack("{s:s, s:f, s:I, s:I, s:f, s:f}", "kind", op_kind((unsigned int)i)->name,
+                           "ms", (double)ns / 1e6 / (double)repeat_count, "bytes",
+                           (json_int_t)(bytes / repeat_count), "rounds",
+                           (json_int_t)(m->stats.kind[i].rounds / repeat_count), "gmac",
+                           (double)costs[i].macs_online / 1e9, "work", costs[i].work));
     }
     return ops;
 }

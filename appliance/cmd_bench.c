@@ -17,6 +17,7 @@ static const struct bench {
     {"bert", bench_bert, "a private query of a BERT of any shape, with random weights"},
     {"functions", bench_functions, "what each pair of MPCFormer's functions costs, as a table"},
     {"forms", bench_forms, "what each cheaper form of the protocol saves, by the plan alone"},
+    {"rates", bench_rates, "what an operation, a round and a byte take, from what others measured"},
     {"product", bench_product, "the ring product on one core"},
     {"kernels", bench_kernels, "the passes around it and the PRG, each beside its reference"},
     {"input", bench_input, "a query's keys: made by its owner, expanded by a party"},

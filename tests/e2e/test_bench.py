@@ -97,6 +97,20 @@ def table(options):
                                 base[f"{name}_ms_median"]), f"speed-up of {r}")
         expect(i % len(pairs) == 0 or r["bytes_online"] < base["bytes_online"], f"bytes of {r}")
     expect(rows[0]["model"] == "1 layer of 32" and rows[-1]["speedup_mpcformer"] == 5.26, f"{rows}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "rates.json")
+        with open(path, "w") as f:
+            f.write('{"round_ns": 0, "byte_ns": 0, "work_ns": {}}\n' + p.stdout.decode())
+        rates = bench(options, "rates", "--rates", path)
+        with open(path, "w") as f:
+            f.write(p.stdout.decode())
+        with open(path + ".of", "w") as f:
+            json.dump(rates, f)
+        held = bench(options, "rates", "--rates", path + ".of", "--against", path)["rows"]
+    expect(len(held) == len(rows) and min(rates["work_ns"].values()) >= 0, f"{rates}, {held}")
+    predicted = sum(r["predicted_ms"] for r in held)
+    measured = sum(op["ms"] for r in rows for op in r["ops"])
+    expect(0.5 < predicted / measured < 2, f"{predicted} ms predicted, {measured} measured: {rates}")
     said = subprocess.run([options.tool, "bench", "functions", "--layers", "100", "--hidden", "8192",
                            "--heads", "64", "--tokens", "8", "--only", "quad+2quad"],
                           capture_output=True, text=True, timeout=120 * PATIENCE)
