@@ -2,6 +2,7 @@
  * mpcformer distill: from a fine-tuned teacher to a student with cheaper functions, in MPCFormer's
  * two stages (Li et al. 2023, section 4), or by what its tables hold beside them.
  */
+#include "appliance/distill_budget.h"
 #include "appliance/exit.h"
 #include "appliance/tool.h"
 #include "appliance/train.h"
@@ -27,6 +28,7 @@ static const struct recipe {
 
 struct options {
     struct train_options train;
+    struct budget_options budget;
     const char *teacher, *hidden_act, *softmax_act;
     size_t layers; /* 0: the teacher's */
     size_t hidden_epochs, logits_epochs;
@@ -77,6 +79,9 @@ static void check(struct argp_state *state, struct options *o)
 {
     if (!o->teacher)
         argp_error(state, "say --teacher DIR");
+    if (o->budget.ms > 0 && o->no_teacher_init)
+        argp_error(state,
+                   "--budget measures on the teacher's weights, which --no-teacher-init leaves");
     for (size_t i = 0; o->train.task && i < ARRAY_LENGTH(recipes); i++) {
         if (strcmp(recipes[i].task, o->train.task->name) != 0)
             continue;
@@ -121,7 +126,8 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
 
     switch (key) {
     case ARGP_KEY_INIT:
-        state->child_inputs[0] = &o->train;
+        state->child_inputs[0] = &o->budget;
+        state->child_inputs[1] = &o->train;
         return 0;
     case 'T':
         o->teacher = argument;
@@ -149,24 +155,26 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     }
 }
 
-/* The student as training begins. */
-static int make_student(const struct options *o, const struct checkpoint *teacher,
-                        struct checkpoint **ret, struct err *err)
+/* What the student is to be; its label names are the teacher's. */
+static int plan_student(const struct options *o, const struct checkpoint *teacher,
+                        struct model_config *ret, struct err *err)
 {
-    struct model_config config = teacher->config; /* its label names are the teacher's */
-    int rc;
-
+    *ret = teacher->config;
     if (o->layers)
-        config.layers = o->layers;
-    if (config.layers > teacher->config.layers || teacher->config.layers % config.layers)
+        ret->layers = o->layers;
+    if (ret->layers > teacher->config.layers || teacher->config.layers % ret->layers)
         return err_set(err, -EINVAL, "--layers %zu: the teacher's %zu cannot be shared out evenly",
-                       config.layers, teacher->config.layers);
-    rc = train_functions(&config, o->hidden_act, o->softmax_act, err);
-    if (rc < 0)
-        return rc;
+                       ret->layers, teacher->config.layers);
+    return train_functions(ret, o->hidden_act, o->softmax_act, err);
+}
+
+/* The student as training begins. */
+static int make_student(const struct options *o, const struct model_config *config,
+                        const struct checkpoint *teacher, struct checkpoint **ret, struct err *err)
+{
     return o->no_teacher_init
-               ? student_new(&config, NULL, false, o->train.settings.seed, ret, err)
-               : student_new(&config, teacher, true, o->train.settings.seed, ret, err);
+               ? student_new(config, NULL, false, o->train.settings.seed, ret, err)
+               : student_new(config, teacher, true, o->train.settings.seed, ret, err);
 }
 
 static void set_stages(const struct options *o, const struct train_data *d, struct course *course)
@@ -204,18 +212,24 @@ static int distill(struct options *o, struct err *err)
     struct course course = {.objective = {.teacher_dropout = o->teacher_dropout}};
     struct train_data data = {.fraction = 1};
     struct checkpoint *teacher = NULL;
+    struct model_config config;
     double metric = NAN;
     int rc = checkpoint_load(o->teacher, &teacher, err);
 
     if (rc == 0)
         rc = network_new(teacher, &course.objective.teacher_net, err);
     if (rc == 0)
-        rc = make_student(o, teacher, &course.model, err);
+        rc = plan_student(o, teacher, &config, err);
     if (rc == 0)
         rc = train_begin_as(&o->train, o->teacher, teacher->config.kind, err);
     if (rc == 0)
         rc = train_read(&o->train, &teacher->config, &data, err);
     course.objective.teacher = teacher;
+    if (rc == 0 && o->budget.ms > 0)
+        rc = budget_apply(&o->budget, &o->train, &data, &course.objective, o->hidden_rate, &config,
+                          err);
+    if (rc == 0)
+        rc = make_student(o, &config, teacher, &course.model, err);
     if (rc == 0)
         rc = judge_teacher(o, &course, &data, &metric, err);
     set_stages(o, &data, &course);
@@ -237,14 +251,20 @@ static const char doc[] =
     "log.tsv "
     "beside it. A training that was killed goes on when the same command is given again, to the "
     "same "
-    "bits. The last line says the metric on the development set, and the teacher's.";
+    "bits. The last line says the metric on the development set, and the teacher's.\n\n"
+    "With --budget a table comes before it, a JSON object \"budget\" with --json: of each layer's "
+    "attention and activation what it takes with both functions, and what is lost when it alone is "
+    "cheap, on a part of the training data. Of all choices within the budget the one that loses "
+    "least is trained. DIR/budget.json keeps it: the same command does not search again.";
 
 int train_distill(int argc, char **argv)
 {
-    static const struct argp_child children[] = {{&train_argp, 0, "Training:", 2}, {0}};
+    static const struct argp_child children[] = {
+        {&budget_argp, 0, "A budget:", 2}, {&train_argp, 0, "Training:", 3}, {0}};
     static const struct argp argp = {option_table, take_option, NULL, doc, children};
     struct options options = {
         .train = {.warmup = 0.1, .fraction = 1, .save_s = 300, .settings = trainer_defaults()},
+        .budget = budget_options_default,
         .hidden_act = "quad",
         .softmax_act = "2quad",
         .hidden_epochs = NOT_GIVEN,

@@ -5,6 +5,7 @@ and what is said of wrong input.
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,52 @@ def student(desk, _):
            f"{mixed}: {config}")
     desk.run("share", "--model", "mixed", "--tokens", "16", "--out", "mixed-shares")
     return f"accuracy {line['dev_metric']}"
+
+
+def budget(desk, _):
+    """Exact functions where a latency allows and they matter most; a student that `share` takes."""
+    words = ("distill", "--teacher", "teacher", "--tokens", 16, "--batch", 16, "--hidden-rate", "1e-3",
+             "--hidden-epochs", 1, "--logits-epochs", 1, "--budget-steps", 4, "--budget-rows", 64)
+    data = ("--task", "SST-2", "--data", "data", "--json")
+
+    def choose(*more):
+        out, messages = desk.run(*words, *more, *data)
+        lines = [json.loads(line) for line in out.splitlines()]
+        return lines[0]["budget"], lines[-1], messages
+
+    _, messages = desk.run(*words, *data, "--budget", "0.01", "--out", "poor", code=3)
+    expect_text("the budget must be at least", messages, "a budget that nothing fits")
+    all_exact, least = (float(re.search(text, messages)[1])
+                        for text in (r"([0-9.]+) ms with every exact one", r"at least ([0-9.]+) ms"))
+    middle = (least + all_exact) / 2
+    first, line, _ = choose("--budget", middle, "--steps", 5, "--out", "thrifty")
+    expect(not line["finished"], f"{line}")
+    expect(0 < first["places_kept"] < first["places_in_all"] == 4, f"{first}")
+    expect(least <= first["ms"] <= middle < first["ms_all_exact"], f"{first}")
+    expect([p["kept"] for p in first["places"]].count(True) == first["places_kept"], f"{first}")
+    written = os.stat(desk.path("thrifty/budget.json")).st_mtime_ns
+    again, line, _ = choose("--budget", middle, "--out", "thrifty")
+    expect(again == first and line["resumed"] and line["finished"], f"{again} beside {first}, {line}")
+    expect(os.stat(desk.path("thrifty/budget.json")).st_mtime_ns == written, "searched again")
+    with open(desk.path("thrifty/config.json")) as f:
+        config = json.load(f)
+    for key in ("hidden_act", "softmax_act"):
+        given = config[key] if isinstance(config[key], list) else [config[key]] * 2
+        expect(given == first[key], f"{key}: {given} beside {first[key]}")
+    desk.run("share", "--model", "thrifty", "--tokens", "16", "--out", "thrifty-shares")
+    _, messages = desk.run(*words, *data, "--budget", middle + 1, "--out", "thrifty", code=3)
+    expect_text("choice of another command", messages, "another budget in the same folder")
+
+    rich, _, messages = choose("--budget", 2 * all_exact, "--steps", 1, "--out", "rich")
+    expect(rich["places_kept"] == 4 and rich["hidden_act"] == ["gelu"] * 2, f"{rich}")
+    expect_text("every exact function fits", messages, "a budget for all of it")
+    out, _ = desk.run("bench", "rates", "--json")
+    with open(desk.path("rates.json"), "w") as f:
+        f.write(out)
+    far, _, _ = choose("--budget", 1e6, "--rates", "rates.json", "--line", "10mbit,5ms", "--layers", 1,
+                       "--steps", 1, "--out", "far")
+    expect(far["ms"] > 2 * rich["ms"] and far["places_in_all"] == 2, f"{far}")
+    return f"{first['places_kept']} of 4 within {middle:.1f} ms"
 
 
 def ranges(desk, _):
@@ -239,6 +286,10 @@ def wrong_input(desk, _):
               "--out", "x"), 3, "shared out evenly"),
             (("distill", "--task", "SST-2", "--data", "data", "--teacher", "teacher", "--layers", 1,
               "--hidden-act", "gelu,quad", "--out", "x"), 3, "2 functions for 1 layer"),
+            (("distill", "--task", "SST-2", "--data", "data", "--teacher", "teacher", "--rates", "x",
+              "--out", "x"), 2, "go with --budget MS"),
+            (("distill", "--task", "SST-2", "--data", "data", "--teacher", "teacher", "--budget", "10",
+              "--rates", "data/dev.tsv", "--out", "y"), 3, "byte 0: no JSON object"),
             (("distill", "--task", "MNLI", "--data", "data", "--teacher", "teacher", "--out", "x"), 3,
              "MNLI's columns"),
             (("vocab", "--size", "8", "--out", "x.txt", "data/dev.tsv"), 2, "from 32"),
@@ -251,8 +302,8 @@ def main():
     options = parse_arguments(__doc__)
     desk = Desk(options)
     try:
-        failed = run_cases((vocabulary, teacher, student, ranges, kinds, kills, pauses, wrong_input), options, desk,
-                           options)
+        failed = run_cases((vocabulary, teacher, student, budget, ranges, kinds, kills, pauses, wrong_input),
+                           options, desk, options)
         expect(not failed, f"{failed} cases")
     except Failed as e:
         print(f"FAILED: {e}")
