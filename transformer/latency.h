@@ -26,17 +26,15 @@ struct rates {
     double work_ns[OP_ID_END]; /* a unit of struct cost's work; below 0: the kind is not known */
 };
 
-/** Two cores of an AMD EPYC 7763 that three processes share, io_uring on loopback, one worker. */
+/** Two cores of an AMD EPYC (Zen 3) with AVX2, one worker, io_uring on loopback; much other work
+ * ran there, and a machine of its own takes less. */
 extern const struct rates rates_default;
 
 /**
- * Rates from @path: JSON objects one after the other, of these kinds, in any order:
- *
- *     a line of `mpcformer bench link --json`                  round_ns, byte_ns; else the
- * default's lines of `bench bert --json` and `bench functions --json`  work_ns, of all of them
- * together
- *     {"round_ns": ..., "byte_ns": ..., "work_ns": {kind: ...}}  as they are
- *
+ * Rates from @path, which has JSON objects one after the other, in any order. Lines of `mpcformer
+ * bench bert --json` and `bench functions --json` say what kinds of operation take, of all of them
+ * together; a line of `bench link --json` says round_ns and byte_ns, which are the default's
+ * without one; an object of rates_json(), as `bench rates --json` prints it, all of it as it is.
  * -EINVAL for what is none of them, and where no work is known.
  */
 MUST_CHECK int rates_read(const char *path, struct rates *ret, struct err *err);
@@ -44,7 +42,7 @@ MUST_CHECK int rates_read(const char *path, struct rates *ret, struct err *err);
 /** As an object that rates_read() takes. NULL: no memory. The caller's reference. */
 json_t *rates_json(const struct rates *r);
 
-/** Another line under the same machine: at least @delay_ns a round and @byte_ns a byte. */
+/** Another line under the same machine: @delay_ns more a round, and at least @byte_ns a byte. */
 void rates_put_on_line(struct rates *r, double delay_ns, double byte_ns);
 
 /** Milliseconds of what costs @c and is of kind @id. */
