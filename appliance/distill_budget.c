@@ -222,6 +222,7 @@ static void print(const struct train_options *t, json_t *choice)
         tool_print_people(stdout, shown);
     }
     json_decref(shown);
+    fflush(stdout); /* long before the training ends */
     if (json_object_get(choice, "loss_measured"))
         return;
     fprintf(stderr, "mpcformer: every exact function fits the budget: all are kept\n");
