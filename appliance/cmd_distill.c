@@ -219,6 +219,8 @@ static int distill(struct options *o, struct err *err)
     if (rc == 0)
         rc = network_new(teacher, &course.objective.teacher_net, err);
     if (rc == 0)
+        rc = network_set_precision(course.objective.teacher_net, o->train.settings.precision, err);
+    if (rc == 0)
         rc = plan_student(o, teacher, &config, err);
     if (rc == 0)
         rc = train_begin_as(&o->train, o->teacher, teacher->config.kind, err);

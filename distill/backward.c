@@ -6,13 +6,13 @@
 
 #define COLUMN_BLOCK 32 /* columns of an embedding that one thread adds up */
 
-bool linear_back(const real *dy, const real *x, size_t rows, size_t in, const real *w, size_t out,
-                 real *d_w, real beta, real *dx)
+bool linear_back(const struct network *n, const real *dy, const real *x, size_t rows, size_t in,
+                 const real *w, size_t out, real *d_w, real beta, real *dx)
 {
-    return product(out, in, rows, 1, (struct matrix){dy, out, true}, (struct matrix){x, in, false},
-                   1, d_w, in) &&
-           product(rows, in, out, 1, (struct matrix){dy, out, false}, (struct matrix){w, in, false},
-                   beta, dx, in);
+    return network_product(n, out, in, rows, (struct matrix){dy, out, true},
+                           (struct matrix){x, in, false}, 1, d_w) &&
+           network_product(n, rows, in, out, (struct matrix){dy, out, false},
+                           (struct matrix){w, in, false}, beta, dx);
 }
 
 /* From the logits to n->d, the gradient by the last layer's output. */
@@ -24,13 +24,13 @@ static bool classify_back(struct network *n, const real *values, const real *d_l
     real *d = n->sum, *d_first = n->wide; /* (sequence, hidden) */
 
     kernel_bias_back(d_logits, s, labels, gradients + p->classifier_b);
-    if (!linear_back(d_logits, n->pooled_out, s, h, values + p->classifier_w, labels,
+    if (!linear_back(n, d_logits, n->pooled_out, s, h, values + p->classifier_w, labels,
                      gradients + p->classifier_w, 0, d))
         return false;
     kernel_dropout(network_drop(n, n->drop.hidden, SITE_POOLED), d, s * h, d);
     kernel_activation_back(model_head_act(n->config.kind), n->pooled, s * h, d);
     kernel_bias_back(d, s, h, gradients + p->pooler_b);
-    if (!linear_back(d, n->first, s, h, values + p->pooler_w, h, gradients + p->pooler_w, 0,
+    if (!linear_back(n, d, n->first, s, h, values + p->pooler_w, h, gradients + p->pooler_w, 0,
                      d_first))
         return false;
     for (size_t i = 0; i < s; i++)
@@ -67,14 +67,14 @@ static bool feed_forward_back(struct network *n, const real *values, size_t i, r
     size_t t = n->batch.tokens, h = n->config.hidden, f = n->config.intermediate;
 
     norm_back(n, values, i, STAGE_OUT, gradients);
-    if (!linear_back(n->sum, l->ffn_out, t, f, values + w->output_w, h, gradients + w->output_w, 0,
-                     n->wide))
+    if (!linear_back(n, n->sum, l->ffn_out, t, f, values + w->output_w, h, gradients + w->output_w,
+                     0, n->wide))
         return false;
     outside_back(n, i, STAGE_ACTIVATED, n->wide);
     kernel_activation_back(n->config.functions[i].hidden, l->ffn_in, t * f, n->wide);
     outside_back(n, i, STAGE_INNER, n->wide);
     kernel_bias_back(n->wide, t, f, gradients + w->intermediate_b);
-    return linear_back(n->wide, l->attended.y, t, h, values + w->intermediate_w, f,
+    return linear_back(n, n->wide, l->attended.y, t, h, values + w->intermediate_w, f,
                        gradients + w->intermediate_w, 1, n->d);
 }
 
@@ -87,7 +87,7 @@ static bool attention_back(struct network *n, const real *values, size_t i, cons
     real *d_context = n->wide;
 
     norm_back(n, values, i, STAGE_ATTENDED, gradients);
-    if (!linear_back(n->sum, l->context, t, h, values + w->attention_w, h,
+    if (!linear_back(n, n->sum, l->context, t, h, values + w->attention_w, h,
                      gradients + w->attention_w, 0, d_context))
         return false;
     outside_back(n, i, STAGE_CONTEXT, d_context);
@@ -96,7 +96,7 @@ static bool attention_back(struct network *n, const real *values, size_t i, cons
         return false;
     outside_back(n, i, STAGE_QKV, n->wide);
     kernel_bias_back(n->wide, t, 3 * h, gradients + w->qkv_b);
-    return linear_back(n->wide, network_hidden(n, i), t, h, values + w->qkv_w, 3 * h,
+    return linear_back(n, n->wide, network_hidden(n, i), t, h, values + w->qkv_w, 3 * h,
                        gradients + w->qkv_w, 1, n->d);
 }
 

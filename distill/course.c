@@ -81,6 +81,8 @@ static int identify(const struct course *c, uint8_t ret[HASH_BYTES], struct err 
         hash_bytes(c->objective.teacher->values, c->objective.teacher->bytes, digest);
         write_bytes(&w, digest, HASH_BYTES);
     }
+    if (s->precision != PRECISION_F32) /* so that states from before there was a choice go on */
+        write_u64(&w, s->precision);
     if (!w.failed)
         hash_bytes(w.bytes, w.count, ret);
     writer_free(&w);

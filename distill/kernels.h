@@ -53,6 +53,10 @@ void kernel_add_bias(real *x, const real *bias, size_t rows, size_t columns);
 /** What every row of x adds to the bias's gradient. */
 void kernel_bias_back(const real *dx, size_t rows, size_t columns, real *d_bias);
 
+/** Rounded to the mantissa of bfloat16, as such or as floats. Not for a NaN or an infinity. */
+void kernel_narrow(const float *x, size_t count, uint16_t *ret);
+void kernel_round(const float *x, size_t count, float *ret);
+
 /** y += x. */
 void kernel_add(real *y, const real *x, size_t count);
 

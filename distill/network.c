@@ -72,6 +72,7 @@ void network_free(struct network *n)
     if (!n)
         return;
     secret_free(n->block, n->block_bytes);
+    narrow_free(n->narrow);
     free(n->score_starts);
     free(n->layers);
     free(n->places.layers);
@@ -174,10 +175,26 @@ static int take_batch(struct network *n, const struct batch *batch, struct err *
 
 /* --- forward --- */
 
-bool linear(const real *x, size_t rows, size_t in, const real *w, size_t out, real *y)
+int network_set_precision(struct network *n, enum precision precision, struct err *err)
 {
-    return product(rows, out, in, 1, (struct matrix){x, in, false}, (struct matrix){w, in, true}, 0,
-                   y, out);
+    narrow_free(n->narrow);
+    n->narrow = NULL;
+    return precision == PRECISION_BF16 ? narrow_new(&n->narrow, err) : 0;
+}
+
+/* C = A B + beta C without gaps, A (rows, inner), in the network's precision. */
+bool network_product(const struct network *n, size_t rows, size_t columns, size_t inner,
+                     struct matrix a, struct matrix b, real beta, real *c)
+{
+    return n->narrow ? narrow_product(n->narrow, rows, columns, inner, a, b, beta, c)
+                     : product(rows, columns, inner, 1, a, b, beta, c, columns);
+}
+
+bool linear(const struct network *n, const real *x, size_t rows, size_t in, const real *w,
+            size_t out, real *y)
+{
+    return network_product(n, rows, out, in, (struct matrix){x, in, false},
+                           (struct matrix){w, in, true}, 0, y);
 }
 
 static struct norm norm_of(const struct network *n, const struct norm_state *s, const real *gain,
@@ -233,18 +250,19 @@ static bool layer_forward(struct network *n, const real *values, size_t i)
         norm_of(n, &l->attended, values + w->attention_gain, values + w->attention_bias);
     const struct norm out = norm_of(n, &l->out, values + w->output_gain, values + w->output_bias);
 
-    if (!linear(x, t, h, values + w->qkv_w, 3 * h, l->qkv))
+    if (!linear(n, x, t, h, values + w->qkv_w, 3 * h, l->qkv))
         return false;
     kernel_add_bias(l->qkv, values + w->qkv_b, t, 3 * h);
-    if (!attention_forward(n, i) || !linear(l->context, t, h, values + w->attention_w, h, n->sum))
+    if (!attention_forward(n, i) ||
+        !linear(n, l->context, t, h, values + w->attention_w, h, n->sum))
         return false;
     kernel_norm(&attended, n->sum, values + w->attention_b, x,
                 network_drop(n, n->drop.hidden, layer_site(i, SITE_ATTENDED)), t, h, l->attended.y);
-    if (!linear(l->attended.y, t, h, values + w->intermediate_w, f, l->ffn_in))
+    if (!linear(n, l->attended.y, t, h, values + w->intermediate_w, f, l->ffn_in))
         return false;
     kernel_activation(n->config.functions[i].hidden, l->ffn_in, values + w->intermediate_b, t, f,
                       l->ffn_out);
-    if (!linear(l->ffn_out, t, f, values + w->output_w, h, n->sum))
+    if (!linear(n, l->ffn_out, t, f, values + w->output_w, h, n->sum))
         return false;
     kernel_norm(&out, n->sum, values + w->output_b, l->attended.y,
                 network_drop(n, n->drop.hidden, layer_site(i, SITE_OUT)), t, h, l->out.y);
@@ -259,13 +277,13 @@ static bool classify(struct network *n, const real *values)
 
     for (size_t i = 0; i < s; i++)
         memcpy(n->first + i * h, x + n->batch.starts[i] * h, h * sizeof(*x));
-    if (!linear(n->first, s, h, values + n->places.pooler_w, h, n->pooled))
+    if (!linear(n, n->first, s, h, values + n->places.pooler_w, h, n->pooled))
         return false;
     kernel_activation(model_head_act(k->kind), n->pooled, values + n->places.pooler_b, s, h,
                       n->pooled_out);
     kernel_dropout(network_drop(n, n->drop.hidden, SITE_POOLED), n->pooled_out, s * h,
                    n->pooled_out);
-    if (!linear(n->pooled_out, s, h, values + n->places.classifier_w, k->labels, n->logits))
+    if (!linear(n, n->pooled_out, s, h, values + n->places.classifier_w, k->labels, n->logits))
         return false;
     kernel_add_bias(n->logits, values + n->places.classifier_b, s, k->labels);
     return true;

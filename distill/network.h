@@ -16,6 +16,7 @@
 #define DISTILL_NETWORK_H
 
 #include "distill/kernels.h"
+#include "distill/narrow.h"
 #include "transformer/checkpoint.h"
 
 /* How much a batch is: what means are over. */
@@ -74,6 +75,9 @@ struct network;
  */
 MUST_CHECK int network_new(const struct checkpoint *c, struct network **ret, struct err *err);
 void network_free(struct network *n);
+
+/** The precision of products with weights; those of attention, and all else, stay f32. -ENOMEM. */
+MUST_CHECK int network_set_precision(struct network *n, enum precision precision, struct err *err);
 
 /**
  * Compute @batch with parameters @values (laid out as c->values). @drop NULL: evaluation. What it

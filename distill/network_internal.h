@@ -36,6 +36,7 @@ struct layer_state {
 
 struct network {
     struct model_config config; /* without label names */
+    struct narrow *narrow;      /* of products with weights; NULL: f32 */
     struct places places;
     struct network_dropout drop; /* of the forward pass that is kept */
     size_t head;                 /* columns of a head */
@@ -74,11 +75,16 @@ static inline size_t layer_site(size_t layer, size_t site)
 }
 
 /* y (rows, out) = x (rows, in) W^T, W (out, in). */
-MUST_CHECK bool linear(const real *x, size_t rows, size_t in, const real *w, size_t out, real *y);
+MUST_CHECK bool linear(const struct network *n, const real *x, size_t rows, size_t in,
+                       const real *w, size_t out, real *y);
+
+/* C = A B + beta C without gaps, in the network's precision. */
+MUST_CHECK bool network_product(const struct network *n, size_t rows, size_t columns, size_t inner,
+                                struct matrix a, struct matrix b, real beta, real *c);
 
 /* dW += dy^T x; and dx = dy W + beta dx. */
-MUST_CHECK bool linear_back(const real *dy, const real *x, size_t rows, size_t in, const real *w,
-                            size_t out, real *d_w, real beta, real *dx);
+MUST_CHECK bool linear_back(const struct network *n, const real *dy, const real *x, size_t rows,
+                            size_t in, const real *w, size_t out, real *d_w, real beta, real *dx);
 
 /* Scores, probabilities and context of @layer, from its qkv. */
 MUST_CHECK bool attention_forward(struct network *n, size_t layer);

@@ -62,6 +62,8 @@ int trainer_new(struct checkpoint *model, const struct trainer_settings *setting
     t->count = model->bytes / sizeof(float);
     rc = network_new(model, &t->net, err);
     if (rc == 0)
+        rc = network_set_precision(t->net, settings->precision, err);
+    if (rc == 0)
         rc = checkpoint_each(model, group_tensor, t, err);
     t->gradients = secret_alloc(model->bytes);
     t->m = secret_alloc(model->bytes);

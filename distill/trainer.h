@@ -15,6 +15,7 @@ struct trainer_settings {
     double clip;    /* largest norm of a gradient; 0: any */
     double dropout; /* everywhere in the network; 0: none */
     struct network_range range;
+    enum precision precision;
     uint64_t seed;
 };
 

@@ -121,24 +121,23 @@ static uint8_t *result_of(struct school *s, size_t *ret_count)
     return bytes;
 }
 
-static void goes_on_to_the_same_bits(void **state)
+static void go_on(enum precision precision, const uint64_t stops[], size_t stop_count)
 {
     const uint64_t all = (2 + 3) * 6; /* epochs times batches */
-    /* within an epoch, at its end, at the end of a stage, one step before the end of all */
-    static const uint64_t stops[] = {1, 4, 6, 7, 12, 29};
     struct course_result whole, part;
     struct school s;
     uint8_t *want, *got;
     size_t count, again;
 
-    (void)state;
     school_make(&s);
+    s.course.settings.precision = precision;
+    assert_int_equal(network_set_precision(s.teacher_net, precision, NULL), 0);
     assert_int_equal(school_run(&s, 0, &whole, NULL), 0);
     assert_true(whole.finished && !whole.resumed);
     assert_int_equal(whole.epochs, 5);
     assert_true(access(folder_at(&s.folder, "training.state"), F_OK) < 0);
     want = result_of(&s, &count);
-    for (size_t i = 0; i < ARRAY_LENGTH(stops); i++) {
+    for (size_t i = 0; i < stop_count; i++) {
         uint64_t stop = stops[i], calls = 0;
 
         school_clear(&s);
@@ -156,6 +155,23 @@ static void goes_on_to_the_same_bits(void **state)
     }
     free(want);
     school_free(&s);
+}
+
+static void goes_on_to_the_same_bits(void **state)
+{
+    /* within an epoch, at its end, at the end of a stage, one step before the end of all */
+    static const uint64_t stops[] = {1, 4, 6, 7, 12, 29};
+
+    (void)state;
+    go_on(PRECISION_F32, stops, ARRAY_LENGTH(stops));
+}
+
+static void goes_on_in_bf16(void **state)
+{
+    static const uint64_t stop = 7;
+
+    (void)state;
+    go_on(PRECISION_BF16, &stop, 1);
 }
 
 static void learns_and_is_what_the_reference_reads(void **state)
@@ -213,6 +229,9 @@ static void refuses_what_is_not_its_own(void **state)
     assert_int_equal(school_run(&s, 0, &result, &err), -EINVAL);
     assert_non_null(strstr(err_text(&err, 0), "other options"));
     s.course.batch = 4;
+    s.course.settings.precision = PRECISION_BF16;
+    assert_int_equal(school_run(&s, 0, &result, NULL), -EINVAL);
+    s.course.settings.precision = PRECISION_F32;
     s.course.data_digest[0] ^= 1;
     assert_int_equal(school_run(&s, 0, &result, NULL), -EINVAL);
     s.course.data_digest[0] ^= 1;
@@ -282,6 +301,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(goes_on_to_the_same_bits),
+        cmocka_unit_test(goes_on_in_bf16),
         cmocka_unit_test(learns_and_is_what_the_reference_reads),
         cmocka_unit_test(refuses_what_is_not_its_own),
         cmocka_unit_test(every_epoch_has_each_row_once),

@@ -248,6 +248,64 @@ static void refuses_to_come_apart(void **state)
     tiny_free(&t);
 }
 
+/* bfloat16 has 8 bits: the same products as of numbers that have no more, and near the exact ones.
+ */
+static void narrow_products_are_of_rounded_factors(void **state)
+{
+    enum { ROWS = 7, COLUMNS = 9, INNER = 20 };
+    float a[ROWS * INNER], b[INNER * COLUMNS], c[ROWS * COLUMNS], exact[ROWS * COLUMNS];
+    float ra[ROWS * INNER], rb[INNER * COLUMNS];
+    struct narrow *n = NULL;
+
+    (void)state;
+    assert_int_equal(narrow_new(&n, NULL), 0);
+    for (size_t i = 0; i < ARRAY_LENGTH(a); i++)
+        a[i] = sinf((float)i) * powf(2, (float)(i % 9));
+    for (size_t i = 0; i < ARRAY_LENGTH(b); i++)
+        b[i] = cosf((float)i);
+    kernel_round(a, ARRAY_LENGTH(a), ra);
+    kernel_round(b, ARRAY_LENGTH(b), rb);
+    for (size_t i = 0; i < ARRAY_LENGTH(a); i++)
+        assert_true(fabsf(ra[i] - a[i]) <= fabsf(a[i]) / 256);
+    for (int transposed = 0; transposed < 4; transposed++) {
+        bool at = transposed & 1, bt = transposed & 2;
+        const size_t sa = at ? ROWS : INNER, sb = bt ? INNER : COLUMNS;
+
+        for (size_t i = 0; i < ARRAY_LENGTH(c); i++)
+            exact[i] = c[i] = (float)i;
+        assert_true(product(ROWS, COLUMNS, INNER, 1, (struct matrix){ra, sa, at},
+                            (struct matrix){rb, sb, bt}, 1, exact, COLUMNS));
+        assert_true(narrow_product(n, ROWS, COLUMNS, INNER, (struct matrix){a, sa, at},
+                                   (struct matrix){b, sb, bt}, 1, c));
+        for (size_t i = 0; i < ARRAY_LENGTH(c); i++)
+            assert_true(fabsf(c[i] - exact[i]) < 1e-3f);
+    }
+    narrow_free(n);
+}
+
+/* What bf16 costs: the first gradient beside the same in f32. */
+static void narrow_gradients_are_near(void **state)
+{
+    const struct objective o = {.kind = OBJECTIVE_LABELS};
+    struct step_figures figures;
+    double squares = 0, off = 0;
+    struct tiny t;
+
+    (void)state;
+    tiny_make(&t, "gelu", "softmax");
+    assert_int_equal(trainer_step(t.trainer, &batch, labels, &o, 0, &figures, NULL), 0);
+    memcpy(t.gradient, t.trainer->gradients, t.student->bytes);
+    assert_int_equal(network_set_precision(t.trainer->net, PRECISION_BF16, NULL), 0);
+    assert_int_equal(trainer_step(t.trainer, &batch, labels, &o, 0, &figures, NULL), 0);
+    for (size_t i = 0; i < t.trainer->count; i++) {
+        squares += pow((double)t.gradient[i], 2);
+        off += pow((double)(t.gradient[i] - t.trainer->gradients[i]), 2);
+    }
+    print_message("# bf16: the gradient is off by %.2g of its norm\n", sqrt(off / squares));
+    assert_true(off > 0 && sqrt(off / squares) < 0.03);
+    tiny_free(&t);
+}
+
 /* Gradients whose squares are denormal, or nothing, move a weight by no more than the rate. */
 static void tiny_gradients_stay_numbers(void **state)
 {
@@ -276,6 +334,8 @@ int main(void)
         cmocka_unit_test(steps_equal_pytorch),
         cmocka_unit_test(fewer_layers_map_evenly),
         cmocka_unit_test(refuses_to_come_apart),
+        cmocka_unit_test(narrow_products_are_of_rounded_factors),
+        cmocka_unit_test(narrow_gradients_are_near),
         cmocka_unit_test(tiny_gradients_stay_numbers),
     };
 

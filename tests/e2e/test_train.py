@@ -89,6 +89,9 @@ def teacher(desk, _):
                            *SMALL, "--out", "teacher", code=3)
     expect_text("finished model is not overwritten", messages, "a model that is there")
     desk.run("share", "--model", "teacher", "--tokens", "16", "--out", "teacher-shares")
+    narrow = desk.train("finetune", "--vocab", "vocab.txt", *SMALL, "--epochs", 8, "--rate", "3e-3",
+                        "--precision", "bf16", "--out", "narrow")
+    expect(narrow["dev_metric"] >= 0.97 and desk.model("narrow") != desk.model("teacher"), f"{narrow}")
     return f"accuracy {line['dev_metric']}"
 
 
