@@ -181,7 +181,7 @@ static int walk_set(struct load *l, slot_step step, struct err *err)
     return rc;
 }
 
-/* Number of the tensor. */
+/* Number of the tensor; there is none: how many there are. */
 static int find(const struct load *l, const char *name, size_t *ret, struct err *err)
 {
     char prefixed[SAFETENSORS_NAME_BYTES_MAX + 8];
@@ -193,8 +193,6 @@ static int find(const struct load *l, const char *name, size_t *ret, struct err 
     without = shards_find(l->tensors, name);
     if (with < none && without < none)
         return err_set(err, -EINVAL, "%s: has both %s and %s; remove one", path, name, prefixed);
-    if (with == none && without == none)
-        return err_set(err, -EINVAL, "%s: tensor %s is missing", path, prefixed);
     *ret = MIN(with, without);
     return 0;
 }
@@ -257,14 +255,10 @@ static void shape_text(const size_t shape[], size_t rank, char *ret, size_t size
         at += (size_t)snprintf(ret + at, size - at, "%s%zu", i ? ", " : "", shape[i]);
 }
 
-/* Of a bare checkpoint: a tensor of the head, which is not there. */
-static bool is_made(const struct load *l, const char *name, const struct slot *slot)
+static bool is_of_head(const struct slot *slot)
 {
-    bool head = slot->offset >= offsetof(struct checkpoint, pooler_w) && slot >= model_slots &&
-                slot < model_slots + ARRAY_LENGTH(model_slots);
-    size_t index;
-
-    return l->bare && head && find(l, name, &index, NULL) < 0;
+    return slot >= model_slots && slot < model_slots + ARRAY_LENGTH(model_slots) &&
+           slot->offset >= offsetof(struct checkpoint, pooler_w);
 }
 
 static int match(struct load *l, const char *name, const struct slot *slot, void *owner,
@@ -276,14 +270,17 @@ static int match(struct load *l, const char *name, const struct slot *slot, void
     int rc;
 
     (void)owner;
-    if (is_made(l, name, slot)) {
+    rc = find(l, name, &index, err);
+    if (rc < 0)
+        return rc;
+    if (index == shards_count(l->tensors) && l->bare && is_of_head(slot)) {
         l->made = true;
         l->elements += slot_elements(l, slot);
         return 0;
     }
-    rc = find(l, name, &index, err);
-    if (rc < 0)
-        return rc;
+    if (index == shards_count(l->tensors))
+        return err_set(err, -EINVAL, "%s: tensor %s%s is missing", shards_path(l->tensors),
+                       namings[l->c->config.kind].prefix, name);
     e = shards_at(l->tensors, index);
     for (size_t i = 0; i < rank; i++)
         want[i] = dim_size(&l->c->config, slot->dims[i]);
@@ -305,11 +302,11 @@ static int fill(struct load *l, const char *name, const struct slot *slot, void 
     size_t index = 0;
     int rc;
 
-    if (is_made(l, name, slot))
-        return fill_random(l, name, slot, owner, err);
     rc = find(l, name, &index, err);
     if (rc < 0)
         return rc;
+    if (index == shards_count(l->tensors))
+        return fill_random(l, name, slot, owner, err);
     *(const float **)((char *)owner + slot->offset) = to;
     l->elements += shards_at(l->tensors, index)->elements;
     return shards_read(l->tensors, index, to, err);

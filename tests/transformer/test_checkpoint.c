@@ -527,6 +527,9 @@ static void write_weights_and(struct folder *f, const char *file, const char *na
 static void refuses_tensors_of_another_model(void **state)
 {
     struct folder *f = *state;
+    struct checkpoint *c = NULL;
+    struct err err = {""};
+    bool made;
 
     write_weights_and(f, TEST_DATA "tiny.safetensors", "bert.embeddings.position_ids");
     checkpoint_free(load(f->path));
@@ -534,6 +537,9 @@ static void refuses_tensors_of_another_model(void **state)
     expect_refusal(f, -EINVAL, "tensor bert.encoder.layer.0.adapter.weight is no part");
     write_weights_and(f, TEST_DATA "tiny.safetensors", "pooler.dense.bias");
     expect_refusal(f, -EINVAL, "has both pooler.dense.bias and bert.pooler.dense.bias");
+    /* nor is it a body without a head, which would be made up */
+    assert_int_equal(checkpoint_load_bare(f->path, 1, &c, &made, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "has both pooler.dense.bias and bert.pooler.dense.bias"));
 }
 
 static void copy(struct folder *f, const char *from, const char *name)
