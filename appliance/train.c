@@ -3,7 +3,9 @@
 #include "appliance/reach.h"
 #include "appliance/tool.h"
 #include "base/file.h"
+#include "distill/ranks.h"
 #include "distill/threads.h"
+#include "distill/trace.h"
 
 #include <limits.h>
 #include <math.h>
@@ -31,6 +33,7 @@ enum {
     OPTION_SAVE,
     OPTION_STEPS,
     OPTION_THREADS,
+    OPTION_TRACE,
 };
 
 static const struct argp_option option_table[] = {
@@ -64,6 +67,9 @@ static const struct argp_option option_table[] = {
     {"save", OPTION_SAVE, "SECONDS", 0, "How much a kill may lose (300)", 0},
     {"steps", OPTION_STEPS, "N", 0, "Stop after N steps; the same command goes on", 0},
     {"threads", OPTION_THREADS, "N", 0, "(OMP_NUM_THREADS, else as many as there are CPUs)", 0},
+    {"trace", OPTION_TRACE, "FILE", 0,
+     "Write each layer's backward pass and each sum over ranks to FILE.RANK, for chrome://tracing",
+     0},
     {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
     {0},
 };
@@ -192,6 +198,9 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         if (strcmp(argument, "f32") != 0 && strcmp(argument, "bf16") != 0)
             argp_error(state, "--precision %s: it may be f32 or bf16", argument);
         o->settings.precision = strcmp(argument, "bf16") == 0 ? PRECISION_BF16 : PRECISION_F32;
+        return 0;
+    case OPTION_TRACE:
+        o->trace = argument;
         return 0;
     case 'j':
         o->json = true;
@@ -433,12 +442,14 @@ static int compare_reach(const struct train_options *o, const struct ranges *bef
 int train_run(const struct train_options *o, struct course *course, const struct train_data *d,
               double teacher, struct err *err)
 {
-    bool clips = o->settings.range.weight > 0;
+    bool clips = o->settings.range.weight > 0 && !ranks_own();
     struct course_result result;
     struct ranges before = {0};
     json_t *reach = NULL;
     int rc = say_precision(o, err);
 
+    if (rc == 0 && o->trace)
+        rc = trace_open(o->trace, ranks_own(), err);
     if (rc == 0 && clips)
         rc = reach_measure(course->model, &d->dev, &before, err);
     course->task = o->task;

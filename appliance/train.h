@@ -18,6 +18,7 @@ int train_vocab(int argc, char **argv);
 struct train_options {
     const struct task *task;
     const char *data, *train, *dev, *out; /* train, dev: NULL for the task's names in data */
+    const char *trace;                    /* or NULL */
     size_t batch, tokens, patience;
     uint64_t save_s, steps;
     double warmup, fraction;

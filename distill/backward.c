@@ -138,6 +138,14 @@ static void embed_back(struct network *n, const real *values, real *gradients)
     scatter(n, gradients);
 }
 
+static void tell(const struct network *n, const struct network_gradient *from, size_t number)
+{
+    const struct network_part part = network_part(n, number);
+
+    if (from->done)
+        from->done(from->ctx, &part);
+}
+
 int network_backward(struct network *n, const real *values, const struct network_gradient *from,
                      real *gradients, struct err *err)
 {
@@ -148,16 +156,23 @@ int network_backward(struct network *n, const real *values, const struct network
     memset(n->d, 0, count * sizeof(*n->d));
     if (from->logits)
         ok = classify_back(n, values, from->logits, gradients);
+    if (ok)
+        tell(n, from, n->config.layers + 1);
     for (size_t i = n->config.layers; ok && i-- > 0;) {
         if (from->hidden[i + 1])
             kernel_add(n->d, from->hidden[i + 1], count);
-        ok = feed_forward_back(n, values, i, gradients) &&
-             attention_back(n, values, i, from->scores[i], gradients);
+        ok = feed_forward_back(n, values, i, gradients);
+        if (from->done)
+            from->done(from->ctx, NULL);
+        ok = ok && attention_back(n, values, i, from->scores[i], gradients);
+        if (ok)
+            tell(n, from, i + 1);
     }
     if (!ok)
         return err_set(err, -ENOMEM, "oneDNN has no memory for a product");
     if (from->hidden[0])
         kernel_add(n->d, from->hidden[0], count);
     embed_back(n, values, gradients);
+    tell(n, from, 0);
     return 0;
 }

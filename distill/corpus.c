@@ -192,3 +192,28 @@ int sheet_fill(struct sheet *s, const struct corpus *c, const uint32_t *rows, si
                               .starts = s->starts};
     return 0;
 }
+
+static struct extent extent_of(const struct corpus *c, const uint32_t *rows, size_t count)
+{
+    struct extent e = {.sequences = count};
+
+    for (size_t i = 0; i < count; i++) {
+        size_t length = c->starts[rows[i] + 1] - c->starts[rows[i]];
+
+        e.tokens += length;
+        e.squares += length * length;
+    }
+    return e;
+}
+
+int sheet_fill_part(struct sheet *s, const struct corpus *c, const uint32_t *rows, size_t count,
+                    size_t first, size_t end, struct err *err)
+{
+    int rc = sheet_fill(s, c, rows + first, end - first, err);
+
+    if (rc < 0)
+        return rc;
+    s->batch.whole = extent_of(c, rows, count);
+    s->batch.before = extent_of(c, rows, first);
+    return 0;
+}

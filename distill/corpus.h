@@ -50,6 +50,10 @@ MUST_CHECK int corpus_thin(struct corpus *c, double fraction, uint64_t seed, str
 /** Put rows @rows (count) of @c on @sheet. -ENOMEM. */
 MUST_CHECK int sheet_fill(struct sheet *s, const struct corpus *c, const uint32_t *rows,
                           size_t count, struct err *err);
+
+/** The same of rows @first to before @end of the batch @rows (count) alone, as its part. */
+MUST_CHECK int sheet_fill_part(struct sheet *s, const struct corpus *c, const uint32_t *rows,
+                               size_t count, size_t first, size_t end, struct err *err);
 void sheet_free(struct sheet *s);
 
 #endif

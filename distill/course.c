@@ -5,6 +5,7 @@
 #include "base/secret.h"
 #include "distill/course_state.h"
 #include "distill/judge.h"
+#include "distill/ranks.h"
 
 #include <fcntl.h>
 #include <glob.h>
@@ -30,7 +31,7 @@ struct run {
     struct course_state at;
     uint8_t identity[HASH_BYTES];
     char state_path[PATH_MAX], log_path[PATH_MAX], model_path[PATH_MAX];
-    FILE *log;
+    FILE *log; /* rank 0's; NULL: another has the folder */
     uint64_t started_ns, saved_ns, shown_ns;
     uint64_t steps, tokens; /* of this process */
     struct step_figures last;
@@ -120,6 +121,8 @@ static int save_state(struct run *r, struct err *err)
 {
     long at;
 
+    if (!r->log)
+        return 0;
     if (fflush(r->log) != 0 || fsync(fileno(r->log)) < 0 || (at = ftell(r->log)) < 0)
         return err_set(err, -errno, "%s: cannot write: %s", r->log_path, strerror(errno));
     r->at.log_bytes = (uint64_t)at;
@@ -163,7 +166,7 @@ static bool is_sane(const struct run *r)
            s->batch <= r->batches && s->log_bytes <= INT64_MAX;
 }
 
-static int begin(struct run *r, struct course_result *ret, struct err *err)
+static int begin_here(struct run *r, struct course_result *ret, struct err *err)
 {
     int rc = open_log(r, err);
 
@@ -184,6 +187,26 @@ static int begin(struct run *r, struct course_result *ret, struct err *err)
     sweep(r->model_path);
     rc = cut_log(r, err);
     return rc < 0 ? rc : save_state(r, err);
+}
+
+/* Rank 0 has the folder; the others begin with what it has read there, or end as it does. */
+static int begin(struct run *r, struct course_result *ret, struct err *err)
+{
+    struct trainer *t = r->trainer;
+    struct {
+        void *at;
+        size_t bytes;
+    } parts[] = {{ret, sizeof(*ret)},           {&r->at, sizeof(r->at)},
+                 {&t->steps, sizeof(t->steps)}, {t->model->values, t->model->bytes},
+                 {t->m, t->model->bytes},       {t->v, t->model->bytes}};
+    int first = ranks_own() ? 0 : begin_here(r, ret, err);
+    int rc = ranks_copy(&first, sizeof(first), err);
+
+    if (rc == 0 && first < 0)
+        return err_set(err, first, "rank 0 cannot begin");
+    for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(parts); i++)
+        rc = ranks_copy(parts[i].at, parts[i].bytes, err);
+    return rc;
 }
 
 /* --- figures --- */
@@ -218,7 +241,7 @@ static void show(struct run *r, const struct stage *s)
     bool terminal = isatty(STDERR_FILENO);
     uint64_t now = time_ns();
 
-    if (r->c->quiet || now - r->shown_ns < (terminal ? PROGRESS_NS : PATIENT_NS))
+    if (r->c->quiet || !r->log || now - r->shown_ns < (terminal ? PROGRESS_NS : PATIENT_NS))
         return;
     r->shown_ns = now;
     fprintf(stderr,
@@ -257,10 +280,12 @@ static int train_batch(struct run *r, const struct stage *s, struct err *err)
 {
     const struct course *c = r->c;
     struct objective objective = c->objective;
-    size_t first = r->at.batch * c->batch;
+    size_t at = r->at.batch * c->batch, count = MIN(c->train->count - at, c->batch), first, end;
     double rate = rate_at(r, s);
-    int rc = sheet_fill(&r->sheet, c->train, r->order + first,
-                        MIN(c->train->count - first, c->batch), err);
+    int rc;
+
+    ranks_share(count, &first, &end);
+    rc = sheet_fill_part(&r->sheet, c->train, r->order + at, count, first, end, err);
 
     objective.kind = s->kind;
     if (rc == 0)
@@ -270,8 +295,8 @@ static int train_batch(struct run *r, const struct stage *s, struct err *err)
         return rc;
     r->at.batch++;
     r->at.loss_sum += r->last.loss;
-    r->tokens += r->sheet.batch.tokens;
-    if (r->at.batch % LOG_STEPS == 0)
+    r->tokens += r->sheet.batch.whole.tokens;
+    if (r->log && r->at.batch % LOG_STEPS == 0)
         log_step(r, s, rate);
     show(r, s);
     r->steps++;
@@ -290,13 +315,14 @@ static int end_epoch(struct run *r, const struct stage *s, bool last_stage, stru
     r->at.epochs++;
     r->at.batch = 0;
     r->at.loss_sum = 0;
-    log_epoch(r, s, loss, metric);
+    if (r->log)
+        log_epoch(r, s, loss, metric);
     /* Of equals the first; where a penalty is at work, the last, which reaches out the least. */
     if (!r->at.best_epoch || metric > r->at.best ||
         (metric == r->at.best && c->settings.range.weight > 0)) {
         r->at.best = metric;
         r->at.best_epoch = r->at.epoch;
-        if (last_stage)
+        if (last_stage && r->log)
             rc = checkpoint_save(c->model, c->out, err);
     }
     return rc < 0 ? rc : save_state(r, err);
@@ -340,7 +366,7 @@ static int save_last(struct run *r, struct err *err)
     const struct course *c = r->c;
     int rc = judge(r->trainer->net, c->model, c->dev, c->task, c->map, &r->at.best, err);
 
-    return rc < 0 ? rc : checkpoint_save(c->model, c->out, err);
+    return rc < 0 || !r->log ? rc : checkpoint_save(c->model, c->out, err);
 }
 
 /* *ret_finished: to the end. */
@@ -384,13 +410,15 @@ int course_run(const struct course *c, struct course_result *ret, struct err *er
     if (rc == 0)
         rc = identify(c, r.identity, err);
     if (rc == 0)
+        rc = ranks_compare("options, a model or data", r.identity, HASH_BYTES, err);
+    if (rc == 0)
         rc = trainer_new(c->model, &c->settings, &r.trainer, err);
     if (rc == 0)
         rc = begin(&r, &result, err);
     r.started_ns = r.shown_ns = time_ns();
     if (rc == 0)
         rc = run_stages(&r, &result.finished, err);
-    if (rc == 0 && result.finished)
+    if (rc == 0 && result.finished && r.log)
         rc = finish(&r, err);
     if (rc == 0) {
         result.best = r.at.best;

@@ -14,6 +14,7 @@ struct dropout {
     uint32_t key;       /* of a place in the network, at a step */
     uint32_t threshold; /* what draws less is dropped; 0: nothing is */
     real scale;         /* of what stays: 1 / (1 - p) */
+    uint32_t first;     /* number of the first element, in what it is a part of */
 };
 
 static inline struct dropout dropout_none(void)
@@ -43,7 +44,7 @@ static inline struct dropout dropout_at(double p, uint64_t seed, uint64_t step, 
  *  C. Wellons). */
 static inline real dropout_factor(struct dropout d, uint32_t index)
 {
-    uint32_t h = (index * 0x9e3779b9u) ^ d.key;
+    uint32_t h = ((d.first + index) * 0x9e3779b9u) ^ d.key;
 
     h = (h ^ (h >> 16)) * 0x7feb352du;
     h = (h ^ (h >> 15)) * 0x846ca68bu;

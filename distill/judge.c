@@ -1,5 +1,7 @@
 #include "distill/judge.h"
 
+#include "distill/ranks.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -62,9 +64,14 @@ int judge(struct network *net, const struct checkpoint *model, const struct corp
     struct sheet sheet = {.labels = NULL};
     int rc = given && right ? 0 : err_set(err, -ENOMEM, "no memory for an evaluation");
 
-    for (size_t at = 0; rc == 0 && at < c->count; at += BATCH)
+    /* A rank answers every count-th batch: the batches of one process. */
+    for (size_t at = ranks_own() * BATCH; rc == 0 && at < c->count; at += ranks_count() * BATCH)
         rc = answer_rows(net, model, c, task, map, &sheet, at, MIN(c->count - at, (size_t)BATCH),
                          given + at, right + at, err);
+    if (rc == 0)
+        rc = ranks_sum_now(given, c->count, err);
+    if (rc == 0)
+        rc = ranks_sum_now(right, c->count, err);
     if (rc == 0)
         rc = metric_compute(task->metrics[0], given, right, c->count, ret);
     sheet_free(&sheet);

@@ -56,6 +56,7 @@ int network_new(const struct checkpoint *c, struct network **ret, struct err *er
     n->config = c->config;
     n->config.label_names = NULL;
     n->head = c->config.hidden / c->config.heads;
+    n->count = c->bytes / sizeof(*c->values);
     n->layers = calloc(c->config.layers, sizeof(*n->layers));
     n->places.layers = calloc(c->config.layers, sizeof(*n->places.layers));
     if (!n->layers || !n->places.layers) {
@@ -77,6 +78,26 @@ void network_free(struct network *n)
     free(n->layers);
     free(n->places.layers);
     free(n);
+}
+
+size_t network_parts(const struct network *n)
+{
+    return n->config.layers + 2;
+}
+
+/* The values of a checkpoint have the embeddings first, then the head, then the layers. */
+struct network_part network_part(const struct network *n, size_t number)
+{
+    size_t layers = n->config.layers, first = 0, end = n->places.pooler_w;
+
+    if (number > layers) {
+        first = n->places.pooler_w;
+        end = n->places.layers[0].qkv_w;
+    } else if (number) {
+        first = n->places.layers[number - 1].qkv_w;
+        end = number < layers ? n->places.layers[number].qkv_w : n->count;
+    }
+    return (struct network_part){.number = number, .first = first, .count = end - first};
 }
 
 /* --- room for a batch --- */

@@ -32,6 +32,7 @@ struct batch {
     const uint8_t *types;   /* (tokens) */
     const uint32_t *starts; /* (sequences + 1): sequence s has tokens starts[s] to starts[s + 1] */
     struct extent whole;    /* the batch that this is a part of; zeros: this is all of it */
+    struct extent before;   /* what of it is before this part */
 };
 
 /* Dropout of one forward pass. */
@@ -59,15 +60,29 @@ struct network_range {
     double weight; /* 0: no penalty */
 };
 
+/* Parameters that lie together. */
+struct network_part {
+    size_t number;       /* 0: embeddings; 1 + i: layer i; last: pooler and classifier */
+    size_t first, count; /* from the start of the values */
+};
+
 /* What the loss says of each thing that it looks at: the gradient by it, or NULL. */
 struct network_gradient {
     const real *logits;                       /* (sequence, label) */
     const real *hidden[MODEL_LAYERS_MAX + 1]; /* as network_hidden() */
     const real *scores[MODEL_LAYERS_MAX];     /* as network_scores() */
     struct network_range range;               /* whose penalty is a part of the loss */
+    /* Told of each part as soon as its gradients are done, on the calling thread: the head, the
+     * layers from the last, the embeddings; and of none (NULL) halfway through each layer. */
+    void (*done)(void *ctx, const struct network_part *part);
+    void *ctx;
 };
 
 struct network;
+
+/** Embeddings, layers, head: how many parts, and part @number. */
+size_t network_parts(const struct network *n);
+struct network_part network_part(const struct network *n, size_t number);
 
 /**
  * A network of @c's shape and functions; keeps a copy of what it needs of @c, and no values.

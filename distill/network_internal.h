@@ -40,6 +40,7 @@ struct network {
     struct places places;
     struct network_dropout drop; /* of the forward pass that is kept */
     size_t head;                 /* columns of a head */
+    size_t count;                /* parameters */
 
     struct batch batch;
     struct extent whole;
@@ -64,9 +65,27 @@ struct network {
 enum { SITE_EMBEDDING, SITE_POOLED, SITE_LAYERS };
 enum { SITE_PROBABILITIES, SITE_ATTENDED, SITE_OUT, SITES_A_LAYER };
 
+/* Of all elements of the site in the whole batch, how many are before those of this part. */
+static inline size_t elements_before(const struct network *n, size_t site)
+{
+    const struct extent *b = &n->batch.before;
+
+    if (site == SITE_POOLED)
+        return b->sequences * n->config.hidden;
+    if (site >= SITE_LAYERS && (site - SITE_LAYERS) % SITES_A_LAYER == SITE_PROBABILITIES)
+        return b->squares * n->config.heads;
+    return b->tokens * n->config.hidden;
+}
+
 static inline struct dropout network_drop(const struct network *n, double p, size_t site)
 {
-    return p > 0 ? dropout_at(p, n->drop.seed, n->drop.step, (uint32_t)site) : dropout_none();
+    struct dropout d = dropout_none();
+
+    if (p > 0) {
+        d = dropout_at(p, n->drop.seed, n->drop.step, (uint32_t)site);
+        d.first = (uint32_t)elements_before(n, site);
+    }
+    return d;
 }
 
 static inline size_t layer_site(size_t layer, size_t site)

@@ -2,8 +2,11 @@
 
 #include "base/secret.h"
 #include "distill/loss.h"
+#include "distill/ranks.h"
+#include "distill/trace.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -49,6 +52,20 @@ static int group_tensor(void *ctx, const struct checkpoint_tensor *tensor, struc
     return 0;
 }
 
+static int name_parts(struct trainer *t, struct err *err)
+{
+    size_t parts = network_parts(t->net);
+
+    t->part_names = calloc(parts, sizeof(*t->part_names));
+    if (!t->part_names)
+        return err_set(err, -ENOMEM, "no memory for training");
+    for (size_t i = 1; i + 1 < parts; i++)
+        snprintf(t->part_names[i], sizeof(*t->part_names), "layer %zu", i - 1);
+    strcpy(t->part_names[0], "embeddings");
+    strcpy(t->part_names[parts - 1], "head");
+    return 0;
+}
+
 int trainer_new(struct checkpoint *model, const struct trainer_settings *settings,
                 struct trainer **ret, struct err *err)
 {
@@ -63,6 +80,8 @@ int trainer_new(struct checkpoint *model, const struct trainer_settings *setting
     rc = network_new(model, &t->net, err);
     if (rc == 0)
         rc = network_set_precision(t->net, settings->precision, err);
+    if (rc == 0)
+        rc = name_parts(t, err);
     if (rc == 0)
         rc = checkpoint_each(model, group_tensor, t, err);
     t->gradients = secret_alloc(model->bytes);
@@ -87,6 +106,7 @@ void trainer_free(struct trainer *t)
     secret_free(t->m, t->model->bytes);
     secret_free(t->v, t->model->bytes);
     secret_free(t->outside, t->outside_room * sizeof(float));
+    free(t->part_names);
     free(t->groups);
     free(t);
 }
@@ -202,31 +222,77 @@ static void update(struct trainer *t, double rate, double norm)
     }
 }
 
+/* Of @ctx, a trainer: what is done is summed while the backward pass goes on. */
+static void sum_part(void *ctx, const struct network_part *part)
+{
+    struct trainer *t = ctx;
+    const char *name;
+
+    ranks_move();
+    if (!part)
+        return;
+    name = t->part_names[part->number];
+    trace_span(TRACE_COMPUTE, name, t->mark_ns, time_ns());
+    if (t->sum_rc == 0)
+        t->sum_rc = ranks_sum(name, t->gradients + part->first, part->count, NULL);
+    t->mark_ns = time_ns();
+}
+
+/* A rank without rows has nothing to add, in the same order. */
+static void sum_nothing(struct trainer *t)
+{
+    for (size_t i = network_parts(t->net); i-- > 0;) {
+        const struct network_part part = network_part(t->net, i);
+
+        sum_part(t, &part);
+    }
+}
+
+/* Of this rank's part: gradients, loss and penalty; then of the whole. */
+static int find_gradients(struct trainer *t, const struct batch *batch, const double *labels,
+                          const struct objective *objective, double figures[2], struct err *err)
+{
+    struct network_gradient from = {.range = t->settings.range, .done = sum_part, .ctx = t};
+    int rc = 0;
+
+    t->sum_rc = 0;
+    memset(t->gradients, 0, t->model->bytes);
+    if (batch->sequences) {
+        rc = forward(t, objective, batch, err);
+        if (rc == 0)
+            rc = find_loss(t, objective, batch, labels, &from, &figures[0], err);
+        if (rc < 0)
+            return rc;
+        figures[1] = network_outside(t->net, &from.range);
+        t->mark_ns = time_ns();
+        rc = network_backward(t->net, t->model->values, &from, t->gradients, err);
+    } else {
+        sum_nothing(t);
+    }
+    if (rc == 0 && t->sum_rc < 0)
+        rc = err_set(err, t->sum_rc, "ranks: a sum of gradients cannot begin");
+    if (rc == 0)
+        rc = ranks_wait(err);
+    return rc < 0 ? rc : ranks_sum_now(figures, 2, err);
+}
+
 int trainer_step(struct trainer *t, const struct batch *batch, const double *labels,
                  const struct objective *objective, double rate, struct step_figures *ret,
                  struct err *err)
 {
-    struct network_gradient from = {.range = t->settings.range};
-    double loss = 0, outside, norm;
-    int rc = forward(t, objective, batch, err);
+    double figures[2] = {0, 0}, norm; /* loss, penalty */
+    int rc = find_gradients(t, batch, labels, objective, figures, err);
 
-    if (rc == 0)
-        rc = find_loss(t, objective, batch, labels, &from, &loss, err);
-    if (rc < 0)
-        return rc;
-    outside = network_outside(t->net, &from.range);
-    memset(t->gradients, 0, t->model->bytes);
-    rc = network_backward(t->net, t->model->values, &from, t->gradients, err);
     if (rc < 0)
         return rc;
     norm = sqrt(kernel_square_sum(t->gradients, t->count));
-    if (!isfinite(loss + outside) || !isfinite(norm))
+    if (!isfinite(figures[0] + figures[1]) || !isfinite(norm))
         return err_set(err, -ERANGE,
                        "step %" PRIu64
                        ": the loss is %g, the gradient's norm %g: training has come "
                        "apart; take a smaller --rate",
-                       t->steps, loss + outside, norm);
+                       t->steps, figures[0] + figures[1], norm);
     update(t, rate, norm);
-    *ret = (struct step_figures){.loss = loss, .outside = outside, .norm = norm};
+    *ret = (struct step_figures){.loss = figures[0], .outside = figures[1], .norm = norm};
     return 0;
 }

@@ -48,7 +48,10 @@ struct trainer {
     uint64_t steps;               /* taken so far */
     struct trainer_group *groups; /* tensors end to end, alike in decay */
     size_t group_count;
-    float *outside; /* gradients by what comes out of the network */
+    char (*part_names)[32]; /* of network_part(), for a trace */
+    uint64_t mark_ns;       /* when the part before was done */
+    int sum_rc;             /* of what this backward pass has begun to sum */
+    float *outside;         /* gradients by what comes out of the network */
     size_t outside_room;
 };
 
@@ -67,8 +70,9 @@ void trainer_free(struct trainer *t);
 void trainer_reset(struct trainer *t);
 
 /**
- * Forward, backward, and a step of @rate. @labels (sequence): numbers of logits, or scores. -ERANGE
- * when loss or gradient is not finite: nothing is changed then.
+ * Forward, backward, and a step of @rate. Every rank gives its part of the batch, which may be of
+ * no sequences; gradients and figures are those of the whole. @labels (sequence): numbers of
+ * logits, or scores. -ERANGE when loss or gradient is not finite: nothing is changed then.
  */
 MUST_CHECK int trainer_step(struct trainer *t, const struct batch *batch, const double *labels,
                             const struct objective *objective, double rate,

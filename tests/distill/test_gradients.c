@@ -220,6 +220,78 @@ static void of_every_loss_and_with_dropout(void **state)
     rig_free(&r);
 }
 
+/* Parts come as soon as they are done, and together they are all parameters. */
+struct told {
+    size_t next, count; /* of parts, from the last; of parameters */
+};
+
+static void told(void *ctx, const struct network_part *part)
+{
+    struct told *t = ctx;
+
+    if (!part)
+        return;
+    assert_int_equal(part->number, --t->next);
+    t->count += part->count;
+}
+
+/* What ranks compute: gradients and penalties of parts of a batch add up to those of the whole,
+ * with the dropout that each element has there. */
+static void of_a_batch_in_parts(void **state)
+{
+    static const struct extent whole = {SEQUENCES, TOKENS, 16 + 1 + 36};
+    static const size_t cuts[] = {0, 2, SEQUENCES};
+    struct network_gradient from;
+    struct extent before = {0};
+    struct inside at;
+    double sum = 0, want;
+    struct rig r;
+    real *parts;
+
+    (void)state;
+    rig_make(&r, HIDDEN_GELU, SOFTMAX_EXP, 3);
+    r.drop = (struct network_dropout){.hidden = 0.3, .attention = 0.2, .seed = 5, .step = 9};
+    r.range = (struct network_range){.limit = 0.75, .weight = 0.5};
+    want = loss_of(&r);
+    loss(&r, &at, &from);
+    assert_int_equal(network_backward(r.net, r.values, &from, r.gradients, NULL), 0);
+    parts = need(calloc(r.count, sizeof(real)));
+    for (size_t p = 0; p + 1 < ARRAY_LENGTH(cuts); p++) {
+        size_t first = cuts[p], count = cuts[p + 1] - first, token = starts[first];
+        struct told t = {.next = network_parts(r.net)};
+        uint32_t own_starts[SEQUENCES + 1];
+        struct batch part = {.sequences = count,
+                             .tokens = starts[cuts[p + 1]] - token,
+                             .ids = ids + token,
+                             .types = types + token,
+                             .starts = own_starts,
+                             .whole = whole,
+                             .before = before};
+
+        for (size_t i = 0; i <= count; i++)
+            own_starts[i] = starts[first + i] - starts[first];
+        assert_int_equal(network_forward(r.net, r.values, &part, &r.drop, NULL), 0);
+        sum += network_outside(r.net, &r.range) +
+               loss_labels(network_logits(r.net), labels + first, count, 3, SEQUENCES, at.logits);
+        from = (struct network_gradient){
+            .logits = at.logits, .range = r.range, .done = told, .ctx = &t};
+        assert_int_equal(network_backward(r.net, r.values, &from, parts, NULL), 0);
+        assert_true(!t.next && t.count == r.count);
+        for (size_t i = first; i < cuts[p + 1]; i++) {
+            size_t length = starts[i + 1] - starts[i];
+
+            before.sequences++;
+            before.tokens += length;
+            before.squares += length * length;
+        }
+    }
+    assert_true(fabs(sum - want) < 1e-12);
+    for (size_t i = 0; i < r.count; i++)
+        assert_true(fabs(parts[i] - r.gradients[i]) < 1e-12);
+    free(parts);
+    rig_free(&r);
+}
+
 /* Of many elements about as many are dropped as should be, other ones at each step and place. */
 static void dropout_drops_its_share(void **state)
 {
@@ -294,6 +366,7 @@ int main(void)
         cmocka_unit_test(of_every_pair_of_functions),
         cmocka_unit_test(of_every_kind),
         cmocka_unit_test(of_every_loss_and_with_dropout),
+        cmocka_unit_test(of_a_batch_in_parts),
         cmocka_unit_test(dropout_drops_its_share),
     };
 

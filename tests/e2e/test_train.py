@@ -2,6 +2,7 @@
 and what is said of wrong input.
 """
 
+import array
 import json
 import os
 import random
@@ -266,6 +267,57 @@ def pauses(desk, _):
     expect(whole["dev_metric"] >= 0.97, f"{whole}")
 
 
+def weights(desk, folder):
+    """The numbers of a model, all float32."""
+    raw = desk.model(folder)
+    return array.array("f", raw[8 + int.from_bytes(raw[:8], "little"):])
+
+
+def ranks(desk, _):
+    """Two processes compute what one does, go on to the same bits, overlap sums with the backward
+    pass, and end together."""
+    mpirun = ["mpirun", "-n", "2", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
+              "--mca", "btl", "self,vader"]
+    env = dict(desk.environment, ASAN_OPTIONS="detect_leaks=0")  # Open MPI's own
+    words = ("finetune", "--vocab", "vocab.txt", *SMALL, "--task", "SST-2", "--batch", 8, "--epochs", 1,
+             "--rate", "1e-3", "--json")
+
+    def run(*more, code=0, data="data"):
+        p = subprocess.run([*mpirun, desk.tool, *map(str, words + more), "--data", data], cwd=desk.folder,
+                           env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        without = "built without MPI" in p.stderr
+        expect(without or (p.returncode == 0) == (code == 0), f"exit {p.returncode}: {p.stderr}")
+        return p
+
+    if not shutil.which("mpirun"):
+        return "no mpirun here"
+    p = run("--out", "two", "--trace", "trace")
+    if "built without MPI" in p.stderr:
+        return "built without MPI"
+    two = json.loads(p.stdout)  # of rank 0 alone
+    one = desk.train(*words[:-1], "--out", "one")
+    expect(abs(one["dev_metric"] - two["dev_metric"]) < 0.03, f"{one} beside {two}")
+    off = max(abs(a - b) for a, b in zip(weights(desk, "one"), weights(desk, "two"), strict=True))
+    expect(off < 2e-4, f"weights differ by {off}")
+    for steps in (11, 400):
+        run("--out", "cut", "--steps", steps)
+    expect(desk.model("cut") == desk.model("two"), "two ranks go on to other bits")
+    overlaps = 0
+    for rank in range(2):
+        with open(desk.path(f"trace.{rank}")) as f:
+            spans = [e for e in json.load(f) if e["ph"] == "X"]
+        work = [e for e in spans if e["cat"] == "backward"]
+        sums = [e for e in spans if e["cat"] == "sum"]
+        expect(len(work) == len(sums) == 38 * 4, f"{len(work)} parts, {len(sums)} sums of 38 steps")
+        overlaps += sum(s["ts"] < w["ts"] + w["dur"] and w["ts"] < s["ts"] + s["dur"]
+                        for s, w in zip(sums, work[1:]))
+    expect(overlaps > 38, f"only {overlaps} sums overlap the next part")
+    messages = run("--out", "none", data="nowhere", code=3).stderr
+    expect_text("mpcformer: nowhere/train.tsv", messages, "data that is not there")
+    expect(messages.count("nowhere/train.tsv") == 1, f"said more than once: {messages}")
+    return f"weights within {off:.1e}, {overlaps} sums overlap"
+
+
 def wrong_input(desk, _):
     """Bad lines are named and counted; what cannot be is refused, and why."""
     shutil.copytree(desk.path("data"), desk.path("odd"))
@@ -305,7 +357,7 @@ def main():
     options = parse_arguments(__doc__)
     desk = Desk(options)
     try:
-        failed = run_cases((vocabulary, teacher, student, budget, ranges, kinds, kills, pauses, wrong_input),
+        failed = run_cases((vocabulary, teacher, student, budget, ranges, kinds, kills, pauses, ranks, wrong_input),
                            options, desk, options)
         expect(not failed, f"{failed} cases")
     except Failed as e:
