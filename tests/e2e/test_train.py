@@ -277,7 +277,7 @@ def ranks(desk, _):
     """Two processes compute what one does, go on to the same bits, overlap sums with the backward
     pass, and end together."""
     mpirun = ["mpirun", "-n", "2", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none",
-              "--mca", "btl", "self,vader"]
+              "--mca", "btl", "self,vader", "--mca", "mpi_yield_when_idle", "1"]
     env = dict(desk.environment, ASAN_OPTIONS="detect_leaks=0")  # Open MPI's own
     words = ("finetune", "--vocab", "vocab.txt", *SMALL, "--task", "SST-2", "--batch", 8, "--epochs", 1,
              "--rate", "1e-3", "--json")
