@@ -29,7 +29,7 @@ static const struct recipe {
 struct options {
     struct train_options train;
     struct budget_options budget;
-    const char *teacher, *hidden_act, *softmax_act;
+    const char *teacher;
     size_t layers; /* 0: the teacher's */
     size_t hidden_epochs, logits_epochs;
     double hidden_rate, logits_rate, teacher_dropout;
@@ -37,9 +37,7 @@ struct options {
 };
 
 enum {
-    OPTION_ACT = 512,
-    OPTION_SOFTMAX,
-    OPTION_LAYERS,
+    OPTION_LAYERS = 512,
     OPTION_HIDDEN_EPOCHS,
     OPTION_LOGITS_EPOCHS,
     OPTION_HIDDEN_RATE,
@@ -53,10 +51,6 @@ enum {
 static const struct argp_option option_table[] = {
     {"teacher", 'T', "DIR", 0, "The fine-tuned model: config.json, model.safetensors, vocab.txt",
      1},
-    {"hidden-act", OPTION_ACT, "NAMES", 0,
-     "The student's: gelu, gelu_new, relu, quad, tanh (quad); one, or one a layer as in quad,gelu",
-     1},
-    {"softmax-act", OPTION_SOFTMAX, "NAMES", 0, "Likewise: softmax, 2relu, 2quad (2quad)", 1},
     {"layers", OPTION_LAYERS, "N", 0, "The student's, which divide the teacher's (as many)", 1},
     {"hidden-epochs", OPTION_HIDDEN_EPOCHS, "N", 0,
      "First stage: hidden states and scores (MPCFormer's of the task, 10 for SST-2); 0 leaves it "
@@ -132,12 +126,6 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     case 'T':
         o->teacher = argument;
         return 0;
-    case OPTION_ACT:
-        o->hidden_act = argument;
-        return 0;
-    case OPTION_SOFTMAX:
-        o->softmax_act = argument;
-        return 0;
     case OPTION_NO_INIT:
         o->no_teacher_init = true;
         return 0;
@@ -165,7 +153,7 @@ static int plan_student(const struct options *o, const struct checkpoint *teache
     if (ret->layers > teacher->config.layers || teacher->config.layers % ret->layers)
         return err_set(err, -EINVAL, "--layers %zu: the teacher's %zu cannot be shared out evenly",
                        ret->layers, teacher->config.layers);
-    return train_functions(ret, o->hidden_act, o->softmax_act, err);
+    return train_functions(&o->train, ret, err);
 }
 
 /* The student as training begins. */
@@ -265,10 +253,8 @@ int train_distill(int argc, char **argv)
         {&budget_argp, 0, "A budget:", 2}, {&train_argp, 0, "Training:", 3}, {0}};
     static const struct argp argp = {option_table, take_option, NULL, doc, children};
     struct options options = {
-        .train = {.warmup = 0.1, .fraction = 1, .save_s = 300, .settings = trainer_defaults()},
+        .train = train_defaults(),
         .budget = budget_options_default,
-        .hidden_act = "quad",
-        .softmax_act = "2quad",
         .hidden_epochs = NOT_GIVEN,
         .logits_epochs = LOGITS_EPOCHS,
         .hidden_rate = 5e-5,
@@ -279,6 +265,8 @@ int train_distill(int argc, char **argv)
 
     /* What is to be learned is exact, so nothing is dropped unless asked for. */
     options.train.settings.dropout = 0;
+    options.train.hidden_act = "quad";
+    options.train.softmax_act = "2quad";
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_USAGE;
     rc = distill(&options, &err);

@@ -13,8 +13,7 @@
 struct options {
     struct train_options train;
     const char *model, *vocabulary;
-    const char *hidden_act, *softmax_act; /* NULL: the model's */
-    struct model_config shape;            /* without --model */
+    struct model_config shape; /* without --model */
     bool scratch, shape_given;
     size_t epochs;
     double rate;
@@ -26,8 +25,6 @@ enum {
     OPTION_WIDTH,
     OPTION_HEADS,
     OPTION_FFN,
-    OPTION_ACT,
-    OPTION_SOFTMAX
 };
 
 static const struct argp_option option_table[] = {
@@ -40,11 +37,6 @@ static const struct argp_option option_table[] = {
     {"hidden", OPTION_WIDTH, "N", 0, "Without --model (128)", 1},
     {"heads", OPTION_HEADS, "N", 0, "Without --model (2)", 1},
     {"ffn", OPTION_FFN, "N", 0, "Without --model (4 times hidden)", 1},
-    {"hidden-act", OPTION_ACT, "NAMES", 0,
-     "gelu, gelu_new, relu, quad, tanh (the model's; gelu); one, or one a layer as in gelu,quad",
-     1},
-    {"softmax-act", OPTION_SOFTMAX, "NAMES", 0,
-     "Likewise: softmax, 2relu, 2quad (the model's; softmax)", 1},
     {"epochs", 'e', "N", 0, "(3)", 1},
     {"rate", 'r', "RATE", 0, "The largest rate of learning (5e-5)", 1},
     {0},
@@ -106,12 +98,6 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     case OPTION_HEADS:
     case OPTION_FFN:
         return take_shape_option(key, argument, state, o);
-    case OPTION_ACT:
-        o->hidden_act = argument;
-        return 0;
-    case OPTION_SOFTMAX:
-        o->softmax_act = argument;
-        return 0;
     case 'e':
         o->epochs = train_whole(state, "epochs", argument, 1, COURSE_EPOCHS_MAX);
         return 0;
@@ -171,7 +157,7 @@ static int make_model(struct options *o, struct checkpoint **ret, struct err *er
     if (rc == 0)
         rc = fit_labels(o->train.task, &config, &same, err);
     if (rc == 0)
-        rc = train_functions(&config, o->hidden_act, o->softmax_act, err);
+        rc = train_functions(&o->train, &config, err);
     if (made)
         fprintf(stderr,
                 "mpcformer: %s has no classifier: it gets one, made up by seed %" PRIu64 "\n",
@@ -222,12 +208,7 @@ int train_finetune(int argc, char **argv)
     static const struct argp_child children[] = {{&train_argp, 0, "Training:", 2}, {0}};
     static const struct argp argp = {option_table, take_option, NULL, doc, children};
     struct options options = {
-        .train = {.batch = 32,
-                  .tokens = 0,
-                  .warmup = 0.1,
-                  .fraction = 1,
-                  .save_s = 300,
-                  .settings = trainer_defaults()},
+        .train = train_defaults(),
         .shape = {.layers = 2,
                   .hidden = 128,
                   .heads = 2,
@@ -242,6 +223,7 @@ int train_finetune(int argc, char **argv)
     struct err err = {""};
     int rc;
 
+    options.train.batch = 32;
     if (argp_parse(&argp, argc, argv, 0, NULL, &options) != 0)
         return EXIT_USAGE;
     rc = finetune(&options, &err);

@@ -20,6 +20,8 @@
 enum {
     OPTION_TRAIN = 256,
     OPTION_DEV,
+    OPTION_ACT,
+    OPTION_SOFTMAX,
     OPTION_TOKENS,
     OPTION_WARMUP,
     OPTION_DECAY,
@@ -43,6 +45,12 @@ static const struct argp_option option_table[] = {
     {"dev", OPTION_DEV, "FILE", 0,
      "Development data, which chooses the epoch, instead of DIR/dev.tsv (MNLI: dev_matched.tsv)",
      0},
+    {"hidden-act", OPTION_ACT, "NAMES", 0,
+     "gelu, gelu_new, relu, quad, tanh (finetune: the model's, else gelu; distill: quad); one, or "
+     "one a layer as in gelu,quad",
+     0},
+    {"softmax-act", OPTION_SOFTMAX, "NAMES", 0,
+     "Likewise: softmax, 2relu, 2quad (finetune: the model's, else softmax; distill: 2quad)", 0},
     {"out", 'o', "DIR", 0, "Where the model goes; made if it is not there", 0},
     {"batch", 'b', "N", 0, "Sentences, or pairs, a step", 0},
     {"tokens", OPTION_TOKENS, "N", 0, "Longer ones are cut (128, 512 for IMDb)", 0},
@@ -191,6 +199,12 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
     case OPTION_DEV:
         o->dev = argument;
         return 0;
+    case OPTION_ACT:
+        o->hidden_act = argument;
+        return 0;
+    case OPTION_SOFTMAX:
+        o->softmax_act = argument;
+        return 0;
     case 'o':
         o->out = argument;
         return 0;
@@ -215,17 +229,22 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
 
 const struct argp train_argp = {option_table, take_option, NULL, NULL};
 
-int train_functions(struct model_config *config, const char *hidden_act, const char *softmax_act,
-                    struct err *err)
+struct train_options train_defaults(void)
+{
+    return (struct train_options){
+        .warmup = 0.1, .fraction = 1, .save_s = 300, .settings = trainer_defaults()};
+}
+
+int train_functions(const struct train_options *o, struct model_config *config, struct err *err)
 {
     struct err why = {""};
-    int rc = hidden_act ? model_config_set_hidden(config, hidden_act, &why) : 0;
+    int rc = o->hidden_act ? model_config_set_hidden(config, o->hidden_act, &why) : 0;
 
     if (rc < 0)
-        return err_set(err, rc, "--hidden-act %s: %s", hidden_act, err_text(&why, rc));
-    rc = softmax_act ? model_config_set_softmax(config, softmax_act, &why) : 0;
+        return err_set(err, rc, "--hidden-act %s: %s", o->hidden_act, err_text(&why, rc));
+    rc = o->softmax_act ? model_config_set_softmax(config, o->softmax_act, &why) : 0;
     if (rc < 0)
-        return err_set(err, rc, "--softmax-act %s: %s", softmax_act, err_text(&why, rc));
+        return err_set(err, rc, "--softmax-act %s: %s", o->softmax_act, err_text(&why, rc));
     return 0;
 }
 

@@ -19,6 +19,7 @@ struct train_options {
     const struct task *task;
     const char *data, *train, *dev, *out; /* train, dev: NULL for the task's names in data */
     const char *trace;                    /* or NULL */
+    const char *hidden_act, *softmax_act; /* NULL: the model's */
     size_t batch, tokens, patience;
     uint64_t save_s, steps;
     double warmup, fraction;
@@ -36,10 +37,13 @@ size_t train_whole(struct argp_state *state, const char *option, const char *tex
 double train_number(struct argp_state *state, const char *option, const char *text, double least,
                     double most);
 
-/** Functions by name, one or one a layer of @config; NULL leaves them. -ENOTSUP or -EINVAL, and
- * what there is. */
-MUST_CHECK int train_functions(struct model_config *config, const char *hidden_act,
-                               const char *softmax_act, struct err *err);
+/** What both commands begin with. */
+struct train_options train_defaults(void);
+
+/** The functions that @o names, one or one a layer of @config. -ENOTSUP or -EINVAL, and what there
+ * is. */
+MUST_CHECK int train_functions(const struct train_options *o, struct model_config *config,
+                               struct err *err);
 
 /* A course's data, and what it took to read it. */
 struct train_data {
