@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/file.h"
 #include "distill/budget.h"
+#include "distill/ranks.h"
 
 #include <limits.h>
 #include <math.h>
@@ -300,6 +301,25 @@ static int search(const struct budget *b, const struct model_config *config, con
     return rc;
 }
 
+/* The choice that is there, or a new one, in @config. A probe sums over no ranks. */
+static int choose(const struct budget *b, const char *path, const char *identity,
+                  struct model_config *config, json_t **ret, struct err *err)
+{
+    int rc = load(path, identity, ret, err);
+
+    if (rc == 0 && !*ret && ranks_count() > 1)
+        rc = err_set(err, -ENOTSUP,
+                     "a budget is searched in one process: give the same command once without "
+                     "mpirun, with --steps 1, then this one goes on from there");
+    if (rc == 0 && !*ret)
+        rc = search(b, config, path, identity, ret, err);
+    if (rc == 0)
+        rc = set_names(*ret, "hidden_act", config, model_config_set_hidden, err);
+    if (rc == 0)
+        rc = set_names(*ret, "softmax_act", config, model_config_set_softmax, err);
+    return rc;
+}
+
 int budget_apply(const struct budget_options *o, const struct train_options *t,
                  const struct train_data *d, const struct objective *teacher, double rate,
                  struct model_config *config, struct err *err)
@@ -327,15 +347,11 @@ int budget_apply(const struct budget_options *o, const struct train_options *t,
         rc = err_set(err, -ENAMETOOLONG, "%s: the path is too long", t->out);
     if (rc == 0)
         rc = identify(&b, d, config, identity, err);
+    if (rc == 0 && ranks_own() == 0)
+        rc = choose(&b, path, identity, config, &choice, err);
     if (rc == 0)
-        rc = load(path, identity, &choice, err);
-    if (rc == 0 && !choice)
-        rc = search(&b, config, path, identity, &choice, err);
-    if (rc == 0)
-        rc = set_names(choice, "hidden_act", config, model_config_set_hidden, err);
-    if (rc == 0)
-        rc = set_names(choice, "softmax_act", config, model_config_set_softmax, err);
-    if (rc == 0)
+        rc = ranks_copy(config->functions, sizeof(config->functions), err);
+    if (rc == 0 && choice)
         print(t, choice);
     json_decref(choice);
     return rc;
