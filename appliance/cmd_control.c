@@ -153,7 +153,7 @@ static void describe(const char *group, char ret_doc[DOC_SIZE])
         if (command_in_group(&commands[i], group))
             used += (size_t)snprintf(ret_doc + used, DOC_SIZE - used, "  %-10s %s (%s)\n",
                                      verb ? verb + 1 : commands[i].name, commands[i].help,
-                                     commands[i].access == CONTROL_ADMIN ? "admin" : "read");
+                                     control_access_name(commands[i].access));
     }
 }
 

@@ -70,6 +70,14 @@ const struct command commands[] = {
 };
 const size_t command_count = ARRAY_LENGTH(commands);
 
+const char *command_type_name(enum command_argument_type type)
+{
+    static const char *const names[] = {
+        [COMMAND_TEXT] = "text", [COMMAND_NUMBER] = "number", [COMMAND_FLAG] = "flag"};
+
+    return names[type];
+}
+
 bool command_in_group(const struct command *c, const char *group)
 {
     size_t count = strcspn(c->name, " ");

@@ -13,6 +13,9 @@
 
 enum command_argument_type { COMMAND_TEXT = 1, COMMAND_NUMBER, COMMAND_FLAG };
 
+/** "text", "number" or "flag". */
+const char *command_type_name(enum command_argument_type type);
+
 struct command_argument {
     const char *name;
     enum command_argument_type type; /* 0: no more arguments */

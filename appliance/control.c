@@ -76,6 +76,11 @@ static void find_access(struct connection *c)
 
 /* Requests */
 
+const char *control_access_name(enum control_access access)
+{
+    return access == CONTROL_ADMIN ? "admin" : "read";
+}
+
 static int refuse(json_t *reply, const char *text)
 {
     json_t *error = json_string(text);
@@ -97,9 +102,9 @@ static int add_help(const struct control *control, json_t *reply)
     for (size_t i = 0; i < control->command_count; i++) {
         const struct control_command *c = &control->commands[i];
 
-        if (json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "command", c->name, "access",
-                                                  c->access == CONTROL_ADMIN ? "admin" : "read",
-                                                  "help", c->help)) < 0) {
+        if (json_array_append_new(list,
+                                  json_pack("{s:s, s:s, s:s}", "command", c->name, "access",
+                                            control_access_name(c->access), "help", c->help)) < 0) {
             json_decref(list);
             return -ENOMEM;
         }

@@ -35,6 +35,9 @@
 
 enum control_access { CONTROL_READ, CONTROL_ADMIN };
 
+/** "read" or "admin". */
+const char *control_access_name(enum control_access access);
+
 /**
  * @handle reads its arguments from @request, adds its answer to the object @reply, and returns 0;
  * or a negative errno and the reason in @err, and then @reply is thrown away. @context is what

@@ -11,19 +11,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const types[] = {
-    [COMMAND_TEXT] = "text", [COMMAND_NUMBER] = "number", [COMMAND_FLAG] = "flag"};
-
 static void row_of(const struct command *c, char *row, size_t size)
 {
     const char *of = c->roles & ROLE_BIT(ROLE_DEALER) ? "all" : "parties";
-    int used = snprintf(row, size, "| `%s` | %s | %s | ", c->name, of,
-                        c->access == CONTROL_ADMIN ? "admin" : "read");
+    int used =
+        snprintf(row, size, "| `%s` | %s | %s | ", c->name, of, control_access_name(c->access));
 
     for (const struct command_argument *a = c->argument; a->type; a++)
-        used +=
-            snprintf(row + used, size - (size_t)used, "%s%s`%s` %s%s", a == c->argument ? "" : ", ",
-                     a->required ? "" : "[", a->name, types[a->type], a->required ? "" : "]");
+        used += snprintf(row + used, size - (size_t)used, "%s%s`%s` %s%s",
+                         a == c->argument ? "" : ", ", a->required ? "" : "[", a->name,
+                         command_type_name(a->type), a->required ? "" : "]");
     snprintf(row + used, size - (size_t)used, "%s|\n", c->argument[0].type ? " " : "");
 }
 
