@@ -16,7 +16,7 @@
 int daemon_run(const struct config *config, int stop_fd);
 
 /** Threads of one daemon, each running until its state says stop. */
-#define DAEMON_THREADS_MAX 16
+#define DAEMON_THREADS_MAX 32
 
 struct daemon_threads {
     pthread_t thread[DAEMON_THREADS_MAX];

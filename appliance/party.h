@@ -34,8 +34,8 @@
 #define PARTY_JOBS_MAX        64
 #define PARTY_INPUT_BYTES_MAX (4 * INPUT_BYTES_MAX) /* of all jobs */
 #define PARTY_OWNER_SHARE     2                     /* one owner may have a half of either */
-#define PARTY_SESSION_THREADS 8
-#define PARTY_OWNERS_MAX      6 /* at once, of those threads */
+#define PARTY_SESSION_THREADS 18
+#define PARTY_OWNERS_MAX      16 /* at once, of those threads */
 #define PARTY_STOCK_MAX       4096
 #define PARTY_DESK_MAX        64
 

@@ -1,6 +1,7 @@
 /*
- * report: evaluations, a speed table and courses of training as one HTML page, which needs nothing
- * beside it: no script, no style sheet, no picture from elsewhere. It is XML too.
+ * report: evaluations, a speed table, a cell under load and courses of training as one HTML page,
+ * which needs nothing beside it: no script, no style sheet, no picture from elsewhere. It is XML
+ * too.
  */
 #ifndef APPLIANCE_REPORT_H
 #define APPLIANCE_REPORT_H
@@ -21,12 +22,16 @@ struct report {
     size_t course_count;
     json_t
         *speed; /* rows of `mpcformer bench functions --json`, or of `bench bert --json`; or NULL */
+    json_t *load; /* rows of `mpcformer bench load --json`; or NULL */
 };
 
 /** The page, malloced, and without its NUL @ret_count bytes. -ENOMEM; -EINVAL: a row of r->speed
  * has an operation that is not known. */
 MUST_CHECK int report_page(const struct report *r, char **ret_page, size_t *ret_count,
                            struct err *err);
+
+/** The same into the file @path, which is replaced. */
+MUST_CHECK int report_write(const struct report *r, const char *path, struct err *err);
 
 /** What is of a kind of operation, in a bar. */
 struct report_bar {
@@ -42,6 +47,10 @@ void report_bars(FILE *out, const char *unit, const struct report_bar bars[], si
 
 /** Loss, metric on the development set and rate over the epochs of a course, below each other. */
 void report_curves(FILE *out, const struct curves *c);
+
+/** Latency and what was answered against what was offered; the table beside it. @rows are of `bench
+ *  load`. */
+void report_load(FILE *out, const json_t *rows);
 
 /** How many rows are off by how much: of the private evaluation @r. */
 void report_errors(FILE *out, const struct results *r);

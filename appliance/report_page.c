@@ -1,6 +1,7 @@
 /* The page of a report: its tables, and where the plots go. */
 #include "appliance/report.h"
 #include "appliance/score.h"
+#include "base/file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -368,6 +369,8 @@ int report_page(const struct report *r, char **ret_page, size_t *ret_count, stru
         speed(out, r);
         if (r->eval_count || json_array_size(r->speed))
             rc = kinds(out, r, err);
+        if (json_array_size(r->load))
+            report_load(out, r->load);
         courses(out, r);
     }
     fputs("</body></html>\n", out);
@@ -380,4 +383,16 @@ int report_page(const struct report *r, char **ret_page, size_t *ret_count, stru
     *ret_page = page;
     *ret_count = count;
     return 0;
+}
+
+int report_write(const struct report *r, const char *path, struct err *err)
+{
+    char *page = NULL;
+    size_t count = 0;
+    int rc = report_page(r, &page, &count, err);
+
+    if (rc == 0)
+        rc = file_write(path, 0644, page, count, err);
+    free(page);
+    return rc;
 }

@@ -170,23 +170,37 @@ def link(options):
 
 
 def load(options):
-    """Every question is answered or counted, at a rate as at none, and waits count as latency."""
-    words = ("lab", "--model", options.model, "--", options.tool, "bench", "load", "--json",
-             "--seconds", "1", "--clients", "2", "--rate")
-    p = subprocess.run([options.tool, *words, "max,5"], capture_output=True, text=True,
-                       timeout=60 * PATIENCE)
-    expect(p.returncode == 0, f"bench load: exit {p.returncode}: {p.stderr}")
+    """Every question is answered or counted, at a rate as at none, and waits count as latency; a
+    percentage is of what the cell can do. The page that it draws is the report's."""
+    with tempfile.TemporaryDirectory() as folder:
+        page, again, log = (os.path.join(folder, name) for name in ("a.html", "b.html", "rows"))
+        words = ("lab", "--model", options.model, "--", options.tool, "bench", "load", "--json",
+                 "--seconds", "1", "--clients", "2", "--page", page, "--rate", "max,5,40%")
+        p = subprocess.run([options.tool, *words], capture_output=True, text=True,
+                           timeout=60 * PATIENCE)
+        expect(p.returncode == 0, f"bench load: exit {p.returncode}: {p.stderr}")
+        with open(log, "w") as f:
+            f.write(p.stdout)
+        subprocess.run([options.tool, "report", "--load", log, "--out", again], check=True,
+                       timeout=20 * PATIENCE)
+        with open(page) as one, open(again) as other:
+            expect(one.read() == other.read(), "the page is another than the report's")
     rows = [json.loads(line) for line in p.stdout.splitlines()]
-    expect([row["offered_per_s"] for row in rows] == [None, 5], f"rates: {rows}")
+    expect([row["offered_per_s"] for row in rows[:2]] == [None, 5], f"rates: {rows}")
+    expect(math.isclose(rows[2]["offered_per_s"], 0.4 * rows[0]["answered_per_s"], rel_tol=1e-6),
+           f"40 % of {rows[0]}: {rows[2]}")
+    peak = 0
     for row in rows:
+        peak = max(peak, row["answered_per_s"])
+        expect(math.isclose(row["of_peak"], row["answered_per_s"] / peak, rel_tol=1e-6), f"{row}")
         expect(row["answered"] > 0 and row["failed"] == row["refused"] == 0, f"answers: {row}")
         expect(0 < row["online_ms"]["p50"] < row["latency_ms"]["p50"] <= row["latency_ms"]["p99"],
                f"latency: {row}")
-    for rate in ("0", "fast", "5,", "1,-1"):
+    for rate in ("0", "fast", "5,", "1,-1", "50%,max"):
         p = subprocess.run([options.tool, "bench", "load", "--rate", rate], capture_output=True,
                            text=True, timeout=20 * PATIENCE)
         expect(p.returncode == 2, f"--rate {rate}: exit {p.returncode}")
-        expect_text("questions a second", p.stderr, f"--rate {rate}")
+        expect_text("questions a second|max has to stand before", p.stderr, f"--rate {rate}")
     return f"{rows[0]['answered_per_s']:.0f} a second"
 
 

@@ -210,6 +210,37 @@ def courses(options):
         expect_text("log.tsv:7: no line", messages, "a line that is none")
 
 
+def load(options):
+    """Of a cell under load: its rows, and curves on which twice the rate is twice as far."""
+    rows = [{"offered_per_s": offered, "answered_per_s": answered, "of_peak": answered / 33,
+             "refused": offered and int(offered) or 0, "failed": 0,
+             "latency_ms": {"p50": p50, "p90": 2 * p50, "p99": 10 * p50, "p999": None}}
+            for offered, answered, p50 in ((None, 32, 100), (10, 10, 1), (20, 20, 10), (40, 33, 1000))]
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "load.jsonl")
+        with open(path, "w") as f:
+            f.writelines(json.dumps(row) + "\n" for row in rows)
+        text = report(options, folder, "--load", path)
+        with open(path, "a") as f:
+            f.write('{"online_ms_median": 1}\n')
+        expect_text("load.jsonl:5: no row of `mpcformer bench load --json`",
+                    report(options, folder, "--load", path, code=3), "another bench's row")
+    head, *table = Page(text).tables[0]
+    cells = dict(zip(head, table[3]))
+    expect([row[0] for row in table] == ["as many as it can", "10.0", "20.0", "40.0"], f"{table}")
+    expect((cells["of the peak"], cells["refused"], cells["p50"], cells["p99.9"]) ==
+           ("100.0 %", "40", "1000.0", "-"), f"{cells}")
+    p50, p99, answered = [[tuple(map(float, p.split())) for p in re.split("[ML]", d)[1:]] for d in
+                          re.findall(r'<path d="(M[^"VH]*)" fill="none"', text)]
+    for curve in (p50, p99, answered):
+        x = [at for at, _ in curve]
+        expect(math.isclose(x[2] - x[1], 2 * (x[1] - x[0]), rel_tol=1e-3), f"places: {curve}")
+    y = [height for _, height in p50]
+    expect(math.isclose(y[1] - y[2], 2 * (y[0] - y[1]), rel_tol=1e-2), f"decades: {p50}")
+    y = [height for _, height in answered]
+    expect(math.isclose((y[0] - y[1]) * 1.3, y[1] - y[2], rel_tol=1e-2), f"heights: {answered}")
+
+
 def paper(options):
     """bench/paper makes all of it, and the second time only what is not there."""
     tool = os.path.join(os.path.dirname(__file__), "..", "..", "bench", "paper")
@@ -240,7 +271,7 @@ def paper(options):
 
 def main():
     options = parse_arguments(__doc__)
-    return 1 if run_cases((evaluations, speed, courses) + ((paper,) if options.long else ()), options, options) else 0
+    return 1 if run_cases((evaluations, speed, load, courses) + ((paper,) if options.long else ()), options, options) else 0
 
 
 if __name__ == "__main__":
