@@ -200,12 +200,30 @@ static int read_line(struct ledger *l, char *line, size_t count)
     return read_entry(l, line);
 }
 
+/* Why a file that does not begin as a ledger does is none. */
+static int check_version(const char *path, const char *text, size_t count, struct err *err)
+{
+    size_t word = strcspn(header, "0123456789");
+    int digits = 0;
+
+    while (word + (size_t)digits < count && text[word + (size_t)digits] >= '0' &&
+           text[word + (size_t)digits] <= '9' && digits < 9)
+        digits++;
+    if (count < word || memcmp(text, header, word) || !digits)
+        return err_set(err, -EBADMSG, "%s: is no ledger", path);
+    return err_set(
+        err, -EBADMSG,
+        "%s: a ledger of version %.*s; this appliance reads version %c: start the release "
+        "that wrote it",
+        path, digits, text + word, header[word]);
+}
+
 static int parse(struct ledger *l, const char *path, char *text, size_t count, struct err *err)
 {
     size_t at = sizeof(header) - 1, line_number = 1;
 
     if (count < at || memcmp(text, header, at))
-        return err_set(err, -EBADMSG, "%s: not a ledger of version 1", path);
+        return check_version(path, text, count, err);
     while (at < count) {
         char *end = memchr(text + at, '\n', count - at);
         int rc;

@@ -540,6 +540,7 @@ static void run_session(struct dealer_session *d, char last_error[ERR_TEXT_MAX])
 {
     struct err err = {0};
     int rc = open_session(d, &err);
+    uint64_t began_ns;
 
     if (rc < 0) {
         /* Once, not every half second for as long as the dealer is away. */
@@ -555,8 +556,12 @@ static void run_session(struct dealer_session *d, char last_error[ERR_TEXT_MAX])
     d->p->dealer_up = true;
     party_seen(&d->p->dealer_seen, true);
     pthread_mutex_unlock(&d->p->lock);
+    began_ns = time_ns();
     talk(d);
     session_over(d->p);
+    /* Two that cannot agree, say on the version of tapes, do not try as fast as they can. */
+    if (time_ns() - began_ns < RETRY_MS * 1000000ull && !d->p->stopping)
+        usleep(RETRY_MS * 1000);
     tls_shutdown(d->tls);
     tls_free(d->tls);
     d->tls = NULL;

@@ -362,14 +362,18 @@ static int left_ms(uint64_t deadline)
 /* The side that accepted speaks first: what the other reads is its welcome or the alert. */
 static int greet(struct tls_session *s, bool accepted, uint64_t deadline, struct err *err)
 {
-    int rc;
+    int rc, sent;
 
     if (accepted) {
         rc = send_greeting(s, left_ms(deadline), err);
         return rc < 0 ? rc : receive_greeting(s, left_ms(deadline), err);
     }
     rc = receive_greeting(s, left_ms(deadline), err);
-    return rc < 0 ? rc : send_greeting(s, left_ms(deadline), err);
+    if (rc < 0 && rc != -EPROTO)
+        return rc;
+    /* Where the versions differ too, so that both sides can say which they are. */
+    sent = send_greeting(s, left_ms(deadline), err);
+    return rc < 0 ? rc : sent;
 }
 
 static int session_new(struct tls_context *context, int fd, struct tls_session **ret_session)

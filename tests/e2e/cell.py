@@ -99,6 +99,7 @@ class Cell:
         self.states = dict(states)
         self.more = dict(more)
         self.hosts, self.inside = dict(hosts), dict(inside)
+        self.daemons = {}  # {name: program} of who runs another one
         self.process = {}
         self.make_identities()
         self.ports = dict(zip(("party0", "party1", "dealer", "link"), free_ports(4)))
@@ -208,7 +209,7 @@ class Cell:
     def start(self, name, config=None):
         log = open(self.path(f"{name}.log"), "ab")
         self.process[name] = subprocess.Popen(
-            [*self.inside.get(name, ()), self.daemon, "--config",
+            [*self.inside.get(name, ()), self.daemons.get(name, self.daemon), "--config",
              self.path(f"{config or name}.conf")], stderr=log, stdout=log, stdin=subprocess.DEVNULL)
         log.close()
 
