@@ -70,14 +70,6 @@ const struct command commands[] = {
 };
 const size_t command_count = ARRAY_LENGTH(commands);
 
-const char *command_type_name(enum command_argument_type type)
-{
-    static const char *const names[] = {
-        [COMMAND_TEXT] = "text", [COMMAND_NUMBER] = "number", [COMMAND_FLAG] = "flag"};
-
-    return names[type];
-}
-
 bool command_in_group(const struct command *c, const char *group)
 {
     size_t count = strcspn(c->name, " ");
@@ -110,7 +102,8 @@ int commands_bind(enum role role, const struct command_handler handlers[], size_
         if (!h)
             rc = err_set(err, -ENOSYS, "nothing is done at the command \"%s\"", c->name);
         else
-            table[bound++] = (struct control_command){c->name, h->handle, c->access, c->help};
+            table[bound++] =
+                (struct control_command){c->name, h->handle, c->access, c->help, c->argument};
     }
     if (rc == 0 && bound != count)
         rc = err_set(err, -ENOSYS, "a command of this appliance is not in the table");

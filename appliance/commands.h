@@ -9,20 +9,6 @@
 #include "appliance/control.h"
 #include "appliance/identity.h"
 
-#define COMMAND_ARGUMENTS_MAX 4
-
-enum command_argument_type { COMMAND_TEXT = 1, COMMAND_NUMBER, COMMAND_FLAG };
-
-/** "text", "number" or "flag". */
-const char *command_type_name(enum command_argument_type type);
-
-struct command_argument {
-    const char *name;
-    enum command_argument_type type; /* 0: no more arguments */
-    bool required;
-    const char *help;
-};
-
 struct command {
     const char *name;
     unsigned int roles; /* ROLE_BIT() of each that has it */

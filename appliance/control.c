@@ -95,6 +95,44 @@ static int refuse(json_t *reply, const char *text)
                : 0;
 }
 
+const char *command_type_name(enum command_argument_type type)
+{
+    static const char *const names[] = {
+        [COMMAND_TEXT] = "text", [COMMAND_NUMBER] = "number", [COMMAND_FLAG] = "flag"};
+
+    return names[type];
+}
+
+static bool is_of(const json_t *value, enum command_argument_type type)
+{
+    switch (type) {
+    case COMMAND_TEXT:
+        return json_is_string(value);
+    case COMMAND_NUMBER:
+        return json_is_integer(value) && json_integer_value(value) >= 0;
+    case COMMAND_FLAG:
+        return json_is_boolean(value);
+    }
+    return false;
+}
+
+/* What is there besides them is for a later version, and no matter here. */
+static int check_arguments(const struct control_command *command, const json_t *request,
+                           struct err *err)
+{
+    for (const struct command_argument *a = command->argument; a && a->type; a++) {
+        const json_t *value = json_object_get(request, a->name);
+
+        if (!value && a->required)
+            return err_set(err, -EINVAL, "%s: \"%s\" is missing: %s", command->name, a->name,
+                           a->help);
+        if (value && !is_of(value, a->type))
+            return err_set(err, -EINVAL, "%s: \"%s\" has to be a %s: %s", command->name, a->name,
+                           command_type_name(a->type), a->help);
+    }
+    return 0;
+}
+
 static int add_help(const struct control *control, json_t *reply)
 {
     json_t *list = json_array();
@@ -120,35 +158,46 @@ static const struct control_command *find_command(const struct control *control,
     return NULL;
 }
 
-/* What a command is about: those of these that its request or its reply has. */
-static const char *const subjects[] = {"model",  "job",   "plan",  "share", "input",
-                                       "output", "count", "level", "undo"};
+/* A line of the audit log about to be written: the texts are those that its numbers need. */
+struct note {
+    struct log_field fields[COMMAND_ARGUMENTS_MAX + 5];
+    char texts[COMMAND_ARGUMENTS_MAX + 5][24];
+    size_t count;
+};
 
-/* "model load" by user 0 becomes `model-load user=0 plan=.. done=yes`. */
-static void note(const struct control *control, const struct connection *c, const char *name,
-                 const json_t *request, const json_t *reply, int rc, const struct err *err)
+static void note_value(struct note *n, const char *name, const json_t *value)
 {
-    struct log_field fields[ARRAY_LENGTH(subjects) + 3];
-    char event[64], texts[ARRAY_LENGTH(subjects)][24];
-    size_t count = 0;
+    char *text = n->texts[n->count];
 
-    fields[count++] = log_number("user", c->user);
-    for (size_t i = 0; i < ARRAY_LENGTH(subjects); i++) {
-        const json_t *value = json_object_get(request, subjects[i]);
+    if (!value)
+        return;
+    snprintf(text, sizeof(n->texts[0]), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
+    n->fields[n->count++] = log_text(name, json_is_string(value)    ? json_string_value(value)
+                                           : json_is_integer(value) ? text
+                                                                    : "yes");
+}
 
-        value = value ? value : json_object_get(reply, subjects[i]);
-        snprintf(texts[i], sizeof(texts[i]), "%" JSON_INTEGER_FORMAT, json_integer_value(value));
-        if (value)
-            fields[count++] = log_text(subjects[i], json_is_string(value) ? json_string_value(value)
-                                                    : json_is_integer(value) ? texts[i]
-                                                                             : "yes");
-    }
-    fields[count++] = rc < 0 ? log_text("error", err_text(err, rc)) : log_text("done", "yes");
-    fields[count] = (struct log_field){.key = NULL};
-    snprintf(event, sizeof(event), "%s", name);
+/* "model load" by user 0 becomes `model-load user=0 plan=.. done=yes`: the arguments, and what
+ * model or job the reply names. */
+static void note(const struct control *control, const struct connection *c,
+                 const struct control_command *command, const json_t *request, const json_t *reply,
+                 int rc, const struct err *err)
+{
+    static const char *const found[] = {"model", "job"};
+    struct note n = {.count = 0};
+    char event[64];
+
+    n.fields[n.count++] = log_number("user", c->user);
+    for (const struct command_argument *a = command->argument; a && a->type; a++)
+        note_value(&n, a->name, json_object_get(request, a->name));
+    for (size_t i = 0; i < ARRAY_LENGTH(found); i++)
+        note_value(&n, found[i], json_object_get(reply, found[i]));
+    n.fields[n.count++] = rc < 0 ? log_text("error", err_text(err, rc)) : log_text("done", "yes");
+    n.fields[n.count] = (struct log_field){.key = NULL};
+    snprintf(event, sizeof(event), "%s", command->name);
     for (char *at = event; *at; at++)
         *at = *at == ' ' ? '-' : *at;
-    audit_write(control->audit, event, fields);
+    audit_write(control->audit, event, n.fields);
     /* Before whoever asked hears of it; what cannot be written is in the log. */
     if (audit_flush(control->audit, NULL) < 0)
         return;
@@ -177,9 +226,11 @@ static int run(const struct control *control, const struct connection *c, json_t
     if (command->access == CONTROL_ADMIN && !c->admin_allowed)
         rc = err_set(err, -EACCES, "only the daemon's user and root may use \"%s\"", name);
     else
+        rc = check_arguments(command, request, err);
+    if (rc == 0)
         rc = command->handle(control->context, request, reply, err);
     if (command->access == CONTROL_ADMIN)
-        note(control, c, name, request, reply, rc, err);
+        note(control, c, command, request, reply, rc, err);
     return rc;
 }
 

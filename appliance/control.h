@@ -38,16 +38,32 @@ enum control_access { CONTROL_READ, CONTROL_ADMIN };
 /** "read" or "admin". */
 const char *control_access_name(enum control_access access);
 
+enum command_argument_type { COMMAND_TEXT = 1, COMMAND_NUMBER, COMMAND_FLAG };
+
+/** "text", "number" or "flag": a JSON string, an integer that is not negative, true or false. */
+const char *command_type_name(enum command_argument_type type);
+
+#define COMMAND_ARGUMENTS_MAX 4
+
+struct command_argument {
+    const char *name;
+    enum command_argument_type type; /* 0: no more arguments */
+    bool required;
+    const char *help;
+};
+
 /**
- * @handle reads its arguments from @request, adds its answer to the object @reply, and returns 0;
- * or a negative errno and the reason in @err, and then @reply is thrown away. @context is what
- * control_start() was given. It runs on the control thread.
+ * @handle gets a @request that has every argument of the command that is required, and those that
+ * are there of their types: json_string_value() and its like read them. It adds its answer to the
+ * object @reply, and returns 0; or a negative errno and the reason in @err, and then @reply is
+ * thrown away. @context is what control_start() was given. It runs on the control thread.
  */
 struct control_command {
     const char *name;
     int (*handle)(void *context, json_t *request, json_t *reply, struct err *err);
     enum control_access access;
     const char *help;
+    const struct command_argument *argument; /* up to one without a type; NULL: none */
 };
 
 struct control;

@@ -145,7 +145,7 @@ int daemon_log_level(void *context, json_t *request, json_t *reply, struct err *
     enum log_level level;
 
     (void)context;
-    if (!text || log_level_parse(text, &level) < 0)
+    if (log_level_parse(text, &level) < 0)
         return err_set(err, -EINVAL, "log level: \"level\" is error, warning, info or debug");
     log_warning("log-level", log_text("level", text));
     log_level_set(level);

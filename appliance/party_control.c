@@ -61,8 +61,6 @@ static int model_load_command(void *context, json_t *request, json_t *reply, str
     char id[2 * PLAN_ID_BYTES + 1];
     int rc;
 
-    if (!plan)
-        return err_set(err, -EINVAL, "model load: \"plan\" names the plan's file");
     rc = party_load(context, plan, share, id, err);
     return rc < 0 ? rc : json_object_set_new(reply, "model", json_string(id));
 }
@@ -72,8 +70,6 @@ static int model_unload(void *context, json_t *request, json_t *reply, struct er
     const char *id = json_string_value(json_object_get(request, "model"));
 
     (void)reply;
-    if (!id)
-        return err_set(err, -EINVAL, "model unload: \"model\" is the model's id");
     return party_unload(context, id, err);
 }
 
@@ -84,9 +80,6 @@ static int job_submit(void *context, json_t *request, json_t *reply, struct err 
     char name[2 * MESSAGE_ID_BYTES + 1];
     int rc;
 
-    if (!input || !output)
-        return err_set(err, -EINVAL,
-                       "job submit: \"input\" names the job's file, \"output\" the answer's");
     rc = desk_submit(context, input, output, name, err);
     return rc < 0 ? rc : json_object_set_new(reply, "job", json_string(name));
 }
@@ -122,7 +115,7 @@ static int cancel_job(void *context, json_t *request, json_t *reply, struct err 
     uint8_t id[MESSAGE_ID_BYTES];
 
     (void)reply;
-    if (!name || hex_decode(name, id, sizeof(id)) < 0)
+    if (hex_decode(name, id, sizeof(id)) < 0)
         return err_set(err, -EINVAL, "job cancel: \"job\" is the job's id, %d hexadecimal digits",
                        2 * MESSAGE_ID_BYTES);
     return job_cancel(context, id, NULL, err);
@@ -257,7 +250,7 @@ static struct served *find_model(struct party_state *p, json_t *request, struct 
 {
     const char *id = json_string_value(json_object_get(request, "model"));
 
-    for (size_t i = 0; id && i < p->served_count; i++)
+    for (size_t i = 0; i < p->served_count; i++)
         if (!strcmp(p->served[i]->id, id))
             return p->served[i];
     err_set(err, -ENOENT, "\"model\": no such model is loaded; `model list` shows them");
