@@ -63,6 +63,7 @@ struct party_end {
 static struct fixture {
     struct plan plan;
     struct wire input;
+    struct op output; /* gives logits */
     struct variant variants[2];
     struct config config;
     struct party_end ends[2];
@@ -212,8 +213,12 @@ static int setup_all(void **state)
     f.input =
         (struct wire){.kind = WIRE_SHARE, .ring = INPUT_BITS, .rows = TOKENS, .cols = COLUMNS};
     for (size_t i = 0; i < 2; i++)
-        f.variants[i] = (struct variant){
-            .tokens = TOKENS, .batch = i ? BATCH : 1, .wire_count = 1, .wires = &f.input};
+        f.variants[i] = (struct variant){.tokens = TOKENS,
+                                         .batch = i ? BATCH : 1,
+                                         .wire_count = 1,
+                                         .wires = &f.input,
+                                         .op_count = 1,
+                                         .ops = &f.output};
     f.config = (struct config){.role = ROLE_OWNER, .timeout_ms = TIMEOUT_MS};
     f.config.certificate = strdup("owner.pem");
     f.config.key = strdup("owner.key");
