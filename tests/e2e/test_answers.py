@@ -131,6 +131,8 @@ def labels_only(cell, _):
     regression = os.path.join(DATA, "regression")
     expect_text("a regression has a score and no label", cell.run(
         "share", "--model", regression, "--out", "none", "--labels-only", code=3), "a regression")
+    for name in NAMES:
+        cell.ask(name, "model", "unload", shared["model_id"])
 
 
 def pairs(cell, _):

@@ -196,8 +196,9 @@ def damaged_ledger(cell, _):
                  (whole.replace(lines[2], lines[2][:-1]), r"ledger:3: damaged"),
                  (whole + lines[2] + b"\n", rf"ledger:{len(lines)}: damaged"),
                  (whole + b"\n", rf"ledger:{len(lines)}: damaged"),
-                 (whole.replace(b"ledger 1", b"ledger 2"), "not a ledger of version 1"),
-                 (bytes(len(whole)), "not a ledger of version 1"))
+                 (whole.replace(b"ledger 1", b"ledger 2"),
+                  "a ledger of version 2; this appliance reads version 1"),
+                 (bytes(len(whole)), "is no ledger"))
         for data, pattern in cases:
             write(ledger_path(cell, name), data)
             expect_text(pattern, cell.start_refused(name), f"{name} with a damaged ledger")
