@@ -12,6 +12,7 @@
 
 #include "base/secret.h"
 #include "distill/budget.h"
+#include "tests/distill/toy_corpus.h"
 
 #include <math.h>
 #include <string.h>
@@ -41,17 +42,7 @@ static int school_make(void **state)
                                   .layer_norm_eps = 1e-12};
     struct corpus *c = &s->corpus;
 
-    *c = (struct corpus){.count = ROWS,
-                         .token_room = 8 * ROWS,
-                         .ids = secret_alloc(8 * ROWS * sizeof(*c->ids)),
-                         .types = secret_alloc(8 * ROWS),
-                         .starts = calloc(ROWS + 1, sizeof(*c->starts)),
-                         .labels = calloc(ROWS, sizeof(*c->labels))};
-    for (size_t i = 0; i < ROWS; i++) {
-        for (size_t n = 0; n < 2 + i % 5; n++)
-            c->ids[c->tokens++] = (uint32_t)((i * 7 + n * 3) % config.vocab);
-        c->starts[i + 1] = c->tokens;
-    }
+    *c = toy_corpus(ROWS, 0, (uint32_t)config.vocab);
     assert_int_equal(checkpoint_random(&config, 11, &s->teacher, NULL), 0);
     for (size_t i = 0; i < s->teacher->bytes / sizeof(float); i++)
         s->teacher->values[i] *= 8; /* so that functions matter */

@@ -13,6 +13,7 @@
 #include "base/secret.h"
 #include "distill/course.h"
 #include "distill/cpu.h"
+#include "tests/distill/toy_corpus.h"
 #include "tests/transformer/folder.h"
 #include "transformer/reference.h"
 
@@ -46,19 +47,10 @@ static void school_make(struct school *s)
     struct corpus *c = &s->corpus;
 
     *s = (struct school){.task = task_find("SST-2"), .map = {0, 1}};
-    *c = (struct corpus){.count = ROWS,
-                         .token_room = 8 * ROWS,
-                         .ids = secret_alloc(8 * ROWS * sizeof(*c->ids)),
-                         .types = secret_alloc(8 * ROWS),
-                         .starts = calloc(ROWS + 1, sizeof(*c->starts)),
-                         .labels = calloc(ROWS, sizeof(*c->labels))};
-    for (size_t i = 0; i < ROWS; i++) {
-        for (size_t n = 0; n < 2 + i % 5; n++)
-            c->ids[c->tokens++] = (uint32_t)(6 + (i * 7 + n * 3) % 6);
-        if (i % 2)
-            c->ids[c->tokens - 1] = 5;
-        c->labels[i] = i % 2;
-        c->starts[i + 1] = c->tokens;
+    *c = toy_corpus(ROWS, 6, 6);
+    for (size_t i = 1; i < ROWS; i += 2) {
+        c->ids[c->starts[i + 1] - 1] = 5;
+        c->labels[i] = 1;
     }
     assert_int_equal(checkpoint_random(&config, 11, &s->teacher, NULL), 0);
     assert_int_equal(network_new(s->teacher, &s->teacher_net, NULL), 0);
