@@ -12,6 +12,11 @@
 
 #define PROGRAM "mpcformer-train"
 
+/* How often a thread that waits for another looks before it sleeps: for about as long as sleeping
+ * and waking take. Of its own accord libgomp looks for milliseconds, which beside any other work on
+ * the CPUs is most of the time. */
+#define SPINS "2000"
+
 int cmd_train(int argc, char **argv)
 {
     char program[] = PROGRAM, path[PATH_MAX];
@@ -24,6 +29,8 @@ int cmd_train(int argc, char **argv)
     arguments[0] = program;
     arguments[1] = strrchr(argv[0], ' ') + 1; /* of "mpcformer finetune" */
     memcpy(arguments + 2, argv + 1, (size_t)argc * sizeof(*arguments));
+    if (!getenv("OMP_WAIT_POLICY"))
+        setenv("GOMP_SPINCOUNT", SPINS, 0); /* libgomp reads it before main() */
     if (tool_beside(PROGRAM, path) == 0)
         execv(path, arguments);
     execvp(PROGRAM, arguments);

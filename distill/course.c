@@ -141,6 +141,8 @@ static int open_log(struct run *r, struct err *err)
         rc = err_set(err, -errno, "%s: cannot be written: %s", r->log_path, strerror(errno));
     if (rc < 0 && fd >= 0)
         close(fd);
+    else if (rc == 0)
+        setvbuf(r->log, NULL, _IOLBF, 0); /* who watches sees each line */
     return rc;
 }
 
