@@ -143,6 +143,7 @@ void sheet_free(struct sheet *s)
     free(s->starts);
     secret_free(s->ids, s->token_room * sizeof(*s->ids));
     secret_free(s->types, s->token_room);
+    secret_free(s->words, s->token_room * sizeof(*s->words));
     *s = (struct sheet){.labels = NULL};
 }
 
@@ -157,40 +158,18 @@ static int sheet_reserve(struct sheet *s, size_t sequences, size_t tokens, struc
     s->starts = calloc(sequences + 1, sizeof(*s->starts));
     s->ids = secret_alloc(tokens * sizeof(*s->ids));
     s->types = secret_alloc(tokens);
+    s->words = secret_alloc(tokens * sizeof(*s->words));
     s->sequence_room = sequences;
     s->token_room = tokens;
-    if (s->labels && s->starts && s->ids && s->types)
+    if (s->labels && s->starts && s->ids && s->types && s->words)
         return 0;
     sheet_free(s);
     return err_set(err, -ENOMEM, "no memory for a batch");
 }
 
-int sheet_fill(struct sheet *s, const struct corpus *c, const uint32_t *rows, size_t count,
-               struct err *err)
+static size_t row_length(const struct corpus *c, uint32_t row)
 {
-    size_t tokens = 0;
-    int rc;
-
-    for (size_t i = 0; i < count; i++)
-        tokens += c->starts[rows[i] + 1] - c->starts[rows[i]];
-    rc = sheet_reserve(s, count, tokens, err);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0, at = 0; i < count; i++) {
-        size_t from = c->starts[rows[i]], length = c->starts[rows[i] + 1] - from;
-
-        memcpy(s->ids + at, c->ids + from, length * sizeof(*s->ids));
-        memcpy(s->types + at, c->types + from, length);
-        s->labels[i] = c->labels[rows[i]];
-        at += length;
-        s->starts[i + 1] = (uint32_t)at;
-    }
-    s->batch = (struct batch){.sequences = count,
-                              .tokens = tokens,
-                              .ids = s->ids,
-                              .types = s->types,
-                              .starts = s->starts};
-    return 0;
+    return c->starts[row + 1] - c->starts[row];
 }
 
 static struct extent extent_of(const struct corpus *c, const uint32_t *rows, size_t count)
@@ -198,22 +177,79 @@ static struct extent extent_of(const struct corpus *c, const uint32_t *rows, siz
     struct extent e = {.sequences = count};
 
     for (size_t i = 0; i < count; i++) {
-        size_t length = c->starts[rows[i] + 1] - c->starts[rows[i]];
+        size_t length = row_length(c, rows[i]);
 
         e.tokens += length;
         e.squares += length * length;
+        e.longest = MAX(e.longest, length);
     }
     return e;
+}
+
+size_t corpus_cut(const struct corpus *c, const uint32_t *rows, size_t count, size_t part,
+                  size_t parts)
+{
+    size_t goal = extent_of(c, rows, count).tokens * part / parts, before = 0, i = 0;
+
+    for (; i < count; i++) {
+        size_t length = row_length(c, rows[i]);
+
+        if (2 * before + length > 2 * goal)
+            break;
+        before += length;
+    }
+    return i;
+}
+
+/* The ids of these rows, each once. */
+static size_t gather_words(const struct corpus *c, const uint32_t *rows, size_t count,
+                           uint32_t *ret)
+{
+    size_t all = 0, kept = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        memcpy(ret + all, c->ids + c->starts[rows[i]], row_length(c, rows[i]) * sizeof(*ret));
+        all += row_length(c, rows[i]);
+    }
+    qsort(ret, all, sizeof(*ret), by_number);
+    for (size_t i = 0; i < all; i++)
+        if (!kept || ret[i] != ret[kept - 1])
+            ret[kept++] = ret[i];
+    return kept;
+}
+
+int sheet_fill(struct sheet *s, const struct corpus *c, const uint32_t *rows, size_t count,
+               struct err *err)
+{
+    return sheet_fill_part(s, c, rows, count, 0, count, err);
 }
 
 int sheet_fill_part(struct sheet *s, const struct corpus *c, const uint32_t *rows, size_t count,
                     size_t first, size_t end, struct err *err)
 {
-    int rc = sheet_fill(s, c, rows + first, end - first, err);
+    const struct extent whole = extent_of(c, rows, count);
+    int rc = sheet_reserve(s, count, whole.tokens, err);
+    size_t tokens = 0;
 
     if (rc < 0)
         return rc;
-    s->batch.whole = extent_of(c, rows, count);
-    s->batch.before = extent_of(c, rows, first);
+    for (size_t i = first; i < end; i++) {
+        size_t from = c->starts[rows[i]], length = row_length(c, rows[i]);
+
+        memcpy(s->ids + tokens, c->ids + from, length * sizeof(*s->ids));
+        memcpy(s->types + tokens, c->types + from, length);
+        s->labels[i - first] = c->labels[rows[i]];
+        tokens += length;
+        s->starts[i - first + 1] = (uint32_t)tokens;
+    }
+    s->batch = (struct batch){.sequences = end - first,
+                              .tokens = tokens,
+                              .ids = s->ids,
+                              .types = s->types,
+                              .starts = s->starts,
+                              .whole = whole,
+                              .before = extent_of(c, rows, first),
+                              .words = s->words,
+                              .word_count = gather_words(c, rows, count, s->words)};
     return 0;
 }

@@ -26,7 +26,7 @@ struct corpus {
 struct sheet {
     struct batch batch;
     double *labels; /* (sequences) */
-    uint32_t *ids, *starts;
+    uint32_t *ids, *starts, *words;
     uint8_t *types;
     size_t sequence_room, token_room;
 };
@@ -46,6 +46,11 @@ void corpus_shuffle(size_t all, uint64_t seed, uint64_t epoch, uint32_t *ret);
 
 /** Keep a random @fraction of the rows (at least one), chosen by @seed. -ENOMEM. */
 MUST_CHECK int corpus_thin(struct corpus *c, double fraction, uint64_t seed, struct err *err);
+
+/** Where part @part of @parts of the rows @rows (count) begins, for parts of about as many tokens:
+ *  a row is in the part that its middle is in. Part @parts begins at the end. */
+size_t corpus_cut(const struct corpus *c, const uint32_t *rows, size_t count, size_t part,
+                  size_t parts);
 
 /** Put rows @rows (count) of @c on @sheet. -ENOMEM. */
 MUST_CHECK int sheet_fill(struct sheet *s, const struct corpus *c, const uint32_t *rows,

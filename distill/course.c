@@ -282,12 +282,12 @@ static int train_batch(struct run *r, const struct stage *s, struct err *err)
 {
     const struct course *c = r->c;
     struct objective objective = c->objective;
-    size_t at = r->at.batch * c->batch, count = MIN(c->train->count - at, c->batch), first, end;
+    size_t at = r->at.batch * c->batch, count = MIN(c->train->count - at, c->batch);
+    const uint32_t *rows = r->order + at;
+    size_t first = corpus_cut(c->train, rows, count, ranks_own(), ranks_count());
+    size_t end = corpus_cut(c->train, rows, count, ranks_own() + 1, ranks_count());
     double rate = rate_at(r, s);
-    int rc;
-
-    ranks_share(count, &first, &end);
-    rc = sheet_fill_part(&r->sheet, c->train, r->order + at, count, first, end, err);
+    int rc = sheet_fill_part(&r->sheet, c->train, rows, count, first, end, err);
 
     objective.kind = s->kind;
     if (rc == 0)

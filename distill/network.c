@@ -100,6 +100,49 @@ struct network_part network_part(const struct network *n, size_t number)
     return (struct network_part){.number = number, .first = first, .count = end - first};
 }
 
+static struct extent whole_of(const struct batch *batch)
+{
+    struct extent e = {.sequences = batch->sequences, .tokens = batch->tokens};
+
+    if (batch->whole.sequences)
+        return batch->whole;
+    for (size_t s = 0; s < batch->sequences; s++) {
+        size_t length = batch->starts[s + 1] - batch->starts[s];
+
+        e.squares += length * length;
+        e.longest = MAX(e.longest, length);
+    }
+    return e;
+}
+
+size_t network_rows_max(const struct network *n, const struct batch *batch)
+{
+    const size_t norm = 2; /* gain, bias */
+
+    return batch->word_count + n->config.positions_max + n->config.types + norm;
+}
+
+static size_t add_rows(const struct network *n, size_t at, size_t end, uint32_t *ret)
+{
+    size_t first = at / n->config.hidden, count = end / n->config.hidden - first;
+
+    for (size_t i = 0; i < count; i++)
+        ret[i] = (uint32_t)(first + i);
+    return count;
+}
+
+size_t network_rows(const struct network *n, const struct batch *batch, uint32_t *ret)
+{
+    const struct places *p = &n->places;
+    size_t h = n->config.hidden, count = batch->word_count;
+
+    for (size_t i = 0; i < batch->word_count; i++)
+        ret[i] = (uint32_t)(p->word / h) + batch->words[i];
+    count += add_rows(n, p->position, p->position + whole_of(batch).longest * h, ret + count);
+    count += add_rows(n, n->config.types ? p->type : p->gain, p->pooler_w, ret + count);
+    return count;
+}
+
 /* --- room for a batch --- */
 
 /* A running place in the block; NULL @block only counts. */
@@ -167,17 +210,14 @@ static int take_batch(struct network *n, const struct batch *batch, struct err *
         n->starts_room = batch->sequences + 1;
     }
     n->length_max = n->score_count = 0;
-    n->whole = (struct extent){.sequences = batch->sequences, .tokens = batch->tokens};
+    n->whole = whole_of(batch);
     for (size_t s = 0; s < batch->sequences; s++) {
         size_t length = batch->starts[s + 1] - batch->starts[s];
 
         n->length_max = MAX(n->length_max, length);
         n->score_starts[s] = n->score_count;
         n->score_count += n->config.heads * length * length;
-        n->whole.squares += length * length;
     }
-    if (batch->whole.sequences)
-        n->whole = batch->whole;
     bytes = place_all(n, NULL) * sizeof(real);
     if (bytes > n->block_bytes) {
         secret_free(n->block, n->block_bytes);

@@ -23,6 +23,7 @@
 struct extent {
     size_t sequences, tokens;
     size_t squares; /* of the sequences' lengths: the scores of a head */
+    size_t longest; /* sequence */
 };
 
 /* Sequences end to end. Every id, type and length is one that the model has. */
@@ -33,6 +34,8 @@ struct batch {
     const uint32_t *starts; /* (sequences + 1): sequence s has tokens starts[s] to starts[s + 1] */
     struct extent whole;    /* the batch that this is a part of; zeros: this is all of it */
     struct extent before;   /* what of it is before this part */
+    const uint32_t *words;  /* (word_count): the ids of the whole, each once, ascending */
+    size_t word_count;
 };
 
 /* Dropout of one forward pass. */
@@ -83,6 +86,14 @@ struct network;
 /** Embeddings, layers, head: how many parts, and part @number. */
 size_t network_parts(const struct network *n);
 struct network_part network_part(const struct network *n, size_t number);
+
+/**
+ * Of part 0, which is rows of (hidden), the numbers of those that the whole of @batch has a
+ * gradient by: its words', positions' and types', and the norm's; ascending. Returns how many, and
+ * at most network_rows_max().
+ */
+size_t network_rows(const struct network *n, const struct batch *batch, uint32_t *ret);
+size_t network_rows_max(const struct network *n, const struct batch *batch);
 
 /**
  * A network of @c's shape and functions; keeps a copy of what it needs of @c, and no values.

@@ -1,11 +1,11 @@
 /*
  * ranks: the processes that train one model together, started by mpirun.
  *
- * Each takes its share of every batch's rows; sums over all of them make of the parts what one
- * process would have computed. Every rank makes the same calls in the same order. A sum's order of
- * additions depends on the number of ranks alone, and all ranks get the same bits. This is the one
- * module that knows MPI: a build without it, and a process that mpirun has not started, has one
- * rank, for which all of this does nothing.
+ * Each takes rows with its share of every batch's tokens; sums over all of them make of the parts
+ * what one process would have computed. Every rank makes the same calls in the same order. A sum's
+ * order of additions depends on the number of ranks alone, and all ranks get the same bits. This is
+ * the one module that knows MPI: a build without it, and a process that mpirun has not started, has
+ * one rank, for which all of this does nothing.
  *
  * What ranks send each other is as secret as the model and is not encrypted.
  */
@@ -19,13 +19,6 @@ MUST_CHECK int ranks_start(struct err *err);
 
 size_t ranks_own(void); /* from 0 on */
 size_t ranks_count(void);
-
-/** Rows @ret_first to before @ret_end of @count are this rank's. */
-static inline void ranks_share(size_t count, size_t *ret_first, size_t *ret_end)
-{
-    *ret_first = count * ranks_own() / ranks_count();
-    *ret_end = count * (ranks_own() + 1) / ranks_count();
-}
 
 /** Begin to sum @x (count) over all ranks, in place; @name (a constant) is for the trace. @x may
  *  not be touched until ranks_wait(). At most RANKS_SUMS_MAX at once. -EIO. */

@@ -97,6 +97,15 @@ int trainer_new(struct checkpoint *model, const struct trainer_settings *setting
     return rc;
 }
 
+static void rows_free(struct trainer *t)
+{
+    secret_free(t->rows, t->row_room * sizeof(*t->rows));
+    secret_free(t->packed, t->row_room * t->model->config.hidden * sizeof(*t->packed));
+    t->rows = NULL;
+    t->packed = NULL;
+    t->row_room = t->row_count = 0;
+}
+
 void trainer_free(struct trainer *t)
 {
     if (!t)
@@ -106,6 +115,7 @@ void trainer_free(struct trainer *t)
     secret_free(t->m, t->model->bytes);
     secret_free(t->v, t->model->bytes);
     secret_free(t->outside, t->outside_room * sizeof(float));
+    rows_free(t);
     free(t->part_names);
     free(t->groups);
     free(t);
@@ -222,10 +232,66 @@ static void update(struct trainer *t, double rate, double norm)
     }
 }
 
+/* --- gradients: most rows of the embeddings are those of words that a batch does not have --- */
+
+/* Zeros, everywhere: what the last batch has not touched is zero. */
+static void clear_gradients(struct trainer *t)
+{
+    size_t hidden = t->model->config.hidden, rest = network_part(t->net, 0).count;
+
+    for (size_t i = 0; i < t->row_count; i++)
+        memset(t->gradients + t->rows[i] * hidden, 0, hidden * sizeof(*t->gradients));
+    memset(t->gradients + rest, 0, (t->count - rest) * sizeof(*t->gradients));
+}
+
+static int find_rows(struct trainer *t, const struct batch *batch, struct err *err)
+{
+    size_t most = network_rows_max(t->net, batch);
+
+    if (most > t->row_room) {
+        rows_free(t);
+        t->rows = secret_alloc(most * sizeof(*t->rows));
+        t->packed = secret_alloc(most * t->model->config.hidden * sizeof(*t->packed));
+        t->row_room = most;
+        if (!t->rows || !t->packed)
+            return err_set(err, -ENOMEM, "no memory for the gradients of a batch");
+    }
+    t->row_count = network_rows(t->net, batch, t->rows);
+    return 0;
+}
+
+static void pack_rows(struct trainer *t)
+{
+    size_t hidden = t->model->config.hidden;
+
+    for (size_t i = 0; i < t->row_count; i++)
+        memcpy(t->packed + i * hidden, t->gradients + t->rows[i] * hidden,
+               hidden * sizeof(*t->packed));
+}
+
+static void unpack_rows(struct trainer *t)
+{
+    size_t hidden = t->model->config.hidden;
+
+    for (size_t i = 0; i < t->row_count; i++)
+        memcpy(t->gradients + t->rows[i] * hidden, t->packed + i * hidden,
+               hidden * sizeof(*t->packed));
+}
+
+static double gradient_norm(const struct trainer *t)
+{
+    size_t rest = network_part(t->net, 0).count;
+
+    return sqrt(kernel_square_sum(t->packed, t->row_count * t->model->config.hidden) +
+                kernel_square_sum(t->gradients + rest, t->count - rest));
+}
+
 /* Of @ctx, a trainer: what is done is summed while the backward pass goes on. */
 static void sum_part(void *ctx, const struct network_part *part)
 {
     struct trainer *t = ctx;
+    float *at;
+    size_t count;
     const char *name;
 
     ranks_move();
@@ -233,8 +299,15 @@ static void sum_part(void *ctx, const struct network_part *part)
         return;
     name = t->part_names[part->number];
     trace_span(TRACE_COMPUTE, name, t->mark_ns, time_ns());
+    at = t->gradients + part->first;
+    count = part->count;
+    if (part->number == 0) {
+        pack_rows(t);
+        at = t->packed;
+        count = t->row_count * t->model->config.hidden;
+    }
     if (t->sum_rc == 0)
-        t->sum_rc = ranks_sum(name, t->gradients + part->first, part->count, NULL);
+        t->sum_rc = ranks_sum(name, at, count, NULL);
     t->mark_ns = time_ns();
 }
 
@@ -253,10 +326,13 @@ static int find_gradients(struct trainer *t, const struct batch *batch, const do
                           const struct objective *objective, double figures[2], struct err *err)
 {
     struct network_gradient from = {.range = t->settings.range, .done = sum_part, .ctx = t};
-    int rc = 0;
+    int rc;
 
     t->sum_rc = 0;
-    memset(t->gradients, 0, t->model->bytes);
+    clear_gradients(t);
+    rc = find_rows(t, batch, err);
+    if (rc < 0)
+        return rc;
     if (batch->sequences) {
         rc = forward(t, objective, batch, err);
         if (rc == 0)
@@ -273,6 +349,7 @@ static int find_gradients(struct trainer *t, const struct batch *batch, const do
         rc = err_set(err, t->sum_rc, "ranks: a sum of gradients cannot begin");
     if (rc == 0)
         rc = ranks_wait(err);
+    unpack_rows(t);
     return rc < 0 ? rc : ranks_sum_now(figures, 2, err);
 }
 
@@ -285,7 +362,7 @@ int trainer_step(struct trainer *t, const struct batch *batch, const double *lab
 
     if (rc < 0)
         return rc;
-    norm = sqrt(kernel_square_sum(t->gradients, t->count));
+    norm = gradient_norm(t);
     if (!isfinite(figures[0] + figures[1]) || !isfinite(norm))
         return err_set(err, -ERANGE,
                        "step %" PRIu64

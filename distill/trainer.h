@@ -43,8 +43,11 @@ struct trainer {
     struct checkpoint *model; /* not the trainer's own */
     struct network *net;
     struct trainer_settings settings;
-    size_t count;                 /* parameters */
-    float *gradients, *m, *v;     /* (count) each; m, v: moments */
+    size_t count;             /* parameters */
+    float *gradients, *m, *v; /* (count) each; m, v: moments */
+    uint32_t *rows;           /* (row_count): network_rows() of the last batch */
+    size_t row_count, row_room;
+    float *packed;                /* (row_room, hidden): the gradients of these rows, end to end */
     uint64_t steps;               /* taken so far */
     struct trainer_group *groups; /* tensors end to end, alike in decay */
     size_t group_count;

@@ -18,6 +18,7 @@
 #include "transformer/reference.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <sys/file.h>
 
 #define ROWS 21
@@ -289,6 +290,37 @@ static void a_fraction_keeps_whole_rows(void **state)
     school_free(&s);
 }
 
+/* Ranks share a batch by its tokens: parts that are all of it in order, none with more than half
+ * the longest row over its due at either end; and each knows the words of all. */
+static void parts_of_a_batch_are_even(void **state)
+{
+    enum { PARTS = 3, WORDS = 9, LONGEST = 6 };
+    struct corpus c = toy_corpus(ROWS, 6, WORDS);
+    struct sheet sheet = {.labels = NULL};
+    uint32_t rows[ROWS];
+    size_t tokens = 0;
+
+    (void)state;
+    for (size_t i = 0; i < ROWS; i++)
+        rows[i] = (uint32_t)(i * 5 % ROWS);
+    for (size_t p = 0; p < PARTS; p++) {
+        size_t first = corpus_cut(&c, rows, ROWS, p, PARTS);
+        size_t end = corpus_cut(&c, rows, ROWS, p + 1, PARTS);
+
+        assert_int_equal(sheet_fill_part(&sheet, &c, rows, ROWS, first, end, NULL), 0);
+        assert_int_equal(sheet.batch.before.tokens, tokens);
+        assert_int_equal(sheet.batch.whole.longest, LONGEST);
+        assert_true(fabs((double)sheet.batch.tokens - (double)c.tokens / PARTS) <= LONGEST + 1);
+        assert_int_equal(sheet.batch.word_count, WORDS);
+        for (uint32_t i = 0; i < WORDS; i++)
+            assert_int_equal(sheet.batch.words[i], 6 + i);
+        tokens += sheet.batch.tokens;
+    }
+    assert_int_equal(tokens, c.tokens);
+    sheet_free(&sheet);
+    corpus_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -298,6 +330,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_not_its_own),
         cmocka_unit_test(every_epoch_has_each_row_once),
         cmocka_unit_test(a_fraction_keeps_whole_rows),
+        cmocka_unit_test(parts_of_a_batch_are_even),
     };
 
     if (!cpu_can_train()) {

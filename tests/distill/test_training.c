@@ -24,8 +24,14 @@ static const uint32_t starts[] = {0, 5, 6, 15};
 static const uint32_t ids[] = {1, 4, 17, 2, 6, 3, 1, 18, 7, 7, 9, 10, 11, 5, 2};
 static const uint8_t types[] = {0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1};
 static const double labels[] = {2, 0, 1};
-static const struct batch batch = {
-    .sequences = SEQUENCES, .tokens = 15, .ids = ids, .types = types, .starts = starts};
+static const uint32_t words[] = {1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 17, 18};
+static const struct batch batch = {.sequences = SEQUENCES,
+                                   .tokens = 15,
+                                   .ids = ids,
+                                   .types = types,
+                                   .starts = starts,
+                                   .words = words,
+                                   .word_count = ARRAY_LENGTH(words)};
 
 static void write_tiny(struct folder *f)
 {
