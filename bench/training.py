@@ -6,7 +6,9 @@
 DIR holds SST-2's train.tsv and dev.tsv. Both train the same shape from nothing, with dropout, AdamW
 and clipping, on as many rows a step; PyTorch (Debian's python3-torch) pads each batch to its longest
 row, once with rows as they come and once with rows of like length together. Only real tokens count.
-OMP_NUM_THREADS (1) is for both.
+OMP_NUM_THREADS (1) is for both. `_bf16` is --precision bf16, and PyTorch's autocast to bfloat16;
+`ranks2` is mpirun with two processes, on a core each, of as many threads. --only takes some of the
+columns.
 """
 
 import argparse
@@ -74,7 +76,7 @@ class Model(torch.nn.Module):
         return self.classifier(drop(torch.tanh(self.pooler(x[:, 0]))))
 
 
-def run_torch(o, rows, by_length):
+def run_torch(o, rows, by_length=False, narrow=False):
     torch.manual_seed(1)
     model = Model(o, 8192)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4)
@@ -88,7 +90,8 @@ def run_torch(o, rows, by_length):
         lengths = [len(rows[i]) for i in batch]
         ids = torch.tensor([rows[i] + [0] * (max(lengths) - len(rows[i])) for i in batch])
         mask = (torch.arange(max(lengths))[None] >= torch.tensor(lengths)[:, None]) * -1e30
-        loss = F.cross_entropy(model(ids, mask[:, None, None, :]), ids[:, 1] % 2)
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            loss = F.cross_entropy(model(ids, mask[:, None, None, :]), ids[:, 1] % 2)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -97,12 +100,15 @@ def run_torch(o, rows, by_length):
     return tokens / (time.monotonic() - start)
 
 
-def run_ours(o, vocabulary):
+MPIRUN = ["mpirun", "-n", "2", "--bind-to", "core", "--allow-run-as-root"]
+
+
+def run_ours(o, *more, before=()):
     with tempfile.TemporaryDirectory() as out:
         line = subprocess.run(
-            [o.tool, "finetune", "--vocab", vocabulary, "--layers", str(o.layers), "--hidden", str(o.hidden),
+            [*before, o.tool, "finetune", "--vocab", o.vocab, "--layers", str(o.layers), "--hidden", str(o.hidden),
              "--heads", str(o.heads), "--task", "SST-2", "--data", o.data, "--batch", str(o.batch), "--tokens",
-             str(o.tokens), "--steps", str(o.steps), "--out", out, "--json"],
+             str(o.tokens), "--steps", str(o.steps), "--out", out, "--json", *more],
             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
         return json.loads(line)["tokens_per_s"]
 
@@ -115,16 +121,24 @@ def main():
     for name, value in (("layers", 2), ("hidden", 128), ("heads", 2), ("batch", 32), ("tokens", 64),
                         ("steps", 100), ("repeat", 3)):
         p.add_argument("--" + name, type=int, default=value)
+    p.add_argument("--only", default="", help="columns, with commas")
     o = p.parse_args()
     rows = rows_of(os.path.join(o.data, "train.tsv"), o.vocab, o.tokens)
-    kinds = {"ours": lambda: run_ours(o, o.vocab), "torch": lambda: run_torch(o, rows, False),
-             "torch_by_length": lambda: run_torch(o, rows, True)}
+    kinds = {"ours": lambda: run_ours(o), "torch": lambda: run_torch(o, rows),
+             "torch_by_length": lambda: run_torch(o, rows, by_length=True),
+             "ours_bf16": lambda: run_ours(o, "--precision", "bf16"),
+             "torch_bf16": lambda: run_torch(o, rows, by_length=True, narrow=True),
+             "ranks2": lambda: run_ours(o, before=MPIRUN)}
+    kinds = {name: run for name, run in kinds.items() if name in o.only.split(",") or not o.only}
     seen = {name: [] for name in kinds}
     for _ in range(o.repeat):
         for name, run in kinds.items():
             seen[name].append(run())
     medians = {name: round(statistics.median(values)) for name, values in seen.items()}
-    medians["ratio"] = round(medians["ours"] / max(medians["torch"], medians["torch_by_length"]), 2)
+    for name, top, under in (("ratio", "ours", ("torch", "torch_by_length")),
+                             ("ratio_bf16", "ours_bf16", ("torch_bf16",)), ("ratio_ranks", "ranks2", ("ours",))):
+        if top in medians and medians.keys() & set(under):
+            medians[name] = round(medians[top] / max(medians[u] for u in under if u in medians), 2)
     print(json.dumps(medians))
 
 
