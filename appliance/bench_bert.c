@@ -68,7 +68,7 @@ static const struct argp_option option_table[] = {
     {"repeat", 'n', "N", 0, "Repetitions (5)", 0},
     {"workers", 'w', "N", 0,
      "Threads that each party works with, on CPUs of their own where there are enough (1)", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

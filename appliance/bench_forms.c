@@ -19,7 +19,7 @@ struct options {
 };
 
 static const struct argp_option option_table[] = {
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

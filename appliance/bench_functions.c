@@ -142,7 +142,7 @@ static void list_options(struct argp_option ret[ARRAY_LENGTH(passed) + 4])
     ret[n] = (struct argp_option){"tokens", 't', "LIST", 0, "Tokens of a query (128,512)", 0};
     ret[n + 1] = (struct argp_option){
         "only", OPTION_ONLY, "LIST", 0, "Some pairs, such as gelu+softmax,quad+2quad (all)", 0};
-    ret[n + 2] = (struct argp_option){"json", 'j', NULL, 0, "Print a JSON object a row", 0};
+    ret[n + 2] = (struct argp_option)TOOL_OPTION_JSON_OF("Print a JSON object a row");
     ret[n + 3] = (struct argp_option){0};
 }
 

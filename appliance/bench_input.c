@@ -26,7 +26,7 @@ static const struct argp_option option_table[] = {
     {"ring", 'r', "K", 0, "Bits of an element, 1 to 64 (24)", 0},
     {"isa", 'i', "NAME", 0, "vaes, aesni or c (default: the best that this CPU has)", 0},
     {"repeat", 'n', "N", 0, "Repetitions (20)", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

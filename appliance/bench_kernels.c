@@ -359,7 +359,7 @@ static int make(struct bench *b, struct err *err)
 
 static const struct argp_option option_table[] = {
     {"repeat", 'R', "N", 0, "Repetitions, of which the median counts (25)", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

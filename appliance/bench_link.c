@@ -50,7 +50,7 @@ static const struct argp_option option_table[] = {
     {"streams", OPTION_STREAMS, "N", 0, "Of uring: TCP connections that records take turns on (1)",
      0},
     {"seal", 's', "ENGINE", 0, "ipsec-mb or openssl (the faster one that this CPU can run)", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

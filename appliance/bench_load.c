@@ -71,7 +71,7 @@ static const struct argp_option option_table[] = {
     {"clients", OPTION_CLIENTS, "N", 0,
      "Sessions that questions wait for; a party serves 16 at once, and refuses more (8)", 0},
     {"page", OPTION_PAGE, "FILE", 0, "Draw it too, as `mpcformer report --load` does", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object a rate, each on one line", 0},
+    TOOL_OPTION_JSON_OF("Print one JSON object a rate, each on one line"),
     {0},
 };
 

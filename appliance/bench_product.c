@@ -42,7 +42,7 @@ static const struct argp_option option_table[] = {
     {"count", 'c', "N", 0, "Products of that shape, one after another (1)", 0},
     {"pack-right", 'p', NULL, 0, "Pack the right sides within the time, as attention does", 0},
     {"repeat", 'R', "N", 0, "Repetitions (5)", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

@@ -21,7 +21,7 @@ struct options {
 static const struct argp_option option_table[] = {
     {"rates", 'r', "FILE", 0, "What was measured, as JSON (the built-in rates)", 0},
     {"against", 'a', "FILE", 0, "Lines of `bench functions --json` to hold them against", 0},
-    {"json", 'j', NULL, 0, "Print JSON objects, a line each", 0},
+    TOOL_OPTION_JSON_OF("Print JSON objects, a line each"),
     {0},
 };
 

@@ -18,7 +18,7 @@ static const struct argp_option option_table[] = {
     {"head", 'H', "HASH", 0,
      "A head that was noted before, as `mpcformer status` shows it: one of the lines must have it",
      0},
-    {"json", 'j', NULL, 0, "Print one JSON object a file, on one line", 0},
+    TOOL_OPTION_JSON_OF("Print one JSON object a file, on one line"),
     {0},
 };
 

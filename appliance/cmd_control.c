@@ -196,11 +196,8 @@ int cmd_control(int argc, char **argv)
     static const struct argp_option wait_option = {
         "wait", 'W', NULL, 0, "Return when no job is left", 0};
     struct argp_option options[OPTIONS_MAX] = {
-        {"socket", 's', "PATH", 0,
-         "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE
-         ", else " TOOL_SOCKET_DEFAULT ")",
-         0},
-        {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+        TOOL_OPTION_SOCKET,
+        TOOL_OPTION_JSON,
     };
     char doc[DOC_SIZE];
     const struct argp argp = {options, take_option, "[VERB]", doc};

@@ -23,7 +23,7 @@ static const struct argp_option option_table[] = {
      "backup, restore: the key that seals the backup (mpcformer keygen store)", 0},
     {"file", 'f', "FILE", 0, "backup, restore: the backup", 0},
     {"all", OPTION_ALL, NULL, 0, "destroy: the mask of every model", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

@@ -39,7 +39,7 @@ static const struct argp_option option_table[] = {
     {"strict", OPTION_STRICT, NULL, 0, "Refuse a file that has a bad line", 0},
     {"progress", OPTION_PROGRESS, "SECONDS", 0,
      "Say as often how far it is, where standard error is no terminal (60; 0: never)", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

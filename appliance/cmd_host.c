@@ -38,7 +38,7 @@ static const struct argp_option option_table[] = {
     {"without", 'x', "ID", 0, "Leave this entry out; may be given several times", 0},
     {"root", 'r', "TREE", 0, "A folder with the host's proc, sys and etc (default: this host)", 0},
     {"folder", OPTION_FOLDER, "DIR", 0, "Where the profiles are", 0},
-    {"json", 'j', NULL, 0, "check: print one JSON object on one line", 0},
+    TOOL_OPTION_JSON_OF("check: print one JSON object on one line"),
     {"cpus", OPTION_CPUS, "LIST", 0, "apply: CPUs that are the appliance's alone, such as 2-7", 0},
     {"dry-run", 'n', NULL, 0, "apply: show what would be written, and write nothing", 0},
     {"yes", OPTION_YES, NULL, 0, "apply: write without asking", 0},

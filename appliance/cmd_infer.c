@@ -27,7 +27,7 @@ enum { OPTION_LENGTH = 256, OPTION_PRIORITY, OPTION_DEADLINE };
 
 static const struct argp_option option_table[] = {
     {"config", 'c', "FILE", 0, "The owner's configuration (default: $" TOOL_CONFIG_VARIABLE ")", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object a text, each on one line", 0},
+    TOOL_OPTION_JSON_OF("Print one JSON object a text, each on one line"),
     {"compare", 'C', NULL, 0, "Compute the float model's answer here and show it beside", 0},
     {"model", 'm', "DIR", 0,
      "Where the float model is (default: in the folder that the configuration names)", 0},

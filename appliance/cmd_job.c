@@ -37,15 +37,12 @@
 enum { OPTION_LENGTH = 256, OPTION_PRIORITY, OPTION_DEADLINE, OPTION_TIMEOUT };
 
 static const struct argp_option option_table[] = {
-    {"socket", 's', "PATH", 0,
-     "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT
-     ")",
-     0},
+    TOOL_OPTION_SOCKET,
     {"config", 'c', "FILE", 0,
      "The data owner's configuration: submit, list, wait and cancel are then its own, at both "
      "parties (default: $" TOOL_CONFIG_VARIABLE ", where no control socket is named)",
      0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {"priority", OPTION_PRIORITY, "N", 0,
      "submit, an owner's: 0 to 9, the higher goes first among its own jobs (5)", 0},
     {"deadline", OPTION_DEADLINE, "MS", 0,

@@ -28,7 +28,7 @@ static const struct argp_option option_table[] = {
     {"authority-key", 'A', "FILE", 0, "sign: the authority's private key", 0},
     {"role", 'r', "ROLE", 0, "sign: party0, party1, dealer or owner", 0},
     {"days", 'd', "N", 0, "How long the certificate is valid (825; an authority's 3650)", 0},
-    {"json", 'j', NULL, 0, "show: print one JSON object a file, on one line", 0},
+    TOOL_OPTION_JSON_OF("show: print one JSON object a file, on one line"),
     {0},
 };
 

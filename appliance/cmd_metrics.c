@@ -8,10 +8,7 @@
 #include <argp.h>
 
 static const struct argp_option option_table[] = {
-    {"socket", 's', "PATH", 0,
-     "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT
-     ")",
-     0},
+    TOOL_OPTION_SOCKET,
     {0},
 };
 

@@ -30,11 +30,8 @@ struct options {
 };
 
 static const struct argp_option option_table[] = {
-    {"socket", 's', "PATH", 0,
-     "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT
-     ")",
-     0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_SOCKET,
+    TOOL_OPTION_JSON,
     {"plan", 'p', "FILE", 0, "load: the plan, as `mpcformer share` wrote it", 0},
     {"share", 'w', "FILE", 0, "load: this party's share of the weights (a dealer has none)", 0},
     {"wait", 'W', NULL, 0, "load: return when the model is ready", 0},

@@ -58,7 +58,7 @@ static const struct argp_option option_table[] = {
      "Answer several queries in one job as well, such as 4,16 (only one at a time)", 0},
     {"labels-only", OPTION_LABELS_ONLY, NULL, 0,
      "Answers are labels: nobody learns logits or probabilities, data owners neither", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

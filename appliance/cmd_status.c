@@ -12,11 +12,8 @@ struct options {
 };
 
 static const struct argp_option option_table[] = {
-    {"socket", 's', "PATH", 0,
-     "The appliance's control socket (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT
-     ")",
-     0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_SOCKET,
+    TOOL_OPTION_JSON,
     {0},
 };
 

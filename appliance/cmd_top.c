@@ -28,10 +28,7 @@ struct seen {
 };
 
 static const struct argp_option option_table[] = {
-    {"socket", 's', "PATH", 0,
-     "An appliance's control socket; may be given for several (default: $" TOOL_SOCKET_VARIABLE
-     ", else " TOOL_SOCKET_DEFAULT ")",
-     0},
+    TOOL_OPTION_SOCKET_OF("An appliance's control socket; may be given for several"),
     {"interval", 'i', "SECONDS", 0, "Between two looks (1)", 0},
     {"count", 'c', "N", 0, "Looks, then end (until interrupted)", 0},
     {0},

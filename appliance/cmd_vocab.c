@@ -24,7 +24,7 @@ static const struct argp_option option_table[] = {
     {"size", 'n', "N", 0, "Lines at most (8192)", 0},
     {"task", 't', "TASK", 0, "The files are this task's: take their texts alone", 0},
     {"cased", OPTION_CASED, NULL, 0, "Keep upper case and accents", 0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 

@@ -17,6 +17,19 @@
 /** The environment variable that names a data owner's configuration when --config does not. */
 #define TOOL_CONFIG_VARIABLE "MPCFORMER_CONFIG"
 
+/** Options of several subcommands, for their tables; _OF where the help says more. */
+#define TOOL_OPTION_SOCKET TOOL_OPTION_SOCKET_OF("The appliance's control socket")
+#define TOOL_OPTION_SOCKET_OF(what)                                                                \
+    {                                                                                              \
+        "socket", 's', "PATH", 0,                                                                  \
+            what " (default: $" TOOL_SOCKET_VARIABLE ", else " TOOL_SOCKET_DEFAULT ")", 0          \
+    }
+#define TOOL_OPTION_JSON TOOL_OPTION_JSON_OF("Print one JSON object on one line")
+#define TOOL_OPTION_JSON_OF(help)                                                                  \
+    {                                                                                              \
+        "json", 'j', NULL, 0, help, 0                                                              \
+    }
+
 /** How long one request may take, more than any handler does. */
 #define TOOL_TIMEOUT_MS 60000
 

@@ -78,7 +78,7 @@ static const struct argp_option option_table[] = {
     {"trace", OPTION_TRACE, "FILE", 0,
      "Write each layer's backward pass and each sum over ranks to FILE.RANK, for chrome://tracing",
      0},
-    {"json", 'j', NULL, 0, "Print one JSON object on one line", 0},
+    TOOL_OPTION_JSON,
     {0},
 };
 
