@@ -14,6 +14,7 @@
 #include "mpc/clear.h"
 #include "mpc/cost.h"
 #include "tests/mpc/replay.h"
+#include "tests/transformer/made.h"
 #include "transformer/compile.h"
 #include "transformer/functions.h"
 
@@ -77,19 +78,13 @@ static struct builder start(struct machine *m, unsigned int ring, unsigned int f
 static void finish(struct machine *m, struct builder *b, uint32_t y, bool private)
 {
     struct err err = {""};
-    uint8_t *bytes;
-    size_t count;
 
     b->err = &err;
     m->plan->labels = (uint32_t)(wire_elements(&b->variant->wires[y]) / ROWS);
     if (build_frac(b, y) != m->plan->frac)
         y = build_affine(b, y, 1, 0, m->plan->frac);
     build_output(b, y, OPERAND_NONE);
-    free(b->places);
-    if (b->rc < 0 || plan_finish(m->plan, &err) < 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(plan_serialize(m->plan, &bytes, &count, &err), 0);
-    free(bytes);
+    made_finish(b);
     if (private)
         m->replay = replay_new(m->plan, NULL, kernels_here());
 }

@@ -12,6 +12,7 @@
 #include "mpc/clear.h"
 #include "tests/mpc/replay.h"
 #include "tests/random_fixed.h"
+#include "tests/transformer/made.h"
 #include "transformer/guard.h"
 
 #include <stdio.h>
@@ -30,18 +31,11 @@ struct ends {
 /* A plan of one variant that answers its input's first row, and guards all of it. */
 static struct plan *make(unsigned int ring, const struct ends ends[GUARDS])
 {
-    struct plan *plan = plan_new();
+    struct plan *plan = made_plan(ring, COLUMNS, COLUMNS);
     struct err err = {""};
     struct builder b = {.plan = plan, .err = &err};
     uint32_t x;
-    uint8_t *bytes;
-    size_t count;
 
-    assert_non_null(plan);
-    plan->ring = (uint8_t)ring;
-    plan->frac = 8;
-    plan->vocabulary = COLUMNS;
-    plan->labels = COLUMNS;
     assert_int_equal(plan_add_variant(plan, TOKENS, LENGTH_PUBLIC, BATCH, &b.variant, &err), 0);
     x = build_input(&b, ring);
     for (int g = 0; g < GUARDS; g++) {
@@ -52,12 +46,7 @@ static struct plan *make(unsigned int ring, const struct ends ends[GUARDS])
     x = build_rows(&b, x, BATCH, COLUMNS, 0, TOKENS * COLUMNS);
     x = build_affine(&b, x, 1, 0, plan->frac);
     build_output(&b, x, build_outside(&b));
-    free(b.places);
-    free(b.lanes);
-    if (b.rc < 0 || plan_finish(plan, &err) < 0)
-        fail_msg("%s", err.text);
-    assert_int_equal(plan_serialize(plan, &bytes, &count, &err), 0);
-    free(bytes);
+    made_finish(&b);
     return plan;
 }
 
@@ -144,13 +133,10 @@ static void test_counts(void **state)
 /* None: the plan's answer has no counts, and costs nothing more. */
 static void test_none(void **state)
 {
-    struct plan *plan = plan_new();
+    struct plan *plan = made_plan(48, 1, 1);
     struct builder b = {.plan = plan};
 
     (void)state;
-    plan->ring = 48;
-    plan->frac = 8;
-    plan->vocabulary = plan->labels = 1;
     assert_int_equal(plan_add_variant(plan, 1, LENGTH_PUBLIC, 1, &b.variant, NULL), 0);
     build_input(&b, 48);
     assert_int_equal(build_outside(&b), OPERAND_NONE);

@@ -12,6 +12,7 @@
 #include "mpc/clear.h"
 #include "tests/mpc/replay.h"
 #include "tests/random_fixed.h"
+#include "tests/transformer/made.h"
 #include "transformer/label.h"
 
 #include <string.h>
@@ -21,27 +22,17 @@
 /* A plan of one variant whose input's first row is the logits of a sequence. */
 static struct plan *make(unsigned int ring, uint32_t labels, int bits)
 {
-    struct plan *plan = plan_new();
+    struct plan *plan = made_plan(ring, labels, labels);
     struct err err = {""};
     struct builder b = {.plan = plan, .err = &err};
     uint32_t x;
-    uint8_t *bytes;
-    size_t count;
 
-    assert_non_null(plan);
-    plan->ring = (uint8_t)ring;
-    plan->frac = 8;
-    plan->vocabulary = plan->labels = labels;
     assert_int_equal(plan_add_variant(plan, 1, LENGTH_PUBLIC, BATCH, &b.variant, &err), 0);
     b.at = (struct place){"label", -1};
     x = build_labels(&b, build_input(&b, ring), bits);
     build_output_labels(&b, x, OPERAND_NONE);
-    free(b.places);
-    if (b.rc < 0 || plan_finish(plan, &err) < 0)
-        fail_msg("%s", err.text);
+    made_finish(&b);
     assert_true(plan_labels_only(plan));
-    assert_int_equal(plan_serialize(plan, &bytes, &count, &err), 0);
-    free(bytes);
     return plan;
 }
 
@@ -107,14 +98,11 @@ static void test_largest(void **state)
 /* A plan gives either, in all of its variants. */
 static void test_variants_agree(void **state)
 {
-    struct plan *plan = plan_new();
+    struct plan *plan = made_plan(48, 2, 2);
     struct err err = {""};
     struct builder b = {.plan = plan, .err = &err};
 
     (void)state;
-    plan->ring = 48;
-    plan->frac = 8;
-    plan->vocabulary = plan->labels = 2;
     for (uint32_t batch = 1; batch <= 2; batch++) {
         uint32_t x;
 
