@@ -26,10 +26,11 @@ struct options {
     unsigned int workers;
     enum config_link link;
     const char *shape; /* NULL: none */
-    char **command;    /* NULL: none */
+    bool units;
+    char **command; /* NULL: none */
 };
 
-enum { OPTION_SHAPE = 256, OPTION_LENGTH };
+enum { OPTION_SHAPE = 256, OPTION_LENGTH, OPTION_SYSTEMD };
 
 static const struct argp_option option_table[] = {
     {"model", 'm', "DIR", 0,
@@ -49,8 +50,23 @@ static const struct argp_option option_table[] = {
      0},
     {"state", 's', "DIR", 0,
      "Keep everything in DIR, and go on with what is there (default: a folder that is removed)", 0},
+    {"systemd", OPTION_SYSTEMD, NULL, 0,
+     "The three as units of this host, instances of the installed mpcformerd@.service: what is "
+     "deployed is what is tried. Takes root",
+     0},
     {0},
 };
+
+/* What goes together. */
+static void check(struct argp_state *state, const struct options *o)
+{
+    if (o->units && o->state)
+        argp_error(state, "--state: units keep what they have where units do, and a lab of them "
+                          "ends with nothing kept: leave --state or --systemd away");
+    if (o->units && o->link == CONFIG_LINK_DPDK)
+        argp_error(state, "--link dpdk: over memif two processes share memory, from which the "
+                          "units are kept: leave --link or --systemd away");
+}
 
 static error_t take_option(int key, char *argument, struct argp_state *state)
 {
@@ -91,6 +107,12 @@ static error_t take_option(int key, char *argument, struct argp_state *state)
         return 0;
     case 's':
         options->state = argument;
+        return 0;
+    case OPTION_SYSTEMD:
+        options->units = true;
+        return 0;
+    case ARGP_KEY_END:
+        check(state, options);
         return 0;
     case ARGP_KEY_ARG:
         /* The rest is the command's, options included. */
@@ -277,6 +299,9 @@ static const char doc[] =
     ", and `mpcformer` in its PATH. No privilege is needed. A lab is for trying and measuring: "
     "with "
     "one administrator for all three it keeps nothing secret.\n\n"
+    "With --systemd the three have the sandbox, the slice with its CPUs, the credentials and the "
+    "watchdog of the installed units, and are started again when they end; their logs are in the "
+    "journal. All of it is removed when CMD has ended, however it or the lab ends.\n\n"
     "Exit status: CMD's own (128 and the signal when one ended it); 2 the command line is wrong; 3 "
     "the lab could not be started.";
 
@@ -290,7 +315,7 @@ int cmd_lab(int argc, char **argv)
 
     if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &options) != 0)
         return EXIT_USAGE;
-    rc = lab_new(options.state, &lab, &err);
+    rc = options.units ? lab_new_units(&lab, &err) : lab_new(options.state, &lab, &err);
     if (rc < 0)
         return tool_fail(&err, rc);
     if (lab_has_model(lab) && (options.model || options.ring || options.frac || options.tokens ||

@@ -2,6 +2,7 @@
 
 #include "appliance/exit.h"
 #include "appliance/lab_files.h"
+#include "appliance/lab_units.h"
 #include "appliance/tool.h"
 #include "base/bytes.h"
 #include "base/file.h"
@@ -44,6 +45,7 @@ struct lab {
     bool keep;
     int signals; /* a signalfd; -1: none */
     sigset_t mask_before;
+    struct lab_units *units; /* NULL: child processes */
     struct appliance appliances[APPLIANCES];
 };
 
@@ -61,19 +63,18 @@ static int make_temporary(struct lab *lab, struct err *err)
 
     snprintf(lab->folder, sizeof(lab->folder), "%s/mpcformer-lab-XXXXXX",
              variable && *variable == '/' ? variable : "/tmp");
-    if (mkdtemp(lab->folder))
-        return 0;
-    lab->keep = true; /* there is nothing to remove */
-    return err_set(err, -errno,
-                   "%s: %s: a lab needs a folder; set TMPDIR to one that can be written",
-                   lab->folder, strerror(errno));
+    if (!mkdtemp(lab->folder))
+        return err_set(err, -errno,
+                       "%s: %s: a lab needs a folder; set TMPDIR to one that can be written",
+                       lab->folder, strerror(errno));
+    lab->keep = false;
+    return 0;
 }
 
 static int take_folder(struct lab *lab, const char *state, struct err *err)
 {
     int rc = file_make_folders(state, 0700, err);
 
-    lab->keep = true;
     if (rc < 0)
         return rc;
     if (!realpath(state, lab->folder))
@@ -112,17 +113,28 @@ static int take_signals(struct lab *lab, struct err *err)
     return 0;
 }
 
-int lab_new(const char *state, struct lab **ret_lab, struct err *err)
+/* Still without a folder; NULL: no memory. */
+static struct lab *new_lab(void)
 {
     struct lab *lab = calloc(1, sizeof(*lab));
-    int rc;
 
     if (!lab)
-        return err_set(err, -ENOMEM, "no memory for a lab");
+        return NULL;
+    lab->keep = true; /* there is nothing to remove */
     lab->signals = -1;
     lab->appliances[DEALER] = (struct appliance){.name = "dealer", .role = ROLE_DEALER};
     lab->appliances[PARTY1] = (struct appliance){.name = "party1", .role = ROLE_PARTY1};
     lab->appliances[PARTY0] = (struct appliance){.name = "party0", .role = ROLE_PARTY0};
+    return lab;
+}
+
+int lab_new(const char *state, struct lab **ret_lab, struct err *err)
+{
+    struct lab *lab = new_lab();
+    int rc;
+
+    if (!lab)
+        return err_set(err, -ENOMEM, "no memory for a lab");
     rc = state ? take_folder(lab, state, err) : make_temporary(lab, err);
     if (rc == 0)
         rc = take_signals(lab, err);
@@ -130,6 +142,27 @@ int lab_new(const char *state, struct lab **ret_lab, struct err *err)
         rc = make_folders(lab, err);
     if (rc == 0)
         rc = lab_make_identities(lab->folder, err);
+    if (rc < 0)
+        lab_free(lab);
+    else
+        *ret_lab = lab;
+    return rc;
+}
+
+int lab_new_units(struct lab **ret_lab, struct err *err)
+{
+    struct lab *lab = new_lab();
+    int rc;
+
+    if (!lab)
+        return err_set(err, -ENOMEM, "no memory for a lab");
+    rc = take_signals(lab, err);
+    if (rc == 0)
+        rc = lab_units_new(&lab->units, err);
+    if (rc == 0) {
+        strcpy(lab->folder, lab_units_folder(lab->units));
+        rc = lab_make_identities(lab->folder, err);
+    }
     if (rc < 0)
         lab_free(lab);
     else
@@ -174,6 +207,8 @@ static char *log_tail(const struct lab *lab, const struct appliance *a)
     uint8_t *text = NULL;
     size_t count = 0, from;
 
+    if (lab->units)
+        return lab_units_log(lab->units, a->name);
     if (log_path(lab, a, path, NULL) < 0 || file_read(path, LOG_BYTES_MAX, &text, &count, NULL) < 0)
         return NULL;
     from = count > LOG_TAIL_BYTES ? count - LOG_TAIL_BYTES : 0;
@@ -256,7 +291,13 @@ static bool reap(struct appliance *a, char ret_how[64])
     return true;
 }
 
-static void stop_all(struct lab *lab)
+/* The same of a child or a unit; of a unit also when it runs again. */
+static bool has_ended(const struct lab *lab, struct appliance *a, char ret_how[64])
+{
+    return lab->units ? lab_units_ended(lab->units, a->name, ret_how) : reap(a, ret_how);
+}
+
+static void stop_children(struct lab *lab)
 {
     uint64_t deadline = time_ns() + (uint64_t)STOP_MS * 1000000;
     char how[64];
@@ -286,7 +327,8 @@ void lab_free(struct lab *lab)
 {
     if (!lab)
         return;
-    stop_all(lab);
+    stop_children(lab);
+    lab_units_free(lab->units);
     if (!lab->keep)
         nftw(lab->folder, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     if (lab->signals >= 0) {
@@ -317,7 +359,7 @@ static int step(struct lab *lab, struct err *err)
         info.ssi_signo != SIGCHLD)
         return err_set(err, -EINTR, "interrupted");
     for (size_t i = 0; i < APPLIANCES; i++)
-        if (reap(&lab->appliances[i], how)) {
+        if (has_ended(lab, &lab->appliances[i], how)) {
             show_log(lab, &lab->appliances[i]);
             return err_set(err, -ECHILD, "%s ended at its start (%s): its log above says why",
                            lab->appliances[i].name, how);
@@ -357,12 +399,12 @@ static int wait_answer(struct lab *lab, const struct appliance *a, struct err *e
     return rc;
 }
 
-/* Somebody took a port between our choice and its use. */
+/* Somebody took a port between our choice and its use. A unit tries again by itself. */
 static bool port_taken(const struct lab *lab)
 {
     bool taken = false;
 
-    for (size_t i = 0; i < APPLIANCES; i++) {
+    for (size_t i = 0; !lab->units && i < APPLIANCES; i++) {
         char *tail = log_tail(lab, &lab->appliances[i]);
 
         taken |= tail && strstr(tail, strerror(EADDRINUSE));
@@ -377,13 +419,15 @@ static int start_processes(struct lab *lab, const struct lab_options *o, struct 
     int rc = lab_free_ports(ports, err);
 
     if (rc == 0)
-        rc = lab_make_configs(lab->folder, ports, o, err);
-    for (size_t i = 0; rc == 0 && i < APPLIANCES; i++)
+        rc = lab_make_configs(lab->folder, lab->units, ports, o, err);
+    if (rc == 0 && lab->units)
+        rc = lab_units_start(lab->units, err);
+    for (size_t i = 0; rc == 0 && !lab->units && i < APPLIANCES; i++)
         rc = spawn(lab, &lab->appliances[i], err);
     for (size_t i = 0; rc == 0 && i < APPLIANCES; i++)
         rc = wait_answer(lab, &lab->appliances[i], err);
     if (rc < 0)
-        stop_all(lab);
+        stop_children(lab);
     return rc;
 }
 
@@ -404,6 +448,20 @@ static int model_id(const struct lab *lab, char ret_id[2 * PLAN_ID_BYTES + 1],
     return 0;
 }
 
+/* A unit runs as a user of its own, who reads the plan, which is no secret, and its share. */
+static int give_model(const struct lab *lab, const struct appliance *a, const char *share,
+                      struct err *err)
+{
+    char folder[PATH_MAX];
+    int rc = lab_path(lab, "model", folder, err);
+
+    if (rc == 0 && chmod(folder, 0711) < 0)
+        rc = err_set(err, -errno, "%s: %s", folder, strerror(errno));
+    if (rc == 0 && a->role != ROLE_DEALER)
+        rc = lab_units_give(lab->units, a->name, share, err);
+    return rc;
+}
+
 static int load(const struct lab *lab, const struct appliance *a, const char *plan, struct err *err)
 {
     char socket[PATH_MAX], share[PATH_MAX], name[32];
@@ -414,6 +472,8 @@ static int load(const struct lab *lab, const struct appliance *a, const char *pl
     snprintf(name, sizeof(name), "model/%s.share", a->name);
     if (rc == 0)
         rc = lab_path(lab, name, share, err);
+    if (rc == 0 && lab->units)
+        rc = give_model(lab, a, share, err);
     if (rc < 0)
         return rc;
     arguments = a->role == ROLE_DEALER ? json_pack("{s:s}", "plan", plan)
@@ -567,17 +627,35 @@ static void report_ended(struct lab *lab)
     char how[64];
 
     for (size_t i = 0; i < APPLIANCES; i++)
-        if (reap(&lab->appliances[i], how)) {
+        if (has_ended(lab, &lab->appliances[i], how)) {
             fprintf(stderr, "mpcformer: %s has ended (%s)\n", lab->appliances[i].name, how);
             show_log(lab, &lab->appliances[i]);
         }
 }
 
-int lab_run(struct lab *lab, int (*main)(void *context), void *context)
+/* Until the command @pid ends, its exit code; without one (0) until a signal to end, 0. */
+static int await_end(struct lab *lab, pid_t pid)
 {
     struct signalfd_siginfo info;
-    pid_t pid = 0;
     int status;
+
+    while (read(lab->signals, &info, sizeof(info)) == (ssize_t)sizeof(info) || errno == EINTR) {
+        if (info.ssi_signo == SIGCHLD && !lab->units)
+            report_ended(lab);
+        else if (info.ssi_signo != SIGCHLD && !pid)
+            return 0;
+        else if (info.ssi_signo != SIGCHLD)
+            hand_on(&info, pid);
+        if (pid && waitpid(pid, &status, WNOHANG) == pid)
+            return WIFSIGNALED(status) ? SIGNAL_EXIT + WTERMSIG(status) : WEXITSTATUS(status);
+    }
+    return EXIT_FAILED;
+}
+
+int lab_run(struct lab *lab, int (*main)(void *context), void *context)
+{
+    pid_t pid = 0;
+    int code;
 
     fflush(NULL);
     if (main && (pid = fork()) == 0)
@@ -586,15 +664,8 @@ int lab_run(struct lab *lab, int (*main)(void *context), void *context)
         fprintf(stderr, "mpcformer: fork: %s\n", strerror(errno));
         return EXIT_FAILED;
     }
-    while (read(lab->signals, &info, sizeof(info)) == (ssize_t)sizeof(info) || errno == EINTR) {
-        if (info.ssi_signo == SIGCHLD)
-            report_ended(lab);
-        else if (!main)
-            return 0;
-        else
-            hand_on(&info, pid);
-        if (main && waitpid(pid, &status, WNOHANG) == pid)
-            return WIFSIGNALED(status) ? SIGNAL_EXIT + WTERMSIG(status) : WEXITSTATUS(status);
-    }
-    return EXIT_FAILED;
+    code = await_end(lab, pid);
+    if (lab->units)
+        report_ended(lab);
+    return code;
 }

@@ -1,7 +1,8 @@
 /*
  * lab: party0, party1 and the dealer on this machine, in a folder of their own, for the demo, the
- * tests and the benchmarks. It needs no privilege. The three are real `mpcformerd` processes with
- * real certificates; only the administrators are not separate, so a lab protects nothing.
+ * tests and the benchmarks. The three are real `mpcformerd` processes with real certificates; only
+ * the administrators are not separate, so a lab protects nothing. They are child processes, which
+ * needs no privilege; or units of this host (lab_units.h).
  *
  * The folder, which only its user may enter:
  *
@@ -49,6 +50,10 @@ struct lab;
  */
 MUST_CHECK int lab_new(const char *state, struct lab **ret_lab, struct err *err);
 
+/** A lab whose appliances are units, in a folder that lab_free() removes; errors as those of
+ *  lab_units_new(). Otherwise the same. */
+MUST_CHECK int lab_new_units(struct lab **ret_lab, struct err *err);
+
 /** End the appliances, remove a folder that is not to be kept. NULL is nothing. */
 void lab_free(struct lab *lab);
 
@@ -68,19 +73,21 @@ bool lab_has_model(const struct lab *lab);
  */
 MUST_CHECK int lab_start(struct lab *lab, const struct lab_options *options, struct err *err);
 
-/** The process of an appliance that runs. */
+/** The child process that an appliance is. */
 pid_t lab_pid(const struct lab *lab, enum role role);
 
 /**
  * Wait until the three have nothing left to do: no tape to deal or prepare. -ETIMEDOUT when that
- * does not come; -ECHILD when one of them is gone. For a benchmark, in lab_run()'s child.
+ * does not come; -ECHILD when one of them is gone. For a benchmark, in lab_run()'s child, of child
+ * processes.
  */
 MUST_CHECK int lab_settle(const struct lab *lab, struct err *err);
 
 /**
  * Run @main in a child process whose environment names the lab, with signals as they are by
  * default, and return its exit code (128 and the signal's number when a signal ended it). @main may
- * exec. Signals to end are handed on to it; an appliance that ends meanwhile is reported on stderr.
+ * exec. Signals to end are handed on to it; an appliance that ends meanwhile is reported on stderr,
+ * a unit at the end.
  * With a NULL @main it waits for a signal to end, and returns 0.
  */
 int lab_run(struct lab *lab, int (*main)(void *context), void *context);

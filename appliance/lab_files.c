@@ -149,18 +149,16 @@ static void add_role_lines(struct writer *w, enum role role, const uint16_t port
  * CPUs for the member of this place: parties 0 and 1, which work at the same time, have their own
  * or none; so has the dealer when even then there are some left.
  */
-static void add_workers(struct writer *w, unsigned int place, unsigned int workers)
+static void add_workers(struct writer *w, unsigned int place, unsigned int workers,
+                        const cpu_set_t *cpus)
 {
     struct cpu_list list = {.count = workers};
     char text[CPU_LIST_TEXT_SIZE];
     unsigned int seen = 0, found = 0;
-    cpu_set_t own;
 
-    CPU_ZERO(&own);
-    if (sched_getaffinity(0, sizeof(own), &own) == 0)
-        list.pinned = (unsigned int)CPU_COUNT(&own) >= workers * (place < 2 ? 2 : 3);
+    list.pinned = (unsigned int)CPU_COUNT(cpus) >= workers * (place < 2 ? 2 : 3);
     for (unsigned int cpu = 0; list.pinned && found < workers; cpu++)
-        if (CPU_ISSET(cpu, &own) && seen++ >= place * workers)
+        if (CPU_ISSET(cpu, cpus) && seen++ >= place * workers)
             list.cpu[found++] = (uint16_t)cpu;
     cpu_list_text(&list, text);
     add_line(w, "workers = %s\n", text);
@@ -180,7 +178,22 @@ static int make_store_key(const char *folder, const struct member *m, struct err
     return rc < 0 || access(path, F_OK) == 0 ? rc : sealed_key_make(path, err);
 }
 
-static int make_config(const char *folder, const struct member *m, const uint16_t ports[LAB_PORTS],
+/* Where the member's own things are. */
+static void add_own_lines(struct writer *w, const struct member *m, const struct lab_units *units)
+{
+    if (units && m->role != ROLE_OWNER) {
+        lab_units_lines(units, m->name, w);
+        return;
+    }
+    add_line(w, "certificate = %s.pem\nkey = %s.key\nauthority = authority.pem\n", m->name,
+             m->name);
+    if (m->role != ROLE_OWNER)
+        add_line(w, "state = %s\ncontrol = %s.control\nstore_key = %s.store\n", m->name, m->name,
+                 m->name);
+}
+
+static int make_config(const char *folder, const struct member *m, const struct lab_units *units,
+                       const cpu_set_t *cpus, const uint16_t ports[LAB_PORTS],
                        char (*pins)[IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE],
                        const struct lab_options *options, struct err *err)
 {
@@ -192,14 +205,10 @@ static int make_config(const char *folder, const struct member *m, const uint16_
     if (rc < 0)
         return rc;
     add_line(&w, "role = %s\n", role_name(m->role));
-    add_line(&w, "certificate = %s.pem\nkey = %s.key\nauthority = authority.pem\n", m->name,
-             m->name);
+    add_own_lines(&w, m, units);
     add_role_lines(&w, m->role, ports, pins);
-    if (m->role != ROLE_OWNER) {
-        add_line(&w, "state = %s\ncontrol = %s.control\n", m->name, m->name);
-        add_line(&w, "store_key = %s.store\n", m->name);
+    if (m->role != ROLE_OWNER)
         rc = make_store_key(folder, m, err);
-    }
     if (party && options->tapes)
         add_line(&w, "tapes = %u\n", options->tapes);
     if (party && options->link == CONFIG_LINK_DPDK)
@@ -210,23 +219,30 @@ static int make_config(const char *folder, const struct member *m, const uint16_
     if (options->timeout_ms)
         add_line(&w, "timeout_ms = %u\n", options->timeout_ms);
     if (options->workers && m->role != ROLE_OWNER)
-        add_workers(&w, (unsigned int)(m - members), options->workers);
+        add_workers(&w, (unsigned int)(m - members), options->workers, cpus);
     if (rc == 0)
         rc = w.failed ? err_set(err, -ENOMEM, "no memory for a configuration")
-                      : file_write(path, 0600, w.bytes, w.count, err);
+                      : file_write(path, units ? 0644 : 0600, w.bytes, w.count, err);
     writer_free(&w);
     return rc;
 }
 
-int lab_make_configs(const char *folder, const uint16_t ports[LAB_PORTS],
-                     const struct lab_options *options, struct err *err)
+int lab_make_configs(const char *folder, const struct lab_units *units,
+                     const uint16_t ports[LAB_PORTS], const struct lab_options *options,
+                     struct err *err)
 {
     char pins[ARRAY_LENGTH(members)][IDENTITY_NAME_SIZE + IDENTITY_FINGERPRINT_SIZE];
+    cpu_set_t cpus;
     int rc = 0;
 
+    CPU_ZERO(&cpus);
+    if (units)
+        rc = lab_units_cpus(units, &cpus, err);
+    else if (sched_getaffinity(0, sizeof(cpus), &cpus) < 0)
+        CPU_ZERO(&cpus);
     for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(members); i++)
         rc = pin_text(folder, &members[i], pins[i], err);
     for (size_t i = 0; rc == 0 && i < ARRAY_LENGTH(members); i++)
-        rc = make_config(folder, &members[i], ports, pins, options, err);
+        rc = make_config(folder, &members[i], units, &cpus, ports, pins, options, err);
     return rc;
 }

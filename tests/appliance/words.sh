@@ -34,6 +34,7 @@ completes "mpcformer keygen " authority request sign store show
 completes "mpcformer tape " status fill discard
 completes "mpcformer bench " bert load link
 completes "mpcformer bench load --" --rate --config
+completes "mpcformer lab --" --systemd --state
 completes "mpcformer infer --" --config --compare
 completes "mpcformerd --" --config --keys
 # Texts and files are left to the shell.
