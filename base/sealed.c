@@ -13,7 +13,7 @@
 
 #define VERSION     1
 #define MAGIC_BYTES 8
-#define SALT_BYTES  32
+#define SALT_BYTES  SEALED_SALT_BYTES
 #define PROOF_BYTES 16
 #define TAG_BYTES   16
 #define SALT_AT     (MAGIC_BYTES + 4)
@@ -28,7 +28,9 @@ _Static_assert(SEALED_EXTRA_BYTES == HEAD_BYTES + TAG_BYTES, "the form above");
 static const char magic[MAGIC_BYTES + 1] = "MPCFSEAL";
 
 struct sealed_key {
-    uint8_t bytes[SEALED_KEY_BYTES];
+    uint8_t bytes[SEALED_KEY_BYTES]; /* zero where @derive knows it */
+    sealed_derive *derive;           /* NULL: here */
+    void *context;
 };
 
 /* --- keys --- */
@@ -74,6 +76,18 @@ int sealed_key_load(const char *path, struct sealed_key **ret_key, struct err *e
     return rc;
 }
 
+int sealed_key_elsewhere(sealed_derive *derive, void *context, struct sealed_key **ret_key)
+{
+    struct sealed_key *key = secret_alloc(sizeof(*key));
+
+    if (!key)
+        return -ENOMEM;
+    key->derive = derive;
+    key->context = context;
+    *ret_key = key;
+    return 0;
+}
+
 void sealed_key_free(struct sealed_key *key)
 {
     secret_free(key, sizeof(*key));
@@ -85,12 +99,14 @@ struct file_key {
     uint8_t key[SEALED_KEY_BYTES], proof[PROOF_BYTES];
 };
 
-static bool derive(const struct sealed_key *key, const uint8_t salt[SALT_BYTES],
-                   struct file_key *ret)
+_Static_assert(sizeof(struct file_key) == SEALED_FILE_KEY_BYTES, "what is derived");
+
+int sealed_key_derive(const struct sealed_key *key, const uint8_t salt[SEALED_SALT_BYTES],
+                      uint8_t ret_file_key[SEALED_FILE_KEY_BYTES])
 {
     static const char info[] = "mpcformer sealed file 1";
-    EVP_KDF *kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
-    EVP_KDF_CTX *c = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    EVP_KDF *kdf;
+    EVP_KDF_CTX *c;
     OSSL_PARAM parameters[] = {
         OSSL_PARAM_construct_utf8_string(OSSL_KDF_PARAM_DIGEST, (char[]){"SHA256"}, 0),
         OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)(uintptr_t)key->bytes,
@@ -100,11 +116,22 @@ static bool derive(const struct sealed_key *key, const uint8_t salt[SALT_BYTES],
                                           sizeof(info) - 1),
         OSSL_PARAM_construct_end(),
     };
-    bool ok = c && EVP_KDF_derive(c, (uint8_t *)ret, sizeof(*ret), parameters) == 1;
+    bool ok;
 
+    if (key->derive)
+        return key->derive(key->context, salt, ret_file_key);
+    kdf = EVP_KDF_fetch(NULL, "HKDF", NULL);
+    c = kdf ? EVP_KDF_CTX_new(kdf) : NULL;
+    ok = c && EVP_KDF_derive(c, ret_file_key, SEALED_FILE_KEY_BYTES, parameters) == 1;
     EVP_KDF_CTX_free(c);
     EVP_KDF_free(kdf);
-    return ok;
+    return ok ? 0 : -EIO;
+}
+
+static int derive(const struct sealed_key *key, const uint8_t salt[SALT_BYTES],
+                  struct file_key *ret)
+{
+    return sealed_key_derive(key, salt, (uint8_t *)ret);
 }
 
 /* The cipher of one file, its head already taken; NULL when OpenSSL fails. */
@@ -180,7 +207,7 @@ int sealed_write(const char *path, const struct sealed_key *key, const struct fi
     memcpy(s.head, magic, MAGIC_BYTES);
     store_le32(s.head + MAGIC_BYTES, VERSION);
     random_bytes(s.head + SALT_AT, SALT_BYTES);
-    if (derive(key, s.head + SALT_AT, &k)) {
+    if (derive(key, s.head + SALT_AT, &k) == 0) {
         memcpy(s.head + PROOF_AT, k.proof, PROOF_BYTES);
         s.cipher = cipher_new(&k, s.head, true);
     }
@@ -263,7 +290,7 @@ static int unseal(const struct sealed_key *key, const uint8_t *file, size_t coun
     if (load_le32(file + MAGIC_BYTES) != VERSION)
         return err_set(err, -EBADMSG, "it is sealed in version %u, this program knows %d",
                        load_le32(file + MAGIC_BYTES), VERSION);
-    if (!derive(key, file + SALT_AT, &k))
+    if (derive(key, file + SALT_AT, &k) < 0)
         return err_set(err, -EIO, "no key can be derived");
     if (!secret_equal(k.proof, file + PROOF_AT, PROOF_BYTES))
         rc = err_set(err, -EPERM,

@@ -19,8 +19,10 @@
 #include "base/base.h"
 #include "base/file.h"
 
-#define SEALED_KEY_BYTES   32
-#define SEALED_EXTRA_BYTES ((size_t)8 + 4 + 32 + 16 + 16) /* of a file, besides what it holds */
+#define SEALED_KEY_BYTES      32
+#define SEALED_SALT_BYTES     32
+#define SEALED_FILE_KEY_BYTES (SEALED_KEY_BYTES + 16) /* what HKDF gives: a key, and the proof */
+#define SEALED_EXTRA_BYTES    ((size_t)8 + 4 + 32 + 16 + 16) /* of a file, besides what it holds */
 
 struct sealed_key;
 
@@ -29,6 +31,22 @@ MUST_CHECK int sealed_key_make(const char *path, struct err *err);
 
 /** Read one. -EPERM when others than owner and group may read it; -EINVAL when it is none. */
 MUST_CHECK int sealed_key_load(const char *path, struct sealed_key **ret_key, struct err *err);
+
+/** How the files' keys are had of a store key that another process keeps: 0 or a negative errno. */
+typedef int sealed_derive(void *context, const uint8_t salt[SEALED_SALT_BYTES],
+                          uint8_t ret_file_key[SEALED_FILE_KEY_BYTES]);
+
+/** A store key that is not in this process: @derive is asked for each file. */
+MUST_CHECK int sealed_key_elsewhere(sealed_derive *derive, void *context,
+                                    struct sealed_key **ret_key);
+
+/**
+ * The key of the file that begins with @salt, which the caller wipes. -EIO when OpenSSL fails, or
+ * what the other process says. CT: all but the salt is secret.
+ */
+MUST_CHECK int sealed_key_derive(const struct sealed_key *key,
+                                 const uint8_t salt[SEALED_SALT_BYTES],
+                                 uint8_t ret_file_key[SEALED_FILE_KEY_BYTES]);
 
 /** Wipe and release; NULL is nothing. */
 void sealed_key_free(struct sealed_key *key);
