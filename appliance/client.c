@@ -50,7 +50,8 @@ int client_new(const struct config *config, const struct plan *plan, struct clie
     c->plan = plan;
     c->timeout_ms = (int)config->timeout_ms;
     c->terms = (struct client_terms)CLIENT_TERMS_USUAL;
-    rc = tls_context_new(config->certificate, config->key, config->authority, &c->tls, err);
+    rc = tls_context_new(config->certificate, config->key, config->authority, NULL, NULL, &c->tls,
+                         err);
     if (rc < 0)
         client_free(c);
     else

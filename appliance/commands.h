@@ -30,7 +30,7 @@ struct command_handler {
 };
 
 /**
- * The table of a daemon of @role, for control_start(): the caller's to free(). -ENOSYS when a
+ * The table of a daemon of @role, for control_open(): the caller's to free(). -ENOSYS when a
  * command of the role has no handler, or a handler no command.
  */
 MUST_CHECK int commands_bind(enum role role, const struct command_handler handlers[], size_t count,

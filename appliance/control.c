@@ -499,9 +499,9 @@ static int open_listener(struct control *control, struct err *err)
     return 0;
 }
 
-int control_start(const char *path, const struct control_command commands[], size_t count,
-                  void *context, int idle_ms, struct audit *audit, struct control **ret_control,
-                  struct err *err)
+int control_open(const char *path, const struct control_command commands[], size_t count,
+                 void *context, int idle_ms, struct audit *audit, struct control **ret_control,
+                 struct err *err)
 {
     struct control *control = calloc(1, sizeof(*control));
     int rc;
@@ -527,15 +527,21 @@ int control_start(const char *path, const struct control_command commands[], siz
         rc = open_listener(control, err);
     if (rc < 0)
         goto fail;
-    rc = -pthread_create(&control->thread, NULL, control_main, control);
-    if (rc < 0)
-        goto fail;
-    control->started = true;
     *ret_control = control;
     return 0;
 fail:
     control_stop(control);
     return rc;
+}
+
+int control_serve(struct control *control, struct err *err)
+{
+    int rc = pthread_create(&control->thread, NULL, control_main, control);
+
+    if (rc)
+        return err_set(err, -rc, "the control socket's thread: %s", strerror(rc));
+    control->started = true;
+    return 0;
 }
 
 void control_stop(struct control *control)

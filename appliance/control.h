@@ -56,7 +56,7 @@ struct command_argument {
  * @handle gets a @request that has every argument of the command that is required, and those that
  * are there of their types: json_string_value() and its like read them. It adds its answer to the
  * object @reply, and returns 0; or a negative errno and the reason in @err, and then @reply is
- * thrown away. @context is what control_start() was given. It runs on the control thread.
+ * thrown away. @context is what control_open() was given. It runs on the control thread.
  */
 struct control_command {
     const char *name;
@@ -69,15 +69,18 @@ struct control_command {
 struct control;
 
 /**
- * Listen at @path, on the socket that the service manager opened there if it did, and start the
- * thread. @commands stays the caller's and must outlive the server. A
- * socket file that nobody listens on is replaced; one that somebody does is -EADDRINUSE; any other
- * file is left alone, -EEXIST. @idle_ms: CONTROL_IDLE_MS, or less in a test. Every command that
- * takes CONTROL_ADMIN is noted in @audit, which may be NULL: who asked, for what, how it went.
+ * Listen at @path, on the socket that the service manager opened there if it did. @commands stays
+ * the caller's and must outlive the server. A socket file that nobody listens on is replaced; one
+ * that somebody does is -EADDRINUSE; any other file is left alone, -EEXIST. @idle_ms:
+ * CONTROL_IDLE_MS, or less in a test. Every command that takes CONTROL_ADMIN is noted in @audit,
+ * which may be NULL: who asked, for what, how it went.
  */
-MUST_CHECK int control_start(const char *path, const struct control_command commands[],
-                             size_t count, void *context, int idle_ms, struct audit *audit,
-                             struct control **ret_control, struct err *err);
+MUST_CHECK int control_open(const char *path, const struct control_command commands[], size_t count,
+                            void *context, int idle_ms, struct audit *audit,
+                            struct control **ret_control, struct err *err);
+
+/** Start the thread that answers. */
+MUST_CHECK int control_serve(struct control *control, struct err *err);
 
 /** Let the running handler finish, end the thread, remove the socket file. NULL is nothing. */
 void control_stop(struct control *control);

@@ -2,6 +2,7 @@
 
 #include "appliance/dealer.h"
 #include "appliance/exit.h"
+#include "appliance/filter.h"
 #include "appliance/log.h"
 #include "appliance/net.h"
 #include "appliance/party.h"
@@ -59,16 +60,39 @@ static void warn_of_end(struct trust *trust)
                     log_text("fix", "have it signed anew, mpcformer keygen sign, and reload"));
 }
 
-void daemon_wait(int stop_fd, struct trust *trust)
+int daemon_confine(const struct config *config, struct err *err)
 {
-    struct pollfd fd = {.fd = stop_fd, .events = POLLIN};
+    net_prepare(&config->peer);
+    net_prepare(&config->peer_link);
+    net_prepare(&config->dealer);
+    return filter_install(filter_kind(config), err);
+}
+
+/* Every file that this process writes is made for such an end. */
+static _Noreturn void end_without(struct keeper *keeper, struct audit *audit)
+{
+    char how[KEEPER_END_SIZE];
+
+    keeper_end(keeper, how);
+    log_error("keeper-lost", log_text("how", how),
+              log_text("fix", "start the appliance again; nothing of the kind should happen"));
+    audit_note(audit, "keeper-lost", log_text("how", how));
+    audit_close(audit);
+    _exit(EXIT_FAILED);
+}
+
+void daemon_wait(int stop_fd, struct keeper *keeper, struct trust *trust, struct audit *audit)
+{
+    struct pollfd fd[] = {{.fd = stop_fd, .events = POLLIN}, {.fd = keeper_fd(keeper)}};
     int rc;
 
     do {
         warn_of_end(trust);
-        while ((rc = poll(&fd, 1, DAY_S * 1000)) < 0 && errno == EINTR)
+        while ((rc = poll(fd, ARRAY_LENGTH(fd), DAY_S * 1000)) < 0 && errno == EINTR)
             continue;
     } while (rc == 0);
+    if (!fd[0].revents && fd[1].revents)
+        end_without(keeper, audit);
     service_stopping();
 }
 
@@ -109,10 +133,11 @@ int daemon_reload(const struct config *config, struct trust *trust, struct audit
     return rc;
 }
 
-int daemon_store_key(const struct config *config, struct sealed_key **ret_key, struct err *err)
+int daemon_store_key(const struct config *config, struct keeper *keeper,
+                     struct sealed_key **ret_key, struct err *err)
 {
     if (config->store_key)
-        return sealed_key_load(config->store_key, ret_key, err);
+        return keeper_load_store(keeper, config->store_key, ret_key, err);
     *ret_key = NULL;
     log_warning("unsealed", log_text("folder", config->state),
                 log_text("what", config->role == ROLE_DEALER ? "the seeds of models' masks"
@@ -121,22 +146,43 @@ int daemon_store_key(const struct config *config, struct sealed_key **ret_key, s
     return 0;
 }
 
-void daemon_publish(const struct config *config, web_status *status, void *context,
-                    struct web **ret_web)
+static void not_published(const char *at, const struct err *err, int rc)
+{
+    log_error("metrics-not-served", log_text("at", at), log_text("error", err_text(err, rc)));
+}
+
+int daemon_publish_at(const struct config *config)
 {
     char at[NET_TEXT_SIZE];
     struct err err = {0};
-    int rc;
+    int fd = -1, rc;
 
-    *ret_web = NULL;
     if (!config->metrics.host[0])
-        return;
-    rc = web_start(&config->metrics, status, context, ret_web, &err);
+        return -1;
+    rc = net_listen(&config->metrics, &fd, &err);
     net_format(&config->metrics, at);
     if (rc < 0)
-        log_error("metrics-not-served", log_text("at", at), log_text("error", err_text(&err, rc)));
+        not_published(at, &err, rc);
+    return fd;
+}
+
+struct web *daemon_publish(const struct config *config, int listen_fd, web_status *status,
+                           void *context)
+{
+    char at[NET_TEXT_SIZE];
+    struct web *web = NULL;
+    struct err err = {0};
+    int rc;
+
+    if (listen_fd < 0)
+        return NULL;
+    rc = web_start(listen_fd, status, context, &web, &err);
+    net_format(&config->metrics, at);
+    if (rc < 0)
+        not_published(at, &err, rc);
     else
         log_info("metrics-served", log_text("at", at));
+    return web;
 }
 
 int daemon_log_level(void *context, json_t *request, json_t *reply, struct err *err)
@@ -283,29 +329,29 @@ static int open_audit(const struct config *config, struct audit **ret_audit, str
     return 0;
 }
 
-static int run(const struct config *config, int stop_fd, struct err *err)
+static int run(const struct config *config, struct keeper *keeper, int stop_fd, struct err *err)
 {
     struct trust *trust = NULL;
     struct audit *audit = NULL;
     int rc = file_make_folders(config->state, 0700, err), code;
 
     if (rc == 0)
-        rc = trust_new(config, &trust, err);
+        rc = trust_new(config, keeper, &trust, err);
     if (rc == 0)
         rc = open_audit(config, &audit, err);
     if (rc < 0) {
         trust_free(trust);
         return rc;
     }
-    code = config->role == ROLE_DEALER ? dealer_main(config, trust, audit, stop_fd)
-                                       : party_main(config, trust, audit, stop_fd);
+    code = config->role == ROLE_DEALER ? dealer_main(config, keeper, trust, audit, stop_fd)
+                                       : party_main(config, keeper, trust, audit, stop_fd);
     audit_note(audit, "stopped", log_number("code", code));
     audit_close(audit);
     trust_free(trust);
     return code;
 }
 
-int daemon_run(const struct config *config, int stop_fd)
+int daemon_run(const struct config *config, struct keeper *keeper, int stop_fd)
 {
     struct err err = {0};
     int rc;
@@ -315,7 +361,7 @@ int daemon_run(const struct config *config, int stop_fd)
     kernels_mask(config->isa);
     rc = service_start(config->timeout_ms, &err);
     if (rc == 0)
-        rc = run(config, stop_fd, &err);
+        rc = run(config, keeper, stop_fd, &err);
     if (rc < 0) {
         log_error("cannot-start", log_text("error", err_text(&err, rc)));
         return EXIT_FAILED;

@@ -4,6 +4,7 @@
 
 #include "appliance/audit.h"
 #include "appliance/config.h"
+#include "appliance/keeper.h"
 #include "appliance/trust.h"
 #include "appliance/web.h"
 #include "base/histogram.h"
@@ -12,8 +13,9 @@
 #include <jansson.h>
 #include <pthread.h>
 
-/** Run the role that @config names until @stop_fd is readable. An exit code of exit.h. */
-int daemon_run(const struct config *config, int stop_fd);
+/** Run the role that @config names, its keys with @keeper, until @stop_fd is readable. An exit code
+ *  of exit.h. */
+int daemon_run(const struct config *config, struct keeper *keeper, int stop_fd);
 
 /** Threads of one daemon, each running until its state says stop. */
 #define DAEMON_THREADS_MAX 32
@@ -32,8 +34,13 @@ void daemon_lead(struct workers *workers);
 
 #define DAEMON_WARNING_DAYS 28
 
-/** Wait until @stop_fd is readable; warn once a day that @trust's certificate ends within weeks. */
-void daemon_wait(int stop_fd, struct trust *trust);
+/** The end of start-up: from here on the filter binds all threads (filter.h). What comes from
+ * outside is looked at after it, and the sockets that listen are opened before. */
+MUST_CHECK int daemon_confine(const struct config *config, struct err *err);
+
+/** Wait until @stop_fd is readable; warn once a day that @trust's certificate ends within weeks. A
+ *  daemon whose @keeper is gone can open no session: it logs that, and ends the process. */
+void daemon_wait(int stop_fd, struct keeper *keeper, struct trust *trust, struct audit *audit);
 
 /**
  * Wait for the threads; one that is in the middle of a wait for a peer is given a moment, then the
@@ -46,15 +53,19 @@ void daemon_join(struct daemon_threads *t, struct audit *audit);
 MUST_CHECK int daemon_reload(const struct config *config, struct trust *trust, struct audit *audit,
                              struct err *err);
 
-/** The store key that @config names; NULL, and a warning of what lies unsealed, where it names
- * none. The caller frees it. */
-MUST_CHECK int daemon_store_key(const struct config *config, struct sealed_key **ret_key,
-                                struct err *err);
+/** The store key that @config names, as @keeper has it; NULL, and a warning of what lies unsealed,
+ * where it names none. The caller frees it. */
+MUST_CHECK int daemon_store_key(const struct config *config, struct keeper *keeper,
+                                struct sealed_key **ret_key, struct err *err);
 
-/** Serve @status, the command's handler, where the key `metrics` says; what fails is logged, since
- *  nobody's job depends on it. *ret_web is then, or when the key is not there, NULL. */
-void daemon_publish(const struct config *config, web_status *status, void *context,
-                    struct web **ret_web);
+/**
+ * Listen where the key `metrics` says; -1 when it is not there, or for what failed, which is
+ * logged: nobody's job depends on it. Then serve @status, the command's handler, on that; NULL
+ * likewise.
+ */
+int daemon_publish_at(const struct config *config);
+struct web *daemon_publish(const struct config *config, int listen_fd, web_status *status,
+                           void *context);
 
 /**
  * What `status` says of any daemon: when its certificate ends, in seconds since 1970; the audit

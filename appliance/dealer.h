@@ -44,6 +44,7 @@ struct dealt_model {
 
 struct dealer_state {
     const struct config *config;
+    struct keeper *keeper;
     struct trust *trust;
     struct audit *audit;          /* or NULL */
     struct sealed_key *store_key; /* of mask files; NULL: they are not sealed */
@@ -91,7 +92,8 @@ void *dealer_session_thread(void *state);
 void *dealer_thread(void *state);
 
 /** The appliance of the dealer, from start until @stop_fd is readable: an exit code. */
-int dealer_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd);
+int dealer_main(const struct config *config, struct keeper *keeper, struct trust *trust,
+                struct audit *audit, int stop_fd);
 
 /** The command `status`, also what is published as metrics. Any thread. */
 int dealer_status(void *context, json_t *request, json_t *reply, struct err *err);

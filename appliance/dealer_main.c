@@ -19,7 +19,7 @@ static int open_state(struct dealer_state *d, struct err *err)
     if (rc == 0)
         rc = ledger_open(path, &d->ledger, err);
     if (rc == 0)
-        rc = daemon_store_key(d->config, &d->store_key, err);
+        rc = daemon_store_key(d->config, d->keeper, &d->store_key, err);
     return rc < 0 ? rc : dealer_load_kept(d, err);
 }
 
@@ -52,26 +52,32 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     struct control *control = NULL;
     struct web *web = NULL;
     size_t count;
-    int rc = listen_all(d, err);
+    int web_fd = -1, rc = listen_all(d, err);
 
     if (rc == 0)
         rc = cpu_list_team(&d->config->workers, "dealing", true, &d->workers, err);
     if (rc == 0)
         rc = open_state(d, err);
     if (rc == 0)
+        rc = commands_bind(d->config->role, dealer_handlers, dealer_handler_count, &table, &count,
+                           err);
+    if (rc == 0)
+        rc = control_open(d->config->control, table, count, d, CONTROL_IDLE_MS, d->audit, &control,
+                          err);
+    if (rc == 0) {
+        web_fd = daemon_publish_at(d->config);
+        rc = daemon_confine(d->config, err);
+    }
+    if (rc == 0)
         rc = daemon_thread(&threads, "dealing", dealer_thread, d, err);
     if (rc == 0)
         rc = daemon_thread(&threads, "session", dealer_session_thread, d, err);
     if (rc == 0)
-        rc = commands_bind(d->config->role, dealer_handlers, dealer_handler_count, &table, &count,
-                           err);
-    if (rc == 0)
-        rc = control_start(d->config->control, table, count, d, CONTROL_IDLE_MS, d->audit, &control,
-                           err);
+        rc = control_serve(control, err);
     if (rc == 0) {
-        daemon_publish(d->config, dealer_status, d, &web);
+        web = daemon_publish(d->config, web_fd, dealer_status, d);
         log_info("started", log_text("role", "dealer"), log_text("kernels", kernels_here()->isa));
-        daemon_wait(stop_fd, d->trust);
+        daemon_wait(stop_fd, d->keeper, d->trust, d->audit);
     }
     web_stop(web);
     control_stop(control);
@@ -81,7 +87,8 @@ static int serve(struct dealer_state *d, int stop_fd, struct err *err)
     return rc;
 }
 
-int dealer_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd)
+int dealer_main(const struct config *config, struct keeper *keeper, struct trust *trust,
+                struct audit *audit, int stop_fd)
 {
     struct dealer_state *d = calloc(1, sizeof(*d));
     struct err err = {0};
@@ -90,6 +97,7 @@ int dealer_main(const struct config *config, struct trust *trust, struct audit *
     if (!d)
         return EXIT_FAILED;
     d->config = config;
+    d->keeper = keeper;
     d->trust = trust;
     d->audit = audit;
     d->listen_fd = d->wake = -1;

@@ -1,7 +1,9 @@
-/* mpcformerd: the appliance. One process a party or dealer; its configuration says which. */
+/* mpcformerd: the appliance. One process a party or dealer, its configuration says which, and
+ * one beside it that keeps its keys (keeper.h). */
 #include "appliance/config.h"
 #include "appliance/daemon.h"
 #include "appliance/exit.h"
+#include "appliance/keeper.h"
 #include "appliance/log.h"
 
 #include <argp.h>
@@ -74,6 +76,7 @@ int main(int argc, char **argv)
                                      "dealer, as its configuration says."};
     struct options options = {0};
     struct config *config = NULL;
+    struct keeper *keeper = NULL;
     struct err err = {0};
     int rc, stop_fd, code;
 
@@ -94,7 +97,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "mpcformerd: no signal descriptor: %s\n", err_text(NULL, stop_fd));
         return EXIT_FAILED;
     }
-    code = daemon_run(config, stop_fd);
+    rc = keeper_start(&keeper, &err);
+    if (rc < 0) {
+        fprintf(stderr, "mpcformerd: %s\n", err_text(&err, rc));
+        return EXIT_FAILED;
+    }
+    code = daemon_run(config, keeper, stop_fd);
+    keeper_stop(keeper);
     config_free(config);
     return code;
 }

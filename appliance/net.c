@@ -143,6 +143,14 @@ static int resolve(const struct net_address *address, int flags, struct addrinfo
                    gai_strerror(rc));
 }
 
+void net_prepare(const struct net_address *address)
+{
+    struct addrinfo *list;
+
+    if (address->host[0] && resolve(address, 0, &list, NULL) == 0)
+        freeaddrinfo(list);
+}
+
 /* Messages leave at once, and a peer whose host is gone is noticed also where nobody sends. */
 static int set_options(int fd)
 {

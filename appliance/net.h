@@ -36,6 +36,11 @@ bool net_is_private(const struct net_address *address);
  * Listen on the first address that @address resolves to. *ret_fd is the caller's to close.
  * Name look-ups may block for as long as the resolver does; literals never do.
  */
+/** Look a peer's name up once, so that the library code that this takes here is loaded: a process
+ * that is bound by a filter can load none. What fails is for later to tell. A number takes nothing.
+ */
+void net_prepare(const struct net_address *address);
+
 MUST_CHECK int net_listen(const struct net_address *address, int *ret_fd, struct err *err);
 
 /** The port that a listening or connected socket has. */

@@ -21,7 +21,7 @@ static int open_state(struct party_state *p, struct err *err)
     if (rc == 0)
         rc = ledger_open(path, &p->ledger, err);
     if (rc == 0)
-        rc = daemon_store_key(p->config, &p->store_key, err);
+        rc = daemon_store_key(p->config, p->keeper, &p->store_key, err);
     if (rc == 0)
         rc = party_load_kept(p, err);
     return rc < 0 ? rc : party_store_open(p, err);
@@ -89,25 +89,31 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     struct control *control = NULL;
     struct web *web = NULL;
     size_t count;
-    int rc = open_lines(p, err);
+    int web_fd = -1, rc = open_lines(p, err);
 
     if (rc == 0)
         rc = make_teams(p, err);
     if (rc == 0)
         rc = open_state(p, err);
     if (rc == 0)
-        rc = start_threads(p, &threads, err);
-    if (rc == 0)
         rc = commands_bind(p->config->role, party_handlers, party_handler_count, &table, &count,
                            err);
     if (rc == 0)
-        rc = control_start(p->config->control, table, count, p, CONTROL_IDLE_MS, p->audit, &control,
-                           err);
+        rc = control_open(p->config->control, table, count, p, CONTROL_IDLE_MS, p->audit, &control,
+                          err);
     if (rc == 0) {
-        daemon_publish(p->config, party_status, p, &web);
+        web_fd = daemon_publish_at(p->config);
+        rc = daemon_confine(p->config, err);
+    }
+    if (rc == 0)
+        rc = start_threads(p, &threads, err);
+    if (rc == 0)
+        rc = control_serve(control, err);
+    if (rc == 0) {
+        web = daemon_publish(p->config, web_fd, party_status, p);
         log_info("started", log_text("role", role_name(p->config->role)),
                  log_text("kernels", kernels_here()->isa));
-        daemon_wait(stop_fd, p->trust);
+        daemon_wait(stop_fd, p->keeper, p->trust, p->audit);
     }
     web_stop(web);
     control_stop(control);
@@ -117,7 +123,8 @@ static int serve(struct party_state *p, int stop_fd, struct err *err)
     return rc;
 }
 
-int party_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd)
+int party_main(const struct config *config, struct keeper *keeper, struct trust *trust,
+               struct audit *audit, int stop_fd)
 {
     struct party_state *p = calloc(1, sizeof(*p));
     struct err err = {0};
@@ -127,6 +134,7 @@ int party_main(const struct config *config, struct trust *trust, struct audit *a
         return EXIT_FAILED;
     p->config = config;
     p->party = config->role == ROLE_PARTY1;
+    p->keeper = keeper;
     p->trust = trust;
     p->audit = audit;
     p->listen_fd = p->link_listen_fd = p->dealer_wake = -1;

@@ -162,6 +162,7 @@ struct peer_seen {
 struct party_state {
     const struct config *config;
     unsigned int party; /* 0 or 1 */
+    struct keeper *keeper;
     struct trust *trust;
     struct audit *audit; /* or NULL */
     struct ledger *ledger;
@@ -411,7 +412,8 @@ void *party_desk_thread(void *state);
 void desk_clear(struct party_state *p);
 
 /** The appliance of a party, from start until @stop_fd (a signalfd) is readable: an exit code. */
-int party_main(const struct config *config, struct trust *trust, struct audit *audit, int stop_fd);
+int party_main(const struct config *config, struct keeper *keeper, struct trust *trust,
+               struct audit *audit, int stop_fd);
 
 /** The command `status`, also what is published as metrics. Any thread. */
 int party_status(void *context, json_t *request, json_t *reply, struct err *err);

@@ -57,13 +57,20 @@ bool tls_pins_believe(const struct tls_pins *pins, const struct identity *peer);
  */
 struct tls_context;
 
+struct evp_pkey_st;
+
+/** Who reads the key at @path, where this process does not: *ret_key, OpenSSL's EVP_PKEY, signs. */
+typedef int tls_key_reader(void *context, const char *path, struct evp_pkey_st **ret_key,
+                           struct err *err);
+
 /**
- * Load three PEM files. Refuses a key that others may read or that is not the certificate's, and a
- * certificate that the authority did not sign or that is out of its dates.
+ * Load three PEM files, the key's through @read if it is not NULL. Refuses a key that others may
+ * read or that is not the certificate's, and a certificate that the authority did not sign or that
+ * is out of its dates.
  */
 MUST_CHECK int tls_context_new(const char *certificate_path, const char *key_path,
-                               const char *authority_path, struct tls_context **ret_context,
-                               struct err *err);
+                               const char *authority_path, tls_key_reader *read, void *reader,
+                               struct tls_context **ret_context, struct err *err);
 void tls_context_free(struct tls_context *context);
 
 /** Who this process is, by its own certificate. */

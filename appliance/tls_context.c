@@ -87,12 +87,12 @@ static int use_certificate(struct tls_context *context, const char *path, struct
     return rc;
 }
 
-static int use_key(SSL_CTX *ssl, const char *path, struct err *err)
+static int use_key(SSL_CTX *ssl, const char *path, tls_key_reader *read, void *reader,
+                   struct err *err)
 {
     EVP_PKEY *key = NULL;
-    int rc;
+    int rc = read ? read(reader, path, &key, err) : pem_read_key(path, &key, err);
 
-    rc = pem_read_key(path, &key, err);
     if (rc < 0)
         return rc;
     if (X509_check_private_key(SSL_CTX_get0_certificate(ssl), key) != 1)
@@ -105,7 +105,8 @@ static int use_key(SSL_CTX *ssl, const char *path, struct err *err)
 }
 
 int tls_context_new(const char *certificate_path, const char *key_path, const char *authority_path,
-                    struct tls_context **ret_context, struct err *err)
+                    tls_key_reader *read, void *reader, struct tls_context **ret_context,
+                    struct err *err)
 {
     struct tls_context *context = calloc(1, sizeof(*context));
     int rc;
@@ -119,7 +120,7 @@ int tls_context_new(const char *certificate_path, const char *key_path, const ch
     }
     if ((rc = trust(context->ssl, authority_path, err)) < 0 ||
         (rc = use_certificate(context, certificate_path, err)) < 0 ||
-        (rc = use_key(context->ssl, key_path, err)) < 0)
+        (rc = use_key(context->ssl, key_path, read, reader, err)) < 0)
         goto fail;
     *ret_context = context;
     return 0;

@@ -14,6 +14,7 @@ struct reading {
 
 struct trust {
     pthread_mutex_t lock;
+    struct keeper *keeper;
     struct reading *now; /* one use of it is the trust's own */
 };
 
@@ -41,7 +42,13 @@ static int copy_pins(const struct tls_pins *from, struct tls_pins *to)
     return 0;
 }
 
-static int reading_new(const struct config *config, struct reading **ret, struct err *err)
+static int read_key(void *keeper, const char *path, struct evp_pkey_st **ret_key, struct err *err)
+{
+    return keeper_load(keeper, path, ret_key, err);
+}
+
+static int reading_new(const struct config *config, struct keeper *keeper, struct reading **ret,
+                       struct err *err)
 {
     struct reading *r = calloc(1, sizeof(*r));
     enum role role;
@@ -50,7 +57,8 @@ static int reading_new(const struct config *config, struct reading **ret, struct
     if (!r)
         return -ENOMEM;
     r->users = 1;
-    rc = tls_context_new(config->certificate, config->key, config->authority, &r->tls, err);
+    rc = tls_context_new(config->certificate, config->key, config->authority, read_key, keeper,
+                         &r->tls, err);
     if (rc < 0)
         goto fail;
     role = tls_context_identity(r->tls)->role;
@@ -93,14 +101,16 @@ static void put(struct trust *trust, struct reading *r)
         reading_free(r);
 }
 
-int trust_new(const struct config *config, struct trust **ret_trust, struct err *err)
+int trust_new(const struct config *config, struct keeper *keeper, struct trust **ret_trust,
+              struct err *err)
 {
     struct trust *trust = calloc(1, sizeof(*trust));
     int rc;
 
     if (!trust)
         return -ENOMEM;
-    rc = reading_new(config, &trust->now, err);
+    trust->keeper = keeper;
+    rc = reading_new(config, keeper, &trust->now, err);
     if (rc < 0) {
         free(trust);
         return rc;
@@ -122,7 +132,7 @@ void trust_free(struct trust *trust)
 int trust_renew(struct trust *trust, const struct config *config, struct err *err)
 {
     struct reading *fresh, *old;
-    int rc = reading_new(config, &fresh, err);
+    int rc = reading_new(config, trust->keeper, &fresh, err);
 
     if (rc < 0)
         return rc;

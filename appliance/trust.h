@@ -1,5 +1,6 @@
 /*
- * trust: what a daemon shows its peers, its certificate and key, and whom it believes, its
+ * trust: what a daemon shows its peers, its certificate and key (which its keeper has), and whom it
+ * believes, its
  * authority and its pins, and what the owners among them may ask; as of its start, or of the last
  * reload.
  *
@@ -11,12 +12,14 @@
 #define APPLIANCE_TRUST_H
 
 #include "appliance/config.h"
+#include "appliance/keeper.h"
 #include "appliance/tls.h"
 
 struct trust;
 
 /** Load what @config names; -EINVAL too when its certificate is of another role than its own. */
-MUST_CHECK int trust_new(const struct config *config, struct trust **ret_trust, struct err *err);
+MUST_CHECK int trust_new(const struct config *config, struct keeper *keeper,
+                         struct trust **ret_trust, struct err *err);
 
 /** NULL is nothing; no thread may use it any more. */
 void trust_free(struct trust *trust);

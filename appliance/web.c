@@ -105,26 +105,25 @@ static enum MHD_Result answer(void *context, struct MHD_Connection *to, const ch
     return reply(to, MHD_HTTP_NOT_FOUND, "text/plain", "/metrics and /healthz are here\n");
 }
 
-int web_start(const struct net_address *address, web_status *status, void *context,
-              struct web **ret_web, struct err *err)
+int web_start(int listen_fd, web_status *status, void *context, struct web **ret_web,
+              struct err *err)
 {
     struct web *web = calloc(1, sizeof(*web));
-    int fd = -1, rc = web ? net_listen(address, &fd, err) : err_set(err, -ENOMEM, "no memory");
 
-    if (rc < 0) {
-        free(web);
-        return rc;
+    if (!web) {
+        close(listen_fd);
+        return err_set(err, -ENOMEM, "no memory");
     }
     web->status = status;
     web->context = context;
     MHD_set_panic_func(stay, NULL);
     web->server = MHD_start_daemon(
         MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | MHD_USE_ITC, 0, NULL, NULL, answer, web,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT, WEB_CONNECTIONS,
+        MHD_OPTION_LISTEN_SOCKET, listen_fd, MHD_OPTION_CONNECTION_LIMIT, WEB_CONNECTIONS,
         MHD_OPTION_CONNECTION_TIMEOUT, WEB_TIMEOUT_S, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)WEB_CONNECTION_BYTES, MHD_OPTION_END);
     if (!web->server) {
-        close(fd);
+        close(listen_fd);
         free(web);
         return err_set(err, -EIO, "libmicrohttpd does not start");
     }

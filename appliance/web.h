@@ -24,9 +24,9 @@ typedef int web_status(void *context, json_t *request, json_t *reply, struct err
 
 struct web;
 
-/** Listen at @address and serve. */
-MUST_CHECK int web_start(const struct net_address *address, web_status *status, void *context,
-                         struct web **ret_web, struct err *err);
+/** Serve on @listen_fd, a listening socket, which is taken whatever comes. */
+MUST_CHECK int web_start(int listen_fd, web_status *status, void *context, struct web **ret_web,
+                         struct err *err);
 
 /** No request is being answered when it returns; NULL is nothing. */
 void web_stop(struct web *web);

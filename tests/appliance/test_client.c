@@ -234,7 +234,7 @@ static int setup_all(void **state)
         p->plan = &f.plan;
         p->input = calloc((size_t)BATCH * TOKENS * COLUMNS, sizeof(uint64_t));
         assert_non_null(p->input);
-        assert_int_equal(tls_context_new(certificate, key, "ca.pem", &p->tls, NULL), 0);
+        assert_int_equal(tls_context_new(certificate, key, "ca.pem", NULL, NULL, &p->tls, NULL), 0);
         pin(&p->pins, ROLE_OWNER, "owner");
         pin(&f.config.pins, roles[i], names[i]);
     }

@@ -86,8 +86,9 @@ static int start(void **state)
 
     (void)state;
     calls = 0;
-    if (control_start(PATH, commands, ARRAY_LENGTH(commands), &calls, IDLE_MS, NULL, &control,
-                      &err) < 0)
+    if (control_open(PATH, commands, ARRAY_LENGTH(commands), &calls, IDLE_MS, NULL, &control,
+                     &err) < 0 ||
+        control_serve(control, &err) < 0)
         fail_msg("%s", err.text);
     return 0;
 }
@@ -446,7 +447,7 @@ static void test_second_daemon(void **state)
     struct err err = {""};
 
     (void)state;
-    assert_int_equal(control_start(PATH, commands, 1, NULL, IDLE_MS, NULL, &second, &err),
+    assert_int_equal(control_open(PATH, commands, 1, NULL, IDLE_MS, NULL, &second, &err),
                      -EADDRINUSE);
     assert_contains(err.text, "another daemon listens there");
     assert_null(second);
@@ -474,16 +475,16 @@ static void test_other_file(void **state)
 
     (void)state;
     write_text(PATH, "precious");
-    assert_int_equal(control_start(PATH, commands, 1, NULL, IDLE_MS, NULL, &c, &err), -EEXIST);
+    assert_int_equal(control_open(PATH, commands, 1, NULL, IDLE_MS, NULL, &c, &err), -EEXIST);
     assert_contains(err.text, "file of another kind");
     assert_int_equal(access(PATH, F_OK), 0);
     assert_int_equal(unlink(PATH), 0);
 
     memset(long_path, 'x', sizeof(long_path));
     long_path[sizeof(long_path) - 1] = 0;
-    assert_int_equal(control_start(long_path, commands, 1, NULL, IDLE_MS, NULL, &c, NULL),
+    assert_int_equal(control_open(long_path, commands, 1, NULL, IDLE_MS, NULL, &c, NULL),
                      -ENAMETOOLONG);
-    assert_int_equal(control_start("nowhere/x", commands, 1, NULL, IDLE_MS, NULL, &c, NULL),
+    assert_int_equal(control_open("nowhere/x", commands, 1, NULL, IDLE_MS, NULL, &c, NULL),
                      -ENOENT);
     assert_null(c);
     control_stop(NULL);

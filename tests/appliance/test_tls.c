@@ -450,8 +450,8 @@ static void test_bad_context(void **state)
         struct tls_context *context = NULL;
         struct err err = {""};
 
-        assert_true(tls_context_new(cases[i].certificate, cases[i].key, cases[i].authority,
-                                    &context, &err) < 0);
+        assert_true(tls_context_new(cases[i].certificate, cases[i].key, cases[i].authority, NULL,
+                                    NULL, &context, &err) < 0);
         assert_contains(err.text, cases[i].says);
         assert_null(context);
     }

@@ -47,7 +47,7 @@ struct tls_context *context_of(const char *name)
 
     snprintf(certificate, sizeof(certificate), "%s.pem", name);
     snprintf(key, sizeof(key), "%s.key", name);
-    if (tls_context_new(certificate, key, "ca.pem", &context, &err) < 0)
+    if (tls_context_new(certificate, key, "ca.pem", NULL, NULL, &context, &err) < 0)
         fail_msg("%s", err.text);
     return context;
 }
@@ -96,7 +96,8 @@ static void *client_main(void *argument)
 void client_start(struct client *client, const struct server *server)
 {
     client->server = server;
-    client->context = context_of(client->name);
+    if (!client->context)
+        client->context = context_of(client->name);
     pin(&client->pins, ROLE_PARTY0, client->wrong_pin ? "bert" : "anna");
     assert_int_equal(pthread_create(&client->thread, NULL, client_main, client), 0);
 }

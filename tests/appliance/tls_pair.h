@@ -33,7 +33,7 @@ struct client {
     bool wrong_pin;
     void (*talk)(struct client *client, struct tls_session *session);
 
-    struct tls_context *context;
+    struct tls_context *context; /* NULL: @name's; freed with the client */
     struct tls_pins pins;
     pthread_t thread;
     int rc;
