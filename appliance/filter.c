@@ -259,7 +259,11 @@ const struct filter_rule filter_rules[] = {
     IF(ioctl, PCI, 1, KIND, KIND_VERBS),
 
 #ifdef SANITIZED
-    /* The runtime looks at its own threads when the program ends, from a process that it makes. */
+    /* The runtime has a thread of its own in every process, and looks at all threads when the
+     * program ends, from a process that it makes. */
+    CALL(set_robust_list, ALL),
+    CALL(nanosleep, ALL),
+    FAIL(clone3, KEEPER, ENOSYS, 0, 0, 0),
     CALL(ptrace, ALL),
     CALL(clone, ALL),
     CALL(fork, ALL),
