@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 
@@ -26,6 +27,31 @@ def field(path, name):
     except OSError:
         pass
     return ""
+
+
+def follow(argv, out=None, codes=(0,)):
+    """Run a program whose complaints and progress are shown as they come; its exit code."""
+    code = subprocess.run(argv, stdout=out or sys.stderr).returncode
+    if code not in codes:
+        raise Broken(f"{shlex.join(argv)}: exit {code}")
+    return code
+
+
+def output(argv):
+    """What a program prints on standard output; its complaints and progress are shown."""
+    p = subprocess.run(argv, stdout=subprocess.PIPE, text=True)
+    if p.returncode:
+        raise Broken(f"{shlex.join(argv)}: exit {p.returncode}")
+    return p.stdout
+
+
+def kept(argv, path, codes=(0,)):
+    """@path, with what the program prints; one that is there already is not run again."""
+    if not os.path.exists(path):
+        with open(path + ".part", "w", encoding="utf-8") as f:
+            follow(argv, f, codes)
+        os.rename(path + ".part", path)
+    return path
 
 
 def git_commit(root):

@@ -125,6 +125,37 @@ def student(desk, _):
     return f"accuracy {line['dev_metric']}"
 
 
+def columns(desk, _):
+    """bench/columns makes the table of all of them by one command, which goes on after what ended it."""
+    tool = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench", "columns")
+    words = (tool, "--build", os.path.dirname(os.path.dirname(desk.tool)), "--out", "columns", "--data",
+             "data", "--quoted", "data/dev.tsv", "--private", "8",
+             f"--finetune=--vocab vocab.txt {' '.join(SMALL)} --epochs 8 --rate 3e-3",
+             "--distill=--hidden-rate 1e-3 --logits-rate 1e-3 --hidden-epochs 6 --logits-epochs 3")
+
+    def make(*more, code=0):
+        p = subprocess.run([*words, *more], cwd=desk.folder, text=True, env=desk.environment, timeout=240,
+                           capture_output=True)
+        expect(p.returncode == code, f"bench/columns: exit {p.returncode}: {p.stderr}")
+        return p.stdout, p.stderr
+
+    _, messages = make("--both=--batch 16 --steps 20", code=3)
+    expect_text("teacher is not done: the same command goes on", messages, "--steps")
+    out, _ = make("--both=--batch 16")
+    with open(desk.path("columns/columns.json")) as f:
+        report = json.load(f)
+    names = ["teacher", "student", "without distillation", "from made-up weights"]
+    expect([c["column"] for c in report["columns"]] == names, f"{report}")
+    expect(all(c["dev"] == c["quoted"] and c["rows"] == 80 for c in report["columns"]), f"{report}")
+    expect(report["columns"][1]["dev"] >= 0.97, f"{report}")
+    expect(report["private"]["n"] == 8 and report["private"]["agree"] == 1, f"{report}")
+    expect(re.findall(r"^\| ([a-z -]+) \|", out, re.M) == names, out)
+    models = [desk.model(f"columns/{name.replace(' ', '-')}") for name in names]
+    expect(len(set(models)) == 4, "two columns are one model")
+    again, messages = make("--both=--batch 16")
+    expect(again == out and "to train on" not in messages, f"the second time: {messages}")
+
+
 def budget(desk, _):
     """Exact functions where a latency allows and they matter most; a student that `share` takes."""
     words = ("distill", "--teacher", "teacher", "--tokens", 16, "--batch", 16, "--hidden-rate", "1e-3",
@@ -357,7 +388,7 @@ def main():
     options = parse_arguments(__doc__)
     desk = Desk(options)
     try:
-        failed = run_cases((vocabulary, teacher, student, budget, ranges, kinds, kills, pauses, ranks, wrong_input),
+        failed = run_cases((vocabulary, teacher, student, columns, budget, ranges, kinds, kills, pauses, ranks, wrong_input),
                            options, desk, options)
         expect(not failed, f"{failed} cases")
     except Failed as e:
