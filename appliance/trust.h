@@ -1,8 +1,7 @@
 /*
- * trust: what a daemon shows its peers, its certificate and key (which its keeper has), and whom it
- * believes, its
- * authority and its pins, and what the owners among them may ask; as of its start, or of the last
- * reload.
+ * trust: what a daemon shows its peers, its certificate and key (which its keeper has), whom it
+ * believes, its authority and its pins, and what the owners among them may ask; as of its start, or
+ * of the last reload.
  *
  * A reload replaces all of it at once. A session that is being opened goes on with what it began
  * with; one that is open stays open, and whoever serves it asks trust_believes() before it grants
