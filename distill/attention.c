@@ -34,6 +34,7 @@ static struct head head_at(const struct network *n, size_t layer, size_t unit)
         .drop = network_drop(n, n->drop.attention, layer_site(layer, SITE_PROBABILITIES)),
     };
 
+    h.drop.first += (uint32_t)h.scores;
     h.scratch[0] = n->scratch + threads_own() * 2 * square;
     h.scratch[1] = h.scratch[0] + square;
     return h;
@@ -44,8 +45,7 @@ static const real *dropped(const struct head *h, const real *p)
 {
     if (!h->drop.threshold)
         return p;
-    for (size_t i = 0; i < h->n * h->n; i++)
-        h->scratch[0][i] = p[i] * dropout_factor(h->drop, (uint32_t)(h->scores + i));
+    kernel_dropout(h->drop, p, h->n * h->n, h->scratch[0]);
     return h->scratch[0];
 }
 
@@ -78,11 +78,10 @@ static bool head_backward(struct network *n, size_t layer, const struct head *h,
         !product(h->n, n->head, h->n, 1, (struct matrix){dropped(h, p), h->n, true}, d_context, 0,
                  d_k + n->config.hidden, h->stride))
         return false;
-    for (size_t i = 0; h->drop.threshold && i < h->n * h->n; i++)
-        ds[i] *= dropout_factor(h->drop, (uint32_t)(h->scores + i));
+    kernel_dropout(h->drop, ds, h->n * h->n, ds);
     kernel_normalise_back(n->config.functions[layer].softmax, s, p, h->n, h->n, ds);
-    for (size_t i = 0; d_scores && i < h->n * h->n; i++)
-        ds[i] += d_scores[h->scores + i];
+    if (d_scores)
+        kernel_add(ds, d_scores + h->scores, h->n * h->n);
     outside_scores_back(n, s, h->n * h->n, ds);
     return product(h->n, n->head, h->n, scale, (struct matrix){ds, h->n, false},
                    (struct matrix){h->k, h->stride, false}, 0, d_q, h->stride) &&

@@ -22,7 +22,13 @@ void narrow_free(struct narrow *n);
 /** Whether this CPU multiplies them as bfloat16. */
 bool narrow_is_native(const struct narrow *n);
 
-/** product(), so rounded, of matrices without gaps; @beta is 0 or 1. Not from several threads. */
+/** Rows that C must have room for: batches differ in tokens, and oneDNN makes code for each shape,
+ *  so rows are rounded up by a sixteenth at most (to 16 at least). */
+size_t narrow_room(size_t rows);
+
+/** product(), so rounded, of matrices without gaps; @beta is 0 or 1. Where A is not transposed, C
+ * has room for narrow_room(rows) rows, and those beyond @rows are undefined. Not from several
+ * threads. */
 MUST_CHECK bool narrow_product(struct narrow *n, size_t rows, size_t columns, size_t inner,
                                struct matrix a, struct matrix b, real beta, real *c);
 

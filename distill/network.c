@@ -169,7 +169,8 @@ static void place_norm(struct placing *p, struct norm_state *s, size_t tokens, s
 static size_t place_all(struct network *n, real *block)
 {
     const struct model_config *k = &n->config;
-    size_t t = n->batch.tokens, h = t * k->hidden, pooled = n->batch.sequences * k->hidden;
+    size_t t = narrow_room(n->batch.tokens), s = narrow_room(n->batch.sequences);
+    size_t h = t * k->hidden, pooled = s * k->hidden;
     struct placing p = {.block = block};
 
     place_norm(&p, &n->embedded, t, k->hidden);
@@ -188,7 +189,7 @@ static size_t place_all(struct network *n, real *block)
     place(&p, &n->first, pooled);
     place(&p, &n->pooled, pooled);
     place(&p, &n->pooled_out, pooled);
-    place(&p, &n->logits, n->batch.sequences * k->labels);
+    place(&p, &n->logits, s * k->labels);
     place(&p, &n->wide, t * MAX(3 * k->hidden, k->intermediate));
     place(&p, &n->d, h);
     place(&p, &n->sum, h);

@@ -258,9 +258,9 @@ static void refuses_to_come_apart(void **state)
  */
 static void narrow_products_are_of_rounded_factors(void **state)
 {
-    enum { ROWS = 7, COLUMNS = 9, INNER = 20 };
-    float a[ROWS * INNER], b[INNER * COLUMNS], c[ROWS * COLUMNS], exact[ROWS * COLUMNS];
-    float ra[ROWS * INNER], rb[INNER * COLUMNS];
+    enum { ROWS = 7, COLUMNS = 9, INNER = 20, MOST = 32 };
+    float a[MOST * MOST], b[MOST * MOST], c[MOST * MOST], exact[ROWS * COLUMNS];
+    float ra[MOST * MOST], rb[MOST * MOST];
     struct narrow *n = NULL;
 
     (void)state;
@@ -273,17 +273,20 @@ static void narrow_products_are_of_rounded_factors(void **state)
     kernel_round(b, ARRAY_LENGTH(b), rb);
     for (size_t i = 0; i < ARRAY_LENGTH(a); i++)
         assert_true(fabsf(ra[i] - a[i]) <= fabsf(a[i]) / 256);
+    assert_true(narrow_room(ROWS) <= MOST && narrow_room(INNER) == MOST);
+    assert_true(narrow_product(n, MOST, MOST, MOST, (struct matrix){a, MOST, false},
+                               (struct matrix){b, MOST, false}, 0, c)); /* leaves its factors */
     for (int transposed = 0; transposed < 4; transposed++) {
         bool at = transposed & 1, bt = transposed & 2;
         const size_t sa = at ? ROWS : INNER, sb = bt ? INNER : COLUMNS;
 
-        for (size_t i = 0; i < ARRAY_LENGTH(c); i++)
+        for (size_t i = 0; i < ARRAY_LENGTH(exact); i++)
             exact[i] = c[i] = (float)i;
         assert_true(product(ROWS, COLUMNS, INNER, 1, (struct matrix){ra, sa, at},
                             (struct matrix){rb, sb, bt}, 1, exact, COLUMNS));
         assert_true(narrow_product(n, ROWS, COLUMNS, INNER, (struct matrix){a, sa, at},
                                    (struct matrix){b, sb, bt}, 1, c));
-        for (size_t i = 0; i < ARRAY_LENGTH(c); i++)
+        for (size_t i = 0; i < ARRAY_LENGTH(exact); i++)
             assert_true(fabsf(c[i] - exact[i]) < 1e-3f);
     }
     narrow_free(n);
