@@ -4,8 +4,9 @@
     bench/training.py build/appliance/mpcformer --data DIR [--layers 2 --hidden 128 --heads 2]
 
 DIR holds SST-2's train.tsv and dev.tsv. Both train the same shape from nothing, with dropout, AdamW
-and clipping, on as many rows a step; PyTorch (Debian's python3-torch) pads each batch to its longest
-row, once with rows as they come and once with rows of like length together. Only real tokens count.
+and clipping, on as many rows a step; PyTorch (Debian's python3-torch and libopenblas0-pthread) pads
+each batch to its longest row, once with rows as they come and once with rows of like length together.
+Only real tokens count.
 OMP_NUM_THREADS (1) is for both. `_bf16` is --precision bf16, and PyTorch's autocast to bfloat16;
 `ranks2` is mpirun with two processes, on a core each, of as many threads. --only takes some of the
 columns.
@@ -123,6 +124,8 @@ def main():
         p.add_argument("--" + name, type=int, default=value)
     p.add_argument("--only", default="", help="columns, with commas")
     o = p.parse_args()
+    if "openblas" not in open("/proc/self/maps").read():
+        p.error("PyTorch is here without OpenBLAS, which would not be fair: apt-get install libopenblas0-pthread")
     rows = rows_of(os.path.join(o.data, "train.tsv"), o.vocab, o.tokens)
     kinds = {"ours": lambda: run_ours(o), "torch": lambda: run_torch(o, rows),
              "torch_by_length": lambda: run_torch(o, rows, by_length=True),

@@ -129,7 +129,7 @@ def columns(desk, _):
     """bench/columns makes the table of all of them by one command, which goes on after what ended it."""
     tool = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "bench", "columns")
     words = (tool, "--build", os.path.dirname(os.path.dirname(desk.tool)), "--out", "columns", "--data",
-             "data", "--quoted", "data/dev.tsv", "--private", "8",
+             "data", "--quoted", "data/dev.tsv", "--private", "8", "--pairs",
              f"--finetune=--vocab vocab.txt {' '.join(SMALL)} --epochs 8 --rate 3e-3",
              "--distill=--hidden-rate 1e-3 --logits-rate 1e-3 --hidden-epochs 6 --logits-epochs 3")
 
@@ -144,14 +144,15 @@ def columns(desk, _):
     out, _ = make("--both=--batch 16")
     with open(desk.path("columns/columns.json")) as f:
         report = json.load(f)
-    names = ["teacher", "student", "without distillation", "from made-up weights"]
+    names = ["teacher", "student", "without distillation", "from made-up weights", "student, gelu and 2relu",
+             "student, gelu and 2quad", "student, quad and softmax", "student, quad and 2relu"]
     expect([c["column"] for c in report["columns"]] == names, f"{report}")
     expect(all(c["dev"] == c["quoted"] and c["rows"] == 80 for c in report["columns"]), f"{report}")
     expect(report["columns"][1]["dev"] >= 0.97, f"{report}")
     expect(report["private"]["n"] == 8 and report["private"]["agree"] == 1, f"{report}")
-    expect(re.findall(r"^\| ([a-z -]+) \|", out, re.M) == names, out)
-    models = [desk.model(f"columns/{name.replace(' ', '-')}") for name in names]
-    expect(len(set(models)) == 4, "two columns are one model")
+    expect(re.findall(r"^\| ([a-z][a-z0-9, -]+) \|", out, re.M) == names, out)
+    models = [desk.model(f"columns/{name.replace(',', '').replace(' ', '-')}") for name in names]
+    expect(len(set(models)) == len(names), "two columns are one model")
     again, messages = make("--both=--batch 16")
     expect(again == out and "to train on" not in messages, f"the second time: {messages}")
 
@@ -312,8 +313,10 @@ def ranks(desk, _):
     env = dict(desk.environment, ASAN_OPTIONS="detect_leaks=0")  # Open MPI's own
     words = ("finetune", "--vocab", "vocab.txt", *SMALL, "--task", "SST-2", "--batch", 8, "--epochs", 1,
              "--rate", "1e-3", "--json")
+    distil = ("distill", "--teacher", "two", "--task", "SST-2", "--batch", 8, "--hidden-epochs", 1,
+              "--hidden-rate", "1e-3", "--logits-epochs", 1, "--logits-rate", "1e-3", "--json")
 
-    def run(*more, code=0, data="data"):
+    def run(*more, words=words, code=0, data="data"):
         p = subprocess.run([*mpirun, desk.tool, *map(str, words + more), "--data", data], cwd=desk.folder,
                            env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
         without = "built without MPI" in p.stderr
@@ -327,9 +330,12 @@ def ranks(desk, _):
         return "built without MPI"
     two = json.loads(p.stdout)  # of rank 0 alone
     one = desk.train(*words[:-1], "--out", "one")
+    run("--out", "two-student", words=distil)
+    desk.train(*distil[:-1], "--out", "one-student")
     expect(abs(one["dev_metric"] - two["dev_metric"]) < 0.03, f"{one} beside {two}")
-    off = max(abs(a - b) for a, b in zip(weights(desk, "one"), weights(desk, "two"), strict=True))
-    expect(off < 2e-4, f"weights differ by {off}")
+    off = [max(abs(a - b) for a, b in zip(weights(desk, "one" + kind), weights(desk, "two" + kind), strict=True))
+           for kind in ("", "-student")]
+    expect(max(off) < 2e-4, f"weights differ by {off[0]}, the student's by {off[1]}")
     for steps in (11, 400):
         run("--out", "cut", "--steps", steps)
     expect(desk.model("cut") == desk.model("two"), "two ranks go on to other bits")
@@ -346,7 +352,7 @@ def ranks(desk, _):
     messages = run("--out", "none", data="nowhere", code=3).stderr
     expect_text("mpcformer: nowhere/train.tsv", messages, "data that is not there")
     expect(messages.count("nowhere/train.tsv") == 1, f"said more than once: {messages}")
-    return f"weights within {off:.1e}, {overlaps} sums overlap"
+    return f"weights within {off[0]:.1e}, the student's {off[1]:.1e}; {overlaps} sums overlap"
 
 
 def wrong_input(desk, _):
