@@ -4,21 +4,26 @@
 
 #include "base/bytes.h"
 #include "base/secret.h"
+#include "base/workers.h"
 
 #include <libgen.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TERMINAL_NS UINT64_C(200000000)
+#define TERMINAL_NS  UINT64_C(200000000)
+#define FLOAT_THREAD 2 /* rows of the float model at once, for each thread: lengths differ */
 
 struct run {
     const struct evaluation *e;
     size_t map[TASK_LABELS_MAX]; /* the model's logit of each of the task's labels */
     struct results results;
     struct results_file *file;
-    struct encoding *encodings; /* (e->batch), secret memory */
+    size_t batch;               /* rows at once */
+    struct encoding *encodings; /* (batch), secret memory */
     struct verdict verdicts[PLAN_BATCH_MAX];
+    struct workers *team; /* of the float model where it is asked alone */
 
     uint64_t start_ns, shown_ns;
     size_t before, agree; /* rows of earlier runs; of this one, those that agree */
@@ -179,16 +184,34 @@ static int add_row(struct run *r, const struct task_row *row, const struct verdi
     return results_add(r->file, &r->results, &found, &v->figures.stats, err);
 }
 
-static int classify_float(const struct run *r, size_t count, struct verdict ret[], struct err *err)
-{
-    int rc = 0;
+struct float_job {
+    struct run *r;
+    int rc[PLAN_BATCH_MAX];
+    struct err why[PLAN_BATCH_MAX];
+};
 
-    for (size_t i = 0; rc == 0 && i < count; i++) {
-        ret[i].tokens = r->encodings[i].count;
-        ret[i].dropped = r->encodings[i].dropped;
-        rc = reference_classify(float_of(r->e), &r->encodings[i], ret[i].float_logits, NULL, err);
-    }
-    return rc;
+static void classify_row(void *context, size_t row, unsigned int worker)
+{
+    struct float_job *job = context;
+    const struct encoding *e = &job->r->encodings[row];
+    struct verdict *v = &job->r->verdicts[row];
+
+    (void)worker;
+    v->tokens = e->count;
+    v->dropped = e->dropped;
+    job->rc[row] =
+        reference_classify(float_of(job->r->e), e, v->float_logits, NULL, &job->why[row]);
+}
+
+static int classify_float(struct run *r, size_t count, struct err *err)
+{
+    struct float_job job = {.r = r};
+
+    workers_run(r->team, classify_row, &job, count);
+    for (size_t i = 0; i < count; i++)
+        if (job.rc[i] < 0)
+            return err_set(err, job.rc[i], "%s", err_text(&job.why[i], job.rc[i]));
+    return 0;
 }
 
 /* The next @count rows, in one job. */
@@ -206,7 +229,7 @@ static int run_job(struct run *r, size_t count, struct err *err)
     }
     if (rc == 0)
         rc = o->client ? owner_classify_batch(o, r->encodings, count, r->verdicts, err)
-                       : classify_float(r, count, r->verdicts, err);
+                       : classify_float(r, count, err);
     for (size_t i = 0; rc == 0 && i < count; i++)
         rc = add_row(r, &rows[i], &r->verdicts[i], count, err);
     return rc;
@@ -223,7 +246,7 @@ static int run_rows(struct run *r, struct err *err)
     if (e->owner->client && r->before < all)
         rc = client_connect(e->owner->client, err);
     while (rc == 0 && r->results.count < all) {
-        rc = run_job(r, MIN(e->batch, all - r->results.count), err);
+        rc = run_job(r, MIN(r->batch, all - r->results.count), err);
         if (rc == 0)
             show(r, r->results.count, all);
     }
@@ -235,14 +258,29 @@ static int run_rows(struct run *r, struct err *err)
 
 /* --- the whole of it --- */
 
+/* A thread on each CPU that this process may use. */
+static int float_team(struct run *r, struct err *err)
+{
+    struct workers_options options = {.name = "float", .count = 1};
+    cpu_set_t cpus;
+
+    if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
+        options.count = MIN((unsigned int)CPU_COUNT(&cpus), PLAN_BATCH_MAX / FLOAT_THREAD);
+    r->batch = options.count * FLOAT_THREAD;
+    return workers_new(&options, &r->team, err);
+}
+
 static int prepare(struct run *r, struct err *err)
 {
     int rc = 0;
 
-    r->encodings = secret_alloc(r->e->batch * sizeof(*r->encodings));
-    if (!r->encodings)
-        rc = err_set(err, -ENOMEM, "no memory for %zu texts", r->e->batch);
-    for (size_t i = 0; rc == 0 && i < r->e->batch; i++)
+    r->batch = r->e->batch;
+    if (!r->e->owner->client)
+        rc = float_team(r, err);
+    r->encodings = secret_alloc(r->batch * sizeof(*r->encodings));
+    if (rc == 0 && !r->encodings)
+        rc = err_set(err, -ENOMEM, "no memory for %zu texts", r->batch);
+    for (size_t i = 0; rc == 0 && i < r->batch; i++)
         rc = verdict_new(r->e->owner, &r->verdicts[i], err);
     return rc;
 }
@@ -278,9 +316,10 @@ int evaluate(const struct evaluation *e, struct results *ret, size_t *ret_before
     if (rc == 0)
         rc = run_rows(&r, err);
     closed = results_close(r.file, err);
-    for (size_t i = 0; i < e->batch; i++)
+    for (size_t i = 0; i < r.batch; i++)
         verdict_free(&r.verdicts[i]);
-    secret_free(r.encodings, e->batch * sizeof(*r.encodings));
+    secret_free(r.encodings, r.batch * sizeof(*r.encodings));
+    workers_free(r.team);
     if (rc == 0)
         rc = closed;
     if (rc < 0) {

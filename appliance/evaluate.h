@@ -14,7 +14,7 @@ struct evaluation {
     const struct task_data *data;
     const char *data_path, *results_path; /* results_path NULL: they are not kept */
     const char *model_path;               /* for its name, where there is no plan that says it */
-    size_t batch;                         /* rows a job */
+    size_t batch;                         /* rows a job; of the float model alone it has no say */
     unsigned int progress_s; /* a line on stderr as often, which is no terminal; 0: never */
 };
 
