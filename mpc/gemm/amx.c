@@ -8,10 +8,12 @@
  * loaded serves four products. The window has four places but three tiles, for the product with the
  * limb that leaves it comes first, the one with the limb that enters last.
  *
- * Depth.  STEPS_L1 / n steps of 64 let both sides of a tile's product stay in L1; then its sums
- * are stored, and added to c while the next tile is multiplied: a few rows after each limb, so that
- * vectors and tiles work at the same time and nothing reads what a tile store has just written. A
- * sum is of at most 8 pairs, 16 steps: 8 x 1024 x 255^2 < 2^32, exact.
+ * Depth.  STEPS_L1 / n steps of 64 let the right side of eight tiles' products stay in L1, while
+ * the left side comes from L2 and the right side of the next eight is asked for. Then a tile's sums
+ * are stored, and made words while the next tile is multiplied: a few rows after each limb, so that
+ * vectors and tiles work at the same time and nothing reads what a tile store has just written. The
+ * words wait, packed, for the last steps of the inner dimension: rows of c a multiple of 4 KB apart
+ * push each other out of L1. A sum is of at most 8 pairs, 24 steps: 8 x 1536 x 255^2 < 2^32, exact.
  *
  * Left:  [row tile][step][limb][row][64 bytes of inner]     both: 1 KB a tile, padded with zeros
  * Right: [column tile][step][limb][inner / 4][16 columns x 4 bytes]
@@ -29,7 +31,9 @@
 #define TILE       1024 /* bytes */
 #define LIMBS_MAX  8
 #define BLOCK_ROWS 128
-#define STEPS_L1   16 /* steps x limbs */
+#define ROW_TILES  (BLOCK_ROWS / SIDE)
+#define STEPS_L1   24 /* steps x limbs */
+#define LINE       64
 
 /* Rows of a pending result that are combined after each limb. */
 #define ROWS_AT_ONCE 4
@@ -277,12 +281,17 @@ static void pack_left(uint8_t *to, const uint64_t *a, size_t lda, size_t rows, s
 
 typedef uint32_t sums[LIMBS_MAX][SIDE][SIDE];
 
-/* Sums that still have to go to where they belong. */
+/* Rows of words of a tile; at @width columns, where not all are there. */
+struct place {
+    uint64_t *at; /* NULL: nothing, zeros to read */
+    size_t stride, width;
+};
+
+/* Sums that still have to go to where they belong: @to = @from + sums. */
 struct pending {
     uint32_t (*sum)[SIDE][SIDE];
-    uint64_t *c;
-    size_t ldc, row, rows, width;
-    bool add;
+    struct place from, to;
+    size_t row, rows;
 };
 
 /* The shifts from here on lie in the upper 32 bits of the ring, where a sum may wrap. */
@@ -295,7 +304,8 @@ INLINE int upper(int limbs)
  * One row. The upper shifts fit 32 bits; then words, of the even and of the odd columns apart,
  * which spares a shuffle for each shift.
  */
-INLINE void combine_row(uint64_t to[SIDE], const struct pending *p, int limbs)
+INLINE void combine_row(uint64_t to[SIDE], const uint64_t from[SIDE], const struct pending *p,
+                        int limbs)
 {
     lanes h, l;
     words even, odd;
@@ -317,37 +327,69 @@ INLINE void combine_row(uint64_t to[SIDE], const struct pending *p, int limbs)
                        : __builtin_shufflevector(even, odd, 0, 8, 1, 9, 2, 10, 3, 11);
         words old = {0};
 
-        if (p->add)
-            memcpy(&old, to + half * 8, sizeof(old));
+        if (from)
+            memcpy(&old, from + half * 8, sizeof(old));
         v += old;
         memcpy(to + half * 8, &v, sizeof(v));
     }
 }
 
-static void __attribute__((noinline)) combine(struct pending *p, int limbs, size_t rows)
+INLINE void combine_rows(struct pending *p, int limbs, size_t rows)
 {
     for (; rows && p->row < p->rows; rows--, p->row++) {
-        uint64_t *c = p->c + p->row * p->ldc, edge[SIDE] = {0};
+        const uint64_t *from = p->from.at ? p->from.at + p->row * p->from.stride : NULL;
+        uint64_t *to = p->to.at + p->row * p->to.stride, edge[SIDE] = {0};
 
-        if (p->width == SIDE) {
-            combine_row(c, p, limbs);
+        if (p->from.width == SIDE && p->to.width == SIDE) {
+            combine_row(to, from, p, limbs);
         } else {
-            memcpy(edge, c, p->width * sizeof(*c));
-            combine_row(edge, p, limbs);
-            memcpy(c, edge, p->width * sizeof(*c));
+            if (from)
+                memcpy(edge, from, p->from.width * sizeof(*from));
+            combine_row(edge, edge, p, limbs);
+            memcpy(to, edge, p->to.width * sizeof(*to));
         }
     }
 }
 
-/* Shifts @first .. @end - 1 of a tile over @steps, and meanwhile some of what is pending. */
+/* For each number of limbs, out of the way of the tiles' loop. */
+#define COMBINE(limbs)                                                                             \
+    static void __attribute__((noinline)) combine_##limbs(struct pending *p, size_t rows)          \
+    {                                                                                              \
+        combine_rows(p, limbs, rows);                                                              \
+    }
+COMBINE(1)
+COMBINE(2)
+COMBINE(3)
+COMBINE(4)
+COMBINE(5)
+COMBINE(6)
+COMBINE(7)
+COMBINE(8)
+
+INLINE void combine(struct pending *p, int limbs, size_t rows)
+{
+    static void (*const of[LIMBS_MAX + 1])(struct pending *, size_t) = {
+        NULL,      combine_1, combine_2, combine_3, combine_4,
+        combine_5, combine_6, combine_7, combine_8};
+
+    of[limbs](p, rows);
+}
+
+/* Shifts @first .. @end - 1 of a tile over @steps, and meanwhile what is pending. Of the bytes from
+ * @ahead on, those are asked for that are as many as an eighth of @b. */
 INLINE void multiply(uint32_t (*to)[SIDE][SIDE], const uint8_t *a, const uint8_t *b, size_t steps,
-                     int first, int end, int limbs, struct pending *p)
+                     int first, int end, int limbs, struct pending *p, const uint8_t *ahead)
 {
     zero_sums();
     for (size_t k = 0; k < steps; k++, a += limbs * TILE, b += limbs * TILE)
 #pragma GCC unroll 8
         for (int i = 0; i < end; i++) {
             load_left(a + i * TILE);
+            if (end == limbs) {
+                __builtin_prefetch(ahead, 0, 2);
+                __builtin_prefetch(ahead + LINE, 0, 2);
+                ahead += TILE / ROW_TILES;
+            }
 #pragma GCC unroll 4
             for (int s = end - 1; s >= first && s >= i; s--) {
                 int j = s - i;
@@ -359,6 +401,8 @@ INLINE void multiply(uint32_t (*to)[SIDE][SIDE], const uint8_t *a, const uint8_t
             if (p->row < p->rows)
                 combine(p, limbs, ROWS_AT_ONCE);
         }
+    if (p->row < p->rows)
+        combine(p, limbs, SIDE);
     for (int s = first; s < end; s++)
         store_sum(s - first, to[s]);
 }
@@ -371,7 +415,8 @@ struct block {
     size_t steps;       /* of the left block */
     size_t right_steps; /* of the whole right side */
     bool add;
-    sums *sum; /* two of them, in turn */
+    sums *sum;
+    uint64_t (*kept)[SIDE][SIDE]; /* (row tiles): words so far, until the last steps */
 };
 
 INLINE void tile(const struct block *b, struct pending *p, size_t row, size_t col, size_t step,
@@ -379,22 +424,24 @@ INLINE void tile(const struct block *b, struct pending *p, size_t row, size_t co
 {
     const uint8_t *left = b->left + (row / SIDE * b->steps + step) * (size_t)limbs * TILE;
     const uint8_t *right = b->right + (col / SIDE * b->right_steps + step) * (size_t)limbs * TILE;
-    uint32_t(*to)[SIDE][SIDE] = p->sum == b->sum[0] ? b->sum[1] : b->sum[0];
+    size_t chunk = steps * (size_t)limbs * TILE; /* of the right side that all row tiles take */
+    const uint8_t *ahead = right + chunk + row / SIDE * (chunk / ROW_TILES);
+    const struct place c = {b->c + row * b->ldc + col, b->ldc, MIN(b->cols - col, (size_t)SIDE)};
+    const struct place kept = {b->kept[row / SIDE][0], SIDE, SIDE};
 
     if (limbs > 4)
-        multiply(to, left, right, steps, 0, upper(limbs), limbs, p);
-    multiply(to, left, right, steps, upper(limbs), limbs, limbs, p);
-    combine(p, limbs, SIDE);
+        multiply(*b->sum, left, right, steps, 0, upper(limbs), limbs, p, NULL);
+    multiply(*b->sum, left, right, steps, upper(limbs), limbs, limbs, p, ahead);
     *p = (struct pending){
-        .sum = to,
-        .c = b->c + row * b->ldc + col,
-        .ldc = b->ldc,
+        .sum = *b->sum,
+        .from = step     ? kept
+                : b->add ? c
+                         : (struct place){NULL, 0, SIDE},
+        .to = step + steps < b->steps ? kept : c,
         .rows = MIN(b->rows - row, (size_t)SIDE),
-        .width = MIN(b->cols - col, (size_t)SIDE),
-        .add = b->add || step > 0,
     };
-    for (size_t r = 0; r < p->rows; r++)
-        __builtin_prefetch(p->c + r * p->ldc, 1);
+    for (size_t r = 0; r < p->rows && p->to.at == c.at; r++)
+        __builtin_prefetch(c.at + r * c.stride, 1);
 }
 
 INLINE void block(const struct block *b, int limbs)
@@ -438,7 +485,8 @@ static void block_of(const struct block *b, size_t limbs)
     }
 }
 
-#define LEFT_BYTES (KERNELS_SCRATCH_BYTES - 2 * sizeof(sums))
+#define KEPT_BYTES (BLOCK_ROWS * SIDE * sizeof(uint64_t))
+#define LEFT_BYTES (KERNELS_SCRATCH_BYTES - sizeof(sums) - KEPT_BYTES)
 
 static void product_rows(struct block *b, const uint64_t *a, size_t lda, size_t inner, size_t limbs,
                          uint8_t *left)
@@ -478,6 +526,8 @@ static void product(uint64_t *c, size_t ldc, const uint64_t *a, size_t lda, cons
             .right_steps = steps_of(inner),
             .add = add,
             .sum = (sums *)(void *)((uint8_t *)scratch + LEFT_BYTES),
+            .kept = (uint64_t(*)[SIDE][SIDE])(void *)((uint8_t *)scratch + KERNELS_SCRATCH_BYTES -
+                                                      KEPT_BYTES),
         };
 
         product_rows(&b, a + row * lda, lda, inner, limbs, scratch);
