@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 FLAGS = ("avx2", "vaes", "vpclmulqdq", "avx512f", "avx512bw", "avx512vl", "avx512_vnni",
-         "avx512ifma", "avx512_vbmi", "amx_tile", "amx_int8")
+         "avx512ifma", "avx512vbmi", "amx_tile", "amx_int8")
 TIMEOUT_S = 1800
 
 
