@@ -4,7 +4,8 @@
  * AVX-512: with its few instructions in C (emulate_avx512.h).
  *
  * AMX: for AVX2 but for the tile instructions, which are those of the product itself. Each of them
- * is illegal here, and the signal handler carries it out on tiles in memory.
+ * is illegal here, and the signal handler carries it out on tiles in memory. On a CPU with AMX none
+ * is, and the tiles are its own.
  *
  * Known are the VEX forms of LDTILECFG, TILERELEASE, TILEZERO, TILELOADD, TILELOADDT1, TILESTORED
  * and TDPBUUD, in map 0F38 (Intel SDM volume 2, "AMX"). Anything else ends the test.
@@ -222,6 +223,9 @@ size_t variants_here(struct kernels ret[VARIANTS_MAX])
     kernels_fill_gemm_ifma_emulated(&ret[1]);
     ret[1].isa = "ifma";
     kernels_fill_gemm_amx_emulated(&native);
+    /* Which asks for leave to use tiles: where there are some, they do the work, for LDTILECFG is
+     * refused nowhere then. */
+    (void)kernels_cpu_features();
     ret[2].right_bytes = native.right_bytes;
     ret[2].pack_right = native.pack_right;
     ret[2].product = emulated_product;
