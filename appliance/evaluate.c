@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define TERMINAL_NS  UINT64_C(200000000)
-#define FLOAT_THREAD 2 /* rows of the float model at once, for each thread: lengths differ */
+#define TERMINAL_NS UINT64_C(200000000)
+#define FLOAT_ROWS  2 /* at once, for each thread of the float model: lengths differ */
 
 struct run {
     const struct evaluation *e;
@@ -265,8 +265,8 @@ static int float_team(struct run *r, struct err *err)
     cpu_set_t cpus;
 
     if (sched_getaffinity(0, sizeof(cpus), &cpus) == 0)
-        options.count = MIN((unsigned int)CPU_COUNT(&cpus), PLAN_BATCH_MAX / FLOAT_THREAD);
-    r->batch = options.count * FLOAT_THREAD;
+        options.count = MIN((unsigned int)CPU_COUNT(&cpus), PLAN_BATCH_MAX / FLOAT_ROWS);
+    r->batch = options.count * FLOAT_ROWS;
     return workers_new(&options, &r->team, err);
 }
 

@@ -23,7 +23,7 @@ void narrow_free(struct narrow *n);
 bool narrow_is_native(const struct narrow *n);
 
 /** Rows that C must have room for: batches differ in tokens, and oneDNN makes code for each shape,
- *  so rows are rounded up by a sixteenth at most (to 16 at least). */
+ *  so rows are rounded up, by a sixteenth at most or to a multiple of 16. */
 size_t narrow_room(size_t rows);
 
 /** product(), so rounded, of matrices without gaps; @beta is 0 or 1. Where A is not transposed, C
